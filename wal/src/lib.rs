@@ -1,1 +1,31 @@
-//! wip
+//! The shared write-ahead log: one per node, for all its shards.
+//!
+//! What: workers hand over [`Batch`]es of [`Record`]s; [`Log::append`] writes them as one frame with one write and
+//! one `fdatasync`, however many shards they speak of. [`Log::open`] gives back what every shard had been promised.
+//!
+//! Why one log: a node hosts many replicas, and a sync costs the same for one of them as for all. The live part of
+//! every shard's Raft log stays in the memory of its replica; this log is read only when a node starts, and by its
+//! own garbage collector.
+//!
+//! What it does not do: no threads, no clock, no paths (see [`Disk`]), no locking of the directory, no index for
+//! reading single entries, no quarantine of rotten shards yet ([`OpenError::Rot`] refuses to start and names them).
+//!
+//! Reading order: `record.rs` (what is remembered), `frame.rs` and `segment.rs` (bytes), `log.rs` (append),
+//! `rotate.rs` (the next segment), `scan.rs`, `replay.rs` and `recovery.rs` (opening), `book.rs` and `collect.rs`
+//! (garbage collection), [`simulated`] (the disk of the tests).
+
+mod codec;
+mod disk;
+mod error;
+mod frame;
+mod log;
+mod options;
+mod record;
+mod segment;
+
+pub use disk::{Disk, File};
+pub use error::{AppendError, CollectError, DecodeError, OpenError};
+pub use log::{Log, Recovered, ShardState, Stats, Step, TornTail};
+pub use options::{Options, OptionsError};
+pub use record::{Batch, Record};
+pub use segment::{BLOCK_BYTES, FORMAT_VERSION};
