@@ -56,10 +56,10 @@ mod tests {
     #[test]
     fn a_package_with_a_law_of_its_own_is_found() {
         assert_eq!(faults(GOOD), 0);
-        for line in
-            GOOD.lines().filter(|line| line.contains("workspace = true") && !line.starts_with("bytes"))
-        {
-            assert_eq!(faults(&GOOD.replacen(&format!("{line}\n"), "", 1)), 1, "without {line}");
+        for removed in GOOD.lines().filter(|line| line.contains("workspace = true")) {
+            let kept = GOOD.lines().filter(|line| *line != removed).map(|line| format!("{line}\n"));
+            let expected = usize::from(!removed.starts_with("bytes"));
+            assert_eq!(faults(&kept.collect::<String>()), expected, "without {removed}");
         }
         assert_eq!(faults(&GOOD.replace("bytes.workspace = true", "bytes = '1'")), 1);
         assert_eq!(faults(&GOOD.replace("flotilla-raft", "raft")), 1);
