@@ -13,7 +13,12 @@ pub enum Mention {
     /// A path in an expression, type or import, without generic arguments.
     Path(Vec<String>),
     /// `.name(…)`.
-    Method(String),
+    Method {
+        /// Its name.
+        name: String,
+        /// How many arguments it is given.
+        arguments: usize,
+    },
     /// `name!(…)`.
     Macro(String),
 }
@@ -35,7 +40,7 @@ impl Seen {
     pub fn path(&self) -> Option<Vec<&str>> {
         match &self.mention {
             Mention::Path(path) => Some(path.iter().map(String::as_str).collect()),
-            Mention::Method(_) | Mention::Macro(_) => None,
+            Mention::Method { .. } | Mention::Macro(_) => None,
         }
     }
 }
@@ -134,7 +139,7 @@ impl Reader {
                     let name = path.last().cloned().unwrap_or_default();
                     let line = ident.span().start().line;
                     if before.is_some_and(|token| is_punct(token, '.')) {
-                        self.note(Mention::Method(name), line);
+                        self.note(Mention::Method { name, arguments: arguments_at(&tokens, next) }, line);
                     } else if tokens.get(next).is_some_and(|token| is_punct(token, '!')) {
                         self.note(Mention::Macro(name), line);
                     } else {
@@ -177,7 +182,8 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
-        self.note(Mention::Method(call.method.to_string()), call.method.span().start().line);
+        let method = Mention::Method { name: call.method.to_string(), arguments: call.args.len() };
+        self.note(method, call.method.span().start().line);
         visit::visit_expr_method_call(self, call);
     }
 
@@ -206,6 +212,13 @@ fn path_at(tokens: &[TokenTree], at: usize) -> (Vec<String>, usize) {
     (path, next)
 }
 
+/// How many arguments the call has whose parentheses stand at `at`: commas between arguments, a final one aside.
+fn arguments_at(tokens: &[TokenTree], at: usize) -> usize {
+    let Some(TokenTree::Group(group)) = tokens.get(at) else { return 0 };
+    let inside: Vec<_> = group.stream().into_iter().collect();
+    inside.split(|token| is_punct(token, ',')).filter(|argument| !argument.is_empty()).count()
+}
+
 fn is_punct(token: &TokenTree, wanted: char) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == wanted)
 }
@@ -231,7 +244,7 @@ mod tests {
             .unwrap();
         let seen: Vec<_> = mentions(&file).into_iter().map(|seen| seen.mention).collect();
         assert!(seen.contains(&Mention::Path(vec!["Instant".into(), "now".into()])), "{seen:?}");
-        assert!(seen.contains(&Mention::Method("unwrap".into())), "{seen:?}");
+        assert!(seen.contains(&Mention::Method { name: "unwrap".into(), arguments: 0 }), "{seen:?}");
         assert!(seen.contains(&Mention::Macro("todo".into())), "{seen:?}");
     }
 

@@ -73,7 +73,7 @@ fn banned(seen: &Seen, in_tests: bool) -> Option<(String, &'static str)> {
         Mention::Macro(name) if BANNED_MACROS.contains(&name.as_str()) && !in_tests => {
             Some((format!("{name}!"), "effects are returned"))
         }
-        Mention::Macro(_) | Mention::Method(_) => None,
+        Mention::Macro(_) | Mention::Method { .. } => None,
     }
 }
 
