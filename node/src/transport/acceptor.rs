@@ -1,0 +1,132 @@
+//! The stream that a peer opened to us: its messages come here.
+
+use std::sync::Arc;
+
+use flotilla_proto::v1;
+use flotilla_topology::{Epoch, NodeId};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::codec::{self, WireError};
+use super::dialer::Peer;
+use super::event::PeerEvent;
+use super::hello::Greeting;
+use super::switchboard::Shared;
+
+/// How many answers may wait: our Hello, and requests for a map.
+const ANSWERS_MAX: usize = 4;
+
+/// Our side of an accepted stream.
+pub(super) type Answers = ReceiverStream<Result<v1::PeerFrame, Status>>;
+
+type Answering = mpsc::Sender<Result<v1::PeerFrame, Status>>;
+
+/// Why an accepted stream was closed from here.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("a second Hello")]
+    Hello,
+    #[error("a message that makes no sense: {0}")]
+    Message(#[from] WireError),
+}
+
+/// Greets the node that opened a stream, and goes on reading it on a task of its own.
+pub(super) async fn accept(
+    shared: &Arc<Shared>,
+    mut frames: Streaming<v1::PeerFrame>,
+    from: &str,
+) -> Result<Answers, Status> {
+    let first = timeout(shared.options.connect_timeout, frames.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("no Hello in time"))??;
+    let greeting = shared.doorman.check(first.and_then(|frame| frame.hello), None).map_err(|mismatch| {
+        tracing::warn!(%from, why = %mismatch, "refused a stream of another node");
+        Status::failed_precondition(mismatch.to_string())
+    })?;
+    tracing::debug!(peer = %greeting.node, %from, boot = %greeting.boot, "accepted a stream of the peer");
+    let (answering, answers) = mpsc::channel(ANSWERS_MAX);
+    let hello =
+        v1::PeerFrame { hello: Some(shared.doorman.hello(greeting.node)), ..v1::PeerFrame::default() };
+    if answering.try_send(Ok(hello)).is_err() {
+        unreachable!("a new channel of {ANSWERS_MAX} has no room for one answer");
+    }
+    let peer = shared.peer(greeting.node);
+    if let Some(peer) = &peer {
+        // It is there: our own stream to it need not wait for its next attempt.
+        peer.kick();
+    }
+    let mut ended = shared.ended();
+    let reader = Reader { shared: Arc::clone(shared), peer, greeting, answering, asked: Epoch(0) };
+    tokio::spawn(async move {
+        tokio::select! {
+            () = reader.run(frames) => {}
+            _ = ended.wait_for(|ended| *ended) => {}
+        }
+    });
+    Ok(ReceiverStream::new(answers))
+}
+
+/// Reads one accepted stream.
+struct Reader {
+    shared: Arc<Shared>,
+    peer: Option<Arc<Peer>>,
+    greeting: Greeting,
+    answering: Answering,
+    /// The epoch of the map that we asked for last.
+    asked: Epoch,
+}
+
+impl Reader {
+    async fn run(mut self, mut frames: Streaming<v1::PeerFrame>) {
+        let node = self.greeting.node;
+        loop {
+            match frames.message().await {
+                Ok(Some(frame)) => {
+                    if let Err(fault) = self.take(frame) {
+                        tracing::warn!(peer = %node, why = %fault, "closed a stream of the peer");
+                        // No room for the reason: the stream ends without it.
+                        let _ = self.answering.try_send(Err(Status::invalid_argument(fault.to_string())));
+                        return;
+                    }
+                }
+                Ok(None) => return tracing::debug!(peer = %node, "the peer closed its stream"),
+                Err(status) => return tracing::debug!(peer = %node, why = status.message(), "a stream broke"),
+            }
+        }
+    }
+
+    fn take(&mut self, frame: v1::PeerFrame) -> Result<(), Fault> {
+        if let Some(peer) = &self.peer {
+            peer.counters.received(frame.encoded_len());
+        }
+        if frame.hello.is_some() {
+            return Err(Fault::Hello);
+        }
+        let node = self.greeting.node;
+        let messages = frame.messages.into_iter().map(codec::decode).collect::<Result<Vec<_>, _>>()?;
+        if !messages.is_empty() {
+            (self.shared.events)(PeerEvent::Messages { node, messages });
+        }
+        self.gossip(node, Epoch(frame.map_epoch), frame.map);
+        Ok(())
+    }
+
+    /// Takes a map that is newer than ours, or asks for it.
+    fn gossip(&mut self, node: NodeId, epoch: Epoch, map: bytes::Bytes) {
+        let ours = self.shared.shelf.epoch();
+        if epoch <= ours {
+            return;
+        }
+        if !map.is_empty() {
+            (self.shared.events)(PeerEvent::Map { node, epoch, map });
+        } else if epoch > self.asked {
+            let wanted = v1::PeerFrame { map_wanted: true, ..v1::PeerFrame::default() };
+            // No room: we asked a moment ago, and its next epoch is another chance.
+            if self.answering.try_send(Ok(wanted)).is_ok() {
+                self.asked = epoch;
+            }
+        }
+    }
+}
