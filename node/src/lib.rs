@@ -1,0 +1,37 @@
+//! One node of a Flotilla fleet: the process `kvnode`.
+//!
+//! The house has two halves. [`host`] is a synchronous, deterministic state machine: many replicas, one log, no clock,
+//! no disk, no network. Everything else drives it:
+//!
+//! ```text
+//!   api         what clients ask: Kv, Cluster, health, reflection, /healthz and /readyz
+//!   runtime     threads, queues, clocks; the cluster map's keeper
+//!   transport   node to node
+//!   storage     the data directory
+//!   bootstrap   how a fleet begins
+//!   config      flags, environment, file
+//! ```
+//!
+//! Reading order: `host/mod.rs`, `host/boundary.rs`, `runtime/mod.rs`, `runtime/start.rs`, `api/front.rs`. The page
+//! `docs/architecture/node.md` has the drawing.
+//!
+//! [`main_with`] is the whole program as a function, so that another program (`kvctl dev`) can be a node too.
+
+pub mod api;
+pub mod bootstrap;
+pub mod config;
+pub mod host;
+pub mod runtime;
+pub mod storage;
+pub mod transport;
+
+mod program;
+
+pub use program::{Node, NodeError, main_with};
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that it was built from, or "unknown".
+pub const COMMIT: &str = env!("FLOTILLA_COMMIT");
+/// Both, in one line.
+pub const VERSION_LINE: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FLOTILLA_COMMIT"), ")");
