@@ -1,0 +1,242 @@
+//! The bytes of a cluster map: docs/formats/map.md.
+//!
+//! One map has one encoding: numbers are as short as can be, lists are in rising order, and nothing may follow. A decoded
+//! map is sound ([`ClusterMap::validate`]). No input makes the decoder panic or allocate more than the input's own size
+//! suggests.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flotilla_raft::ReplicaId;
+
+use crate::{
+    ClusterMap, Epoch, Fault, Membership, NodeId, NodeInfo, Placement, ShardId, ShardInfo, SlotMap,
+    SlotMapError,
+};
+
+/// The version of the encoding that this release writes, and the only one that it reads.
+pub const FORMAT: u8 = 1;
+
+const MAGIC: [u8; 4] = *b"FMAP";
+const CHECKSUM_BYTES: usize = 4;
+
+/// Why bytes are no cluster map.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// They do not start as a map does.
+    #[error("not a cluster map: it does not start with FMAP")]
+    Magic,
+    /// They are of a version that this release does not know.
+    #[error("cluster map of format {format}, this release reads {FORMAT}")]
+    Format {
+        /// What they say.
+        format: u8,
+    },
+    /// The checksum is of other bytes.
+    #[error("cluster map with a bad checksum")]
+    Checksum,
+    /// The bytes end too soon.
+    #[error("cluster map ends in the middle of {field}")]
+    Short {
+        /// What was being read.
+        field: &'static str,
+    },
+    /// A field says what no encoder writes.
+    #[error("cluster map with an impossible {field}")]
+    Value {
+        /// Which one.
+        field: &'static str,
+    },
+    /// The slot map is not one.
+    #[error("cluster map: {0}")]
+    Slots(#[from] SlotMapError),
+    /// The map is not sound.
+    #[error("cluster map: {0}")]
+    Fault(#[from] Fault),
+}
+
+impl ClusterMap {
+    /// The bytes of this map.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.push(FORMAT);
+        out.extend(self.cluster.to_be_bytes());
+        put(&mut out, self.epoch.0);
+        put(&mut out, self.nodes.len() as u64);
+        for (node, info) in &self.nodes {
+            put(&mut out, node.0);
+            for address in [&info.client_addr, &info.peer_addr, &info.http_addr] {
+                put(&mut out, address.len() as u64);
+                out.extend(address.as_bytes());
+            }
+        }
+        put(&mut out, self.removed_nodes.len() as u64);
+        for node in &self.removed_nodes {
+            put(&mut out, node.0);
+        }
+        put(&mut out, self.greatest_shard.0);
+        put(&mut out, self.shards.len() as u64);
+        for (shard, info) in &self.shards {
+            put_shard(&mut out, *shard, info);
+        }
+        put(&mut out, self.slots.runs().len() as u64);
+        for (range, shard) in self.slots.ranges() {
+            put(&mut out, range.count() as u64);
+            put(&mut out, shard.0);
+        }
+        let checksum = crc32fast::hash(&out);
+        out.extend(checksum.to_le_bytes());
+        out
+    }
+
+    /// Reads a map.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are damaged, of another format, or no sound map.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let body = bytes.strip_prefix(&MAGIC).ok_or(DecodeError::Magic)?;
+        let format = *body.first().ok_or(DecodeError::Short { field: "format" })?;
+        if format != FORMAT {
+            return Err(DecodeError::Format { format });
+        }
+        let Some((checked, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
+            return Err(DecodeError::Checksum);
+        };
+        if crc32fast::hash(checked) != u32::from_le_bytes(*checksum) {
+            return Err(DecodeError::Checksum);
+        }
+        let rest = checked.get(MAGIC.len() + 1..).ok_or(DecodeError::Short { field: "format" })?;
+        let map = Reader { rest }.map()?;
+        map.validate()?;
+        Ok(map)
+    }
+}
+
+fn put_shard(out: &mut Vec<u8>, shard: ShardId, info: &ShardInfo) {
+    put(out, shard.0);
+    put(out, u64::from(info.virtual_nodes));
+    put(out, info.greatest_replica.0);
+    put(out, info.replicas.len() as u64);
+    for (replica, placement) in &info.replicas {
+        put(out, replica.0);
+        put(out, placement.node.0);
+        out.push(match placement.membership {
+            Membership::Voter => 0,
+            Membership::Learner => 1,
+        });
+    }
+}
+
+/// A number as LEB128: seven bits a byte, lowest first, the high bit says that more follow.
+fn put(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn map(mut self) -> Result<ClusterMap, DecodeError> {
+        let cluster = u128::from_be_bytes(self.array("cluster id")?);
+        let epoch = Epoch(self.number("epoch")?);
+        let nodes = self.list("node", |reader| Ok((NodeId(reader.number("node")?), reader.node()?)))?;
+        let removed_nodes =
+            self.list("removed node", |reader| Ok((NodeId(reader.number("removed node")?), ())))?;
+        let greatest_shard = ShardId(self.number("greatest shard")?);
+        let shards = self.list("shard", |reader| Ok((ShardId(reader.number("shard")?), reader.shard()?)))?;
+        let mut lengths = Vec::new();
+        for _ in 0..self.number("run count")? {
+            lengths.push((self.number("run length")?, ShardId(self.number("run owner")?)));
+        }
+        let slots = SlotMap::from_lengths(lengths)?;
+        if !self.rest.is_empty() {
+            return Err(DecodeError::Value { field: "end" });
+        }
+        let removed_nodes: BTreeSet<NodeId> = removed_nodes.into_keys().collect();
+        Ok(ClusterMap { cluster, epoch, nodes, removed_nodes, shards, greatest_shard, slots })
+    }
+
+    fn node(&mut self) -> Result<NodeInfo, DecodeError> {
+        Ok(NodeInfo {
+            client_addr: self.text("client address")?,
+            peer_addr: self.text("peer address")?,
+            http_addr: self.text("http address")?,
+        })
+    }
+
+    fn shard(&mut self) -> Result<ShardInfo, DecodeError> {
+        let virtual_nodes = self.number("virtual nodes")?;
+        let virtual_nodes =
+            u32::try_from(virtual_nodes).map_err(|_| DecodeError::Value { field: "virtual nodes" })?;
+        let greatest_replica = ReplicaId(self.number("greatest replica")?);
+        let replicas = self.list("replica", |reader| {
+            let replica = ReplicaId(reader.number("replica")?);
+            let node = NodeId(reader.number("replica's node")?);
+            let membership = match reader.array("membership")? {
+                [0] => Membership::Voter,
+                [1] => Membership::Learner,
+                _ => return Err(DecodeError::Value { field: "membership" }),
+            };
+            Ok((replica, Placement { node, membership }))
+        })?;
+        Ok(ShardInfo { replicas, greatest_replica, virtual_nodes })
+    }
+
+    /// A count, then so many items, in strictly rising order of their keys. Nothing is allocated by the count: a huge one
+    /// runs into the end of the bytes.
+    fn list<K: Ord + Copy, V>(
+        &mut self,
+        field: &'static str,
+        item: impl Fn(&mut Self) -> Result<(K, V), DecodeError>,
+    ) -> Result<BTreeMap<K, V>, DecodeError> {
+        let mut items = BTreeMap::new();
+        for _ in 0..self.number(field)? {
+            let (key, value) = item(self)?;
+            if items.last_key_value().is_some_and(|(last, _)| *last >= key) {
+                return Err(DecodeError::Value { field });
+            }
+            items.insert(key, value);
+        }
+        Ok(items)
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<String, DecodeError> {
+        let length = usize::try_from(self.number(field)?).map_err(|_| DecodeError::Short { field })?;
+        let (text, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Short { field })?;
+        self.rest = rest;
+        Ok(std::str::from_utf8(text).map_err(|_| DecodeError::Value { field })?.to_owned())
+    }
+
+    fn number(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array(field)?;
+            let bits = u64::from(byte & 0x7F);
+            let lost = bits != (bits << shift) >> shift;
+            // A zero at the end would be a second form of the same number.
+            if lost || (byte == 0 && shift > 0) {
+                return Err(DecodeError::Value { field });
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(DecodeError::Value { field })
+    }
+
+    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+        let (array, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Short { field })?;
+        self.rest = rest;
+        Ok(*array)
+    }
+}
+
+#[cfg(test)]
+mod tests;

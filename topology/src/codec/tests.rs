@@ -1,0 +1,110 @@
+use super::*;
+use crate::genesis::tests::fleet;
+use rand_core::{Rng, SeedableRng};
+
+/// A map that uses everything the format can say.
+fn rich() -> ClusterMap {
+    let mut map = fleet(4, 5, 3);
+    map.epoch = Epoch(u64::MAX);
+    map.removed_nodes.extend([NodeId(7), NodeId(u64::MAX)]);
+    let shard = map.shards.get_mut(&ShardId(2)).unwrap();
+    shard.greatest_replica = ReplicaId(300);
+    shard.replicas.get_mut(&ReplicaId(2)).unwrap().membership = Membership::Learner;
+    map
+}
+
+/// Puts the right checksum under bytes that were changed.
+fn sealed(mut body: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32fast::hash(&body);
+    body.extend(checksum.to_le_bytes());
+    body
+}
+
+fn body(map: &ClusterMap) -> Vec<u8> {
+    let mut bytes = map.encode();
+    bytes.truncate(bytes.len() - CHECKSUM_BYTES);
+    bytes
+}
+
+#[test]
+fn a_map_comes_back_as_it_was() {
+    for map in [fleet(1, 1, 1), fleet(3, 8, 3), fleet(7, 64, 5), rich()] {
+        assert_eq!(ClusterMap::decode(&map.encode()), Ok(map));
+    }
+}
+
+#[test]
+fn the_map_of_the_readme_fleet_is_small() {
+    let bytes = fleet(3, 8, 3).encode().len();
+    assert!(bytes < 2300, "{bytes} bytes");
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_is_noticed() {
+    let bytes = rich().encode();
+    for at in 0..bytes.len() {
+        assert!(ClusterMap::decode(&bytes[..at]).is_err(), "cut at {at}");
+        for bit in 0..8 {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << bit;
+            assert!(ClusterMap::decode(&flipped).is_err(), "bit {bit} of byte {at}");
+        }
+    }
+}
+
+/// With a right checksum the fields themselves must be checked: whatever is accepted has exactly one encoding.
+#[test]
+fn damage_under_a_right_checksum_never_panics_and_never_has_a_second_form() {
+    let sound = body(&rich());
+    let mut random = rand_pcg::Pcg64Mcg::seed_from_u64(11);
+    let mut accepted = 0;
+    for _ in 0..20_000 {
+        let mut bytes = sound.clone();
+        for _ in 0..=random.next_u32() % 3 {
+            // The head of the map, before the long list of runs, is where most can go wrong.
+            let at = MAGIC.len() + 1 + random.next_u32() as usize % 400;
+            match random.next_u32() % 3 {
+                0 => bytes[at] = random.next_u32() as u8,
+                1 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, random.next_u32() as u8),
+            }
+        }
+        let bytes = sealed(bytes);
+        if let Ok(map) = ClusterMap::decode(&bytes) {
+            assert_eq!(map.encode(), bytes);
+            accepted += 1;
+        }
+    }
+    assert!(accepted > 100, "only {accepted} were accepted: the test tests nothing");
+}
+
+#[test]
+fn each_damage_is_named() {
+    let sound = body(&fleet(3, 2, 3));
+    let decode = |bytes: Vec<u8>| ClusterMap::decode(&sealed(bytes)).unwrap_err();
+    assert_eq!(ClusterMap::decode(b""), Err(DecodeError::Magic));
+    assert_eq!(ClusterMap::decode(b"FMAP"), Err(DecodeError::Short { field: "format" }));
+    assert_eq!(ClusterMap::decode(b"FMAP\x01"), Err(DecodeError::Checksum));
+    assert_eq!(ClusterMap::decode(b"FMAP\x02whatever"), Err(DecodeError::Format { format: 2 }));
+    assert_eq!(ClusterMap::decode(&sound), Err(DecodeError::Checksum));
+    assert_eq!(decode([sound.clone(), vec![0]].concat()), DecodeError::Value { field: "end" });
+
+    let with = |at: usize, replacement: &[u8]| [&sound[..at], replacement, &sound[at + 1..]].concat();
+    let epoch = MAGIC.len() + 1 + 16;
+    assert_eq!(decode(with(epoch, &[0x81, 0x00])), DecodeError::Value { field: "epoch" }, "1 in two bytes");
+    assert_eq!(decode(with(epoch, &[0xFF; 10])), DecodeError::Value { field: "epoch" }, "beyond 64 bits");
+    assert_eq!(decode(with(epoch + 2, &[9])), DecodeError::Value { field: "node" }, "nodes 9, 2, 3");
+    assert_eq!(
+        decode(with(epoch + 3, &[0xFF, 0xFF, 0xFF, 0xFF, 0x7F])),
+        DecodeError::Short { field: "client address" }
+    );
+    let huge = [&sound[..=epoch], &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F]].concat();
+    assert_eq!(decode(huge), DecodeError::Short { field: "node" }, "a huge count allocates nothing");
+}
+
+#[test]
+fn an_unsound_map_is_not_decoded() {
+    let mut map = fleet(3, 2, 3);
+    map.nodes.remove(&NodeId(3));
+    assert!(matches!(ClusterMap::decode(&map.encode()), Err(DecodeError::Fault(Fault::StrayReplica { .. }))));
+}

@@ -1,0 +1,91 @@
+use super::*;
+use crate::genesis::tests::fleet;
+
+#[test]
+fn a_planned_map_answers_who_is_where() {
+    let map = fleet(3, 8, 3);
+    assert_eq!(map.validate(), Ok(()));
+    let slot = Slot::of(b"foo");
+    let shard = map.shard_of(slot);
+    assert!(map.slots_of(shard).contains(slot));
+    assert!(map.slots_of(ShardId::META).is_empty());
+
+    let replica = map.replica_on(shard, NodeId(2)).unwrap();
+    assert_eq!(map.node_of(shard, replica), Some(NodeId(2)));
+    assert_eq!(map.replica_on(shard, NodeId(9)), None);
+    assert_eq!(map.replica_on(ShardId(99), NodeId(1)), None);
+    assert_eq!(
+        map.replicas_on(NodeId(1)).count(),
+        9,
+        "with three replicas on three nodes, all shards are everywhere"
+    );
+    assert_eq!(map.shards[&shard].configuration().voters.len(), 3);
+}
+
+#[test]
+fn a_learner_neither_counts_nor_is_preferred() {
+    let mut map = fleet(3, 1, 3);
+    let info = map.shards.get_mut(&ShardId(1)).unwrap();
+    info.replicas.get_mut(&ReplicaId(1)).unwrap().membership = Membership::Learner;
+    let preference: Vec<_> = map.preference(ShardId(1)).collect();
+    assert_eq!(preference, [NodeId(2), NodeId(3)]);
+    let configuration = map.shards[&ShardId(1)].configuration();
+    assert_eq!(configuration.to_string(), "voters(2 3) learners(1)");
+}
+
+/// Breaks a sound map in one way and says what is found.
+fn broken(breaking: impl FnOnce(&mut ClusterMap)) -> Fault {
+    let mut map = fleet(3, 2, 2);
+    breaking(&mut map);
+    map.validate().unwrap_err()
+}
+
+fn shard_of(map: &mut ClusterMap, shard: u64) -> &mut ShardInfo {
+    map.shards.get_mut(&ShardId(shard)).unwrap()
+}
+
+#[test]
+fn every_fault_of_the_nodes_is_found() {
+    assert_eq!(broken(|map| map.nodes.clear()), Fault::NoNodes);
+    assert_eq!(
+        broken(|map| drop(map.removed_nodes.insert(NodeId(2)))),
+        Fault::NodeCameBack { node: NodeId(2) }
+    );
+    for address in ["", "host", ":7501", "host:", "host:0", "host:65536", "a b:1", "host:1\n"] {
+        let fault = broken(|map| map.nodes.get_mut(&NodeId(3)).unwrap().http_addr = address.into());
+        assert_eq!(fault, Fault::Address { node: NodeId(3), address: address.into() });
+    }
+}
+
+#[test]
+fn every_fault_of_the_shards_is_found() {
+    let one = ShardId(1);
+    assert_eq!(broken(|map| drop(map.shards.remove(&ShardId::META))), Fault::NoMetaShard);
+    assert_eq!(broken(|map| shard_of(map, 0).virtual_nodes = 1), Fault::NoMetaShard);
+    assert_eq!(
+        broken(|map| map.greatest_shard = one),
+        Fault::ShardBeyond { shard: ShardId(2), greatest: one }
+    );
+    assert_eq!(
+        broken(|map| shard_of(map, 1).greatest_replica = ReplicaId(1)),
+        Fault::ReplicaBeyond { shard: one, replica: ReplicaId(2), greatest: ReplicaId(1) }
+    );
+    assert_eq!(broken(|map| shard_of(map, 1).replicas.clear()), Fault::NoVoters { shard: one });
+    assert_eq!(
+        broken(|map| shard_of(map, 1).replicas.get_mut(&ReplicaId(1)).unwrap().node = NodeId(7)),
+        Fault::StrayReplica { shard: one, replica: ReplicaId(1), node: NodeId(7) }
+    );
+    assert_eq!(
+        broken(|map| {
+            for placement in shard_of(map, 1).replicas.values_mut() {
+                placement.node = NodeId(3);
+            }
+        }),
+        Fault::CrowdedNode { shard: one, node: NodeId(3) }
+    );
+    assert_eq!(broken(|map| drop(map.shards.remove(&ShardId(2)))), Fault::StraySlots { shard: ShardId(2) });
+    assert_eq!(
+        broken(|map| map.slots = SlotMap::from_owners(|_| ShardId::META)),
+        Fault::StraySlots { shard: ShardId::META }
+    );
+}
