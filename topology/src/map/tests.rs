@@ -48,7 +48,7 @@ fn shard_of(map: &mut ClusterMap, shard: u64) -> &mut ShardInfo {
 fn every_fault_of_the_nodes_is_found() {
     assert_eq!(broken(|map| map.nodes.clear()), Fault::NoNodes);
     assert_eq!(
-        broken(|map| drop(map.removed_nodes.insert(NodeId(2)))),
+        broken(|map| map.removed_nodes.extend([NodeId(2)])),
         Fault::NodeCameBack { node: NodeId(2) }
     );
     for address in ["", "host", ":7501", "host:", "host:0", "host:65536", "a b:1", "host:1\n"] {
