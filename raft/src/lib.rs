@@ -1,23 +1,41 @@
 //! Pure Raft consensus: no I/O, no clock, no threads, no randomness of its own.
 
 mod configuration;
+mod core;
+mod election;
 mod entry;
+mod following;
 mod id;
+mod installation;
+mod leader;
+mod liveness;
+mod log;
 mod message;
 mod options;
+mod persistence;
+mod progress;
+mod quorum;
+mod raft;
+mod reads;
 mod ready;
 mod recovered;
+mod replication;
 mod snapshot;
 mod status;
 mod time;
+mod transfer;
 
 pub use configuration::Configuration;
 pub use entry::{Entry, HardState, Payload};
 pub use id::{Index, LogId, ReplicaId, Term};
+pub use leader::ProposeError;
 pub use message::{Message, Round, Rpc};
 pub use options::{Options, OptionsError};
+pub use raft::Raft;
+pub use reads::NotLeader;
 pub use ready::{ReadId, Ready, Ticket, Write};
 pub use recovered::Recovered;
 pub use snapshot::SnapshotMeta;
 pub use status::{ProgressKind, ProgressStatus, RoleKind, Status};
 pub use time::Time;
+pub use transfer::TransferError;

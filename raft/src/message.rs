@@ -108,6 +108,12 @@ pub enum Rpc {
 }
 
 impl Rpc {
+    /// Whether only a follower sends such a message, to the leader of the envelope's term.
+    #[must_use]
+    pub const fn is_to_leader(&self) -> bool {
+        matches!(self, Self::AppendReply { .. } | Self::AppendRejected { .. } | Self::HeartbeatReply { .. })
+    }
+
     /// Whether only the leader of the envelope's term sends such a message.
     #[must_use]
     pub const fn is_from_leader(&self) -> bool {

@@ -1,0 +1,155 @@
+//! Who is alive: election timers, heartbeats, and the check that a leader still has a quorum.
+//!
+//! Everything here is per shard. It is kept together so that liveness per pair of nodes can take its place; nothing else in this crate
+//! knows of time, except the limit of a leadership transfer.
+
+use crate::core::Core;
+use crate::id::{Index, ReplicaId};
+use crate::leader::Leader;
+use crate::message::{Round, Rpc};
+use crate::quorum;
+use crate::raft::{Raft, Role};
+use crate::time::Time;
+
+/// When a replica without a leader campaigns.
+#[derive(Debug)]
+pub(crate) struct ElectionTimer {
+    /// When the patience is over.
+    pub(crate) at: Time,
+    /// When the leader of this term was last heard.
+    heard: Option<Time>,
+}
+
+impl ElectionTimer {
+    pub(crate) fn start(core: &mut Core) -> Self {
+        Self { at: core.draw_election_time(), heard: None }
+    }
+
+    /// Waits another election timeout; what was heard stays heard.
+    pub(crate) fn restart(&mut self, core: &mut Core) {
+        self.at = core.draw_election_time();
+    }
+
+    /// The leader was heard.
+    pub(crate) fn on_leader(&mut self, core: &mut Core) {
+        self.heard = Some(core.now);
+        self.restart(core);
+    }
+
+    /// Whether the leader was heard within the shortest election timeout. Who hears a leader votes for nobody else: a replica that
+    /// was cut off, or removed, must not depose a leader that the others are content with (thesis, §4.2.3).
+    pub(crate) fn hears_leader(&self, core: &Core) -> bool {
+        self.heard.is_some_and(|heard| heard + core.options.election_timeout_min > core.now)
+    }
+}
+
+/// When a leader beats, and when it doubts itself.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    /// The next heartbeat.
+    beat_at: Time,
+    /// The next check that a quorum was heard.
+    check_at: Time,
+}
+
+impl Pulse {
+    pub(crate) fn start(core: &Core) -> Self {
+        Self {
+            beat_at: core.now + core.options.heartbeat_interval,
+            check_at: core.now + core.options.election_timeout_max,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        self.beat_at.min(self.check_at)
+    }
+}
+
+impl Leader {
+    /// Begins a round of heartbeats. The reads that are waiting join it.
+    pub(crate) fn beat(&mut self, core: &mut Core) {
+        self.round = Round(self.round.0 + 1);
+        self.pulse.beat_at = core.now + core.options.heartbeat_interval;
+        if self.has_committed_own(core) {
+            self.reads.join(self.round);
+        }
+        for (id, progress) in &self.progress {
+            let commit = core.commit().min(progress.matched);
+            core.send(*id, Rpc::Heartbeat { commit, sent: progress.sent(), round: self.round });
+        }
+    }
+
+    /// Does what is due by now. Returns whether the leader has lost its quorum.
+    pub(crate) fn tick(&mut self, core: &mut Core) -> bool {
+        if self.pulse.beat_at <= core.now {
+            self.beat(core);
+        }
+        self.pulse.check_at <= core.now && self.has_lost_quorum(core)
+    }
+
+    /// Whether no quorum was heard within an election timeout (thesis, §6.2): then others may have elected a new leader, and clients
+    /// should look for it. If all is well, the next check comes when that could first be different.
+    fn has_lost_quorum(&mut self, core: &Core) -> bool {
+        let heard = quorum::reached(&core.configuration, |id| self.heard(core, id));
+        let end = heard.map_or(core.now, |heard| heard + core.options.election_timeout_max);
+        self.pulse.check_at = end;
+        end <= core.now
+    }
+
+    fn heard(&self, core: &Core, id: ReplicaId) -> Time {
+        if id == core.id {
+            return core.now;
+        }
+        self.progress.get(&id).map_or(Time(0), |progress| progress.heard)
+    }
+}
+
+impl Raft {
+    /// Whether this replica leads, or heard its leader so recently that it wants no other.
+    pub(crate) fn hears_leader(&self) -> bool {
+        match &self.role {
+            Role::Leader(_) => true,
+            Role::Follower(follower) => follower.timer.hears_leader(&self.core),
+            Role::Candidate(_) => false,
+        }
+    }
+
+    /// A follower hears its leader.
+    pub(crate) fn on_heartbeat(&mut self, from: ReplicaId, commit: Index, sent: Index, round: Round) {
+        let core = &mut self.core;
+        let follower = self.role.follow(core, from);
+        if core.installing.is_none() {
+            core.commit_to(commit);
+            // The leader says so only of what this replica acknowledged in this term.
+            follower.accepted = follower.accepted.max(commit);
+        }
+        let accepted = follower.accepted;
+        let matched = accepted.min(core.persistence.stable());
+        core.send(from, Rpc::HeartbeatReply { round, sent, accepted, matched });
+    }
+
+    /// A leader hears a follower answer it: both directions work. (A mere request, such as a pre-vote, shows only one: a leader that nobody
+    /// hears would stay in office by the pre-votes of those who want to replace it.)
+    pub(crate) fn on_sign_of_life(&mut self, from: ReplicaId) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(progress) = leader.progress.get_mut(&from)
+        {
+            progress.heard = self.core.now;
+        }
+    }
+
+    /// A follower answers a heartbeat.
+    pub(crate) fn on_heartbeat_reply(
+        &mut self,
+        from: ReplicaId,
+        round: Round,
+        (sent, accepted, matched): (Index, Index, Index),
+    ) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.on_matched(&mut self.core, from, matched);
+        let Some(progress) = leader.progress.get_mut(&from) else { return };
+        leader.unsent |= progress.on_heartbeat_reply(sent, accepted);
+        progress.round = progress.round.max(round);
+        leader.confirm_reads(&mut self.core);
+    }
+}
