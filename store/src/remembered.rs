@@ -1,0 +1,547 @@
+//! Exactly once: remembered results and floors (DESIGN.md §6).
+//!
+//! A write with a request id is executed at most once, however often it arrives: its result is remembered until the
+//! client has acknowledged it, or its deadline has passed in shard time. What arrives after either is refused: by the
+//! client's *floor* (the greatest `acknowledged` seen), or by the deadline itself. The floor is needed until the latest
+//! deadline seen from that client has passed: from then on the deadline refuses what the floor refused.
+//!
+//! A result *counts* while its sequence is not below the floor and its deadline lies ahead. It is *removed* later, in
+//! bounded steps, so that no apply stalls over a million results that fall due together. The steps depend on nothing
+//! but the entries applied, and what is there is stored as it is there: replicas hold the same, and a restart changes
+//! nothing. The results of one entry are one record in the base, and are removed together at their latest deadline.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::command::RequestId;
+use crate::digest::Digest;
+use crate::encoding::{DecodeError, Reader, put_bytes, put_varint};
+use crate::layout;
+use crate::outcome::{CONFLICT_VALUE_BYTES_MAX, Outcome, Record, Refusal};
+
+/// Acknowledged results that one operation removes. More than one operation adds, so that they never pile up.
+const ACKNOWLEDGED_PER_OPERATION: usize = 16;
+/// Results and floors that an apply looks at: this many, and so many per operation.
+const REVIEWED_PER_APPLY: usize = 256;
+const REVIEWED_PER_OPERATION: usize = 4;
+/// What a result costs in memory, without its record.
+const RESULT_BYTES: usize = 112;
+
+/// A remembered result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    Written {
+        version: u64,
+    },
+    Deleted {
+        existed: bool,
+        version: u64,
+    },
+    Swapped {
+        version: u64,
+    },
+    Conflict {
+        current: Option<Box<Record>>,
+    },
+    /// The record was too big to keep.
+    ConflictForgotten {
+        version: u64,
+    },
+}
+
+/// What to do with an operation that carries a request id.
+pub(crate) enum Verdict {
+    /// It ran already: this was its outcome.
+    Remembered(Outcome),
+    /// It may have run already.
+    Refused(Refusal),
+    /// It did not run.
+    Execute,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    client: u128,
+    sequence: u64,
+    deadline_ms: u64,
+    answer: Answer,
+}
+
+/// The results of one entry. A removed result leaves its place empty, so that the others keep theirs.
+#[derive(Clone, Debug, Default)]
+struct EntryResults {
+    slots: Vec<Option<Slot>>,
+    live: usize,
+    /// The latest deadline of all results that were ever here: then all are removed.
+    review_ms: u64,
+    /// The entry is applied: it stands in the review order.
+    sealed: bool,
+    /// The base has (or is getting) a record of it.
+    stored: bool,
+    /// Its record differs from the base's.
+    dirty: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Client {
+    floor: u64,
+    latest_ms: u64,
+    /// When to see whether the floor can go. Not after `latest_ms`; moved only when it is reached.
+    review_ms: u64,
+    /// Sequence → entry and place in it.
+    results: BTreeMap<u64, (u64, usize)>,
+    stored: bool,
+    dirty: bool,
+}
+
+/// What a flush writes: key's rest, and record or `None` for a removal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) floors: Vec<(u128, Option<Bytes>)>,
+    pub(crate) results: Vec<(u64, Option<Bytes>)>,
+}
+
+/// The results and floors of a shard.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Remembered {
+    clients: BTreeMap<u128, Client>,
+    entries: BTreeMap<u64, EntryResults>,
+    entries_due: BTreeSet<(u64, u64)>,
+    clients_due: BTreeSet<(u64, u128)>,
+    dirty_clients: Vec<u128>,
+    dirty_entries: Vec<u64>,
+    digest: Digest,
+    live: usize,
+    record_bytes: usize,
+}
+
+impl Remembered {
+    /// Decides about an operation, in the order of DESIGN.md §6: a remembered result, then floor and deadline.
+    pub(crate) fn check(&self, request: &RequestId, time_ms: u64) -> Verdict {
+        let client = self.clients.get(&request.client);
+        let floor = client.map_or(0, |client| client.floor);
+        if request.sequence >= floor
+            && let Some(slot) = client.and_then(|client| self.slot(client, request.sequence))
+            && slot.deadline_ms > time_ms
+        {
+            return Verdict::Remembered(slot.answer.outcome());
+        }
+        if request.sequence < floor {
+            return Verdict::Refused(Refusal::Stale { floor });
+        }
+        if request.deadline_ms <= time_ms {
+            return Verdict::Refused(Refusal::Expired { time_ms });
+        }
+        Verdict::Execute
+    }
+
+    fn slot(&self, client: &Client, sequence: u64) -> Option<&Slot> {
+        let (entry, place) = client.results.get(&sequence)?;
+        self.entries.get(entry)?.slots.get(*place)?.as_ref()
+    }
+
+    /// Takes note of what an attempt says of its client: which answers it has, and how long attempts may come.
+    pub(crate) fn note(&mut self, request: &RequestId, time_ms: u64) {
+        // A passed deadline adds nothing: whatever comes under it is refused by itself.
+        if request.deadline_ms <= time_ms {
+            return;
+        }
+        let Some(client) = self.clients.get_mut(&request.client) else {
+            let client = Client {
+                floor: request.acknowledged,
+                latest_ms: request.deadline_ms,
+                review_ms: request.deadline_ms,
+                results: BTreeMap::new(),
+                stored: false,
+                dirty: true,
+            };
+            self.digest.add(client.digest(request.client));
+            self.clients_due.insert((client.review_ms, request.client));
+            self.clients.insert(request.client, client);
+            self.dirty_clients.push(request.client);
+            return;
+        };
+        if request.acknowledged > client.floor || request.deadline_ms > client.latest_ms {
+            self.digest.remove(client.digest(request.client));
+            client.floor = client.floor.max(request.acknowledged);
+            client.latest_ms = client.latest_ms.max(request.deadline_ms);
+            self.digest.add(client.digest(request.client));
+            mark(&mut client.dirty, &mut self.dirty_clients, request.client);
+        }
+        for _ in 0..ACKNOWLEDGED_PER_OPERATION {
+            let Some(client) = self.clients.get_mut(&request.client) else { return };
+            match client.results.first_key_value() {
+                Some((&sequence, &(entry, place))) if sequence < client.floor => {
+                    client.results.remove(&sequence);
+                    self.forget(entry, place);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Remembers the outcome of an operation of entry `index` that was executed. The client was noted before.
+    pub(crate) fn remember(&mut self, request: &RequestId, index: u64, outcome: &Outcome) {
+        let Some(answer) = Answer::of(outcome) else { return };
+        let Some(client) = self.clients.get_mut(&request.client) else {
+            panic!("client {:032x} of sequence {} was not noted", request.client, request.sequence);
+        };
+        if request.sequence < client.floor {
+            return; // It acknowledges itself: nobody will ask.
+        }
+        // A result whose deadline has passed may still lie there, when attempts disagree about their deadline.
+        if let Some((entry, place)) = client.results.remove(&request.sequence) {
+            self.forget(entry, place);
+        }
+        let entry = self.entries.entry(index).or_default();
+        let place = entry.slots.len();
+        if let Some(client) = self.clients.get_mut(&request.client) {
+            client.results.insert(request.sequence, (index, place));
+        }
+        let slot = Slot {
+            client: request.client,
+            sequence: request.sequence,
+            deadline_ms: request.deadline_ms,
+            answer,
+        };
+        self.digest.add(slot.digest(index));
+        self.live += 1;
+        self.record_bytes += slot.answer.bytes();
+        entry.review_ms = entry.review_ms.max(slot.deadline_ms);
+        entry.slots.push(Some(slot));
+        entry.live += 1;
+        mark(&mut entry.dirty, &mut self.dirty_entries, index);
+    }
+
+    /// Empties one place.
+    fn forget(&mut self, index: u64, place: usize) {
+        let Some(entry) = self.entries.get_mut(&index) else { panic!("entry {index} has no results") };
+        let Some(slot) = entry.slots[place].take() else { panic!("entry {index} has no result {place}") };
+        self.digest.remove(slot.digest(index));
+        self.record_bytes -= slot.answer.bytes();
+        self.live -= 1;
+        entry.live -= 1;
+        mark(&mut entry.dirty, &mut self.dirty_entries, index);
+        if entry.live == 0 && entry.sealed {
+            let review = (entry.review_ms, index);
+            self.entries_due.remove(&review);
+            self.drop_entry(index);
+        }
+    }
+
+    fn drop_entry(&mut self, index: u64) {
+        // A stored one stays as an empty shell until the next flush has removed its record.
+        if let Some(entry) = self.entries.get_mut(&index) {
+            if entry.stored {
+                entry.slots = Vec::new();
+            } else {
+                self.entries.remove(&index);
+            }
+        }
+    }
+
+    /// Entry `index` is applied, at this shard time, with so many operations.
+    pub(crate) fn seal(&mut self, index: u64, time_ms: u64, operations: usize) {
+        if let Some(entry) = self.entries.get_mut(&index) {
+            entry.sealed = true;
+            if entry.live > 0 {
+                self.entries_due.insert((entry.review_ms, index));
+            } else {
+                self.drop_entry(index);
+            }
+        }
+        self.review(time_ms, REVIEWED_PER_APPLY + REVIEWED_PER_OPERATION * operations);
+    }
+
+    fn review(&mut self, time_ms: u64, mut budget: usize) {
+        while let Some(&(review_ms, index)) = self.entries_due.first() {
+            if review_ms > time_ms {
+                break;
+            }
+            if budget == 0 {
+                return;
+            }
+            budget = budget.saturating_sub(self.remove_entry(index));
+        }
+        while let Some(&(review_ms, client)) = self.clients_due.first() {
+            if review_ms > time_ms || budget == 0 {
+                return;
+            }
+            budget = budget.saturating_sub(self.review_client(client, time_ms));
+        }
+    }
+
+    fn remove_entry(&mut self, index: u64) -> usize {
+        let Some(entry) = self.entries.get(&index) else { panic!("entry {index} is due but has no results") };
+        // Live results are what is counted: a restart closes the gaps between them, and must not change the budget.
+        let count = entry.live;
+        for place in 0..entry.slots.len() {
+            let slot = self.entries.get(&index).and_then(|entry| entry.slots.get(place)?.as_ref());
+            let Some((client, sequence)) = slot.map(|slot| (slot.client, slot.sequence)) else { continue };
+            if let Some(client) = self.clients.get_mut(&client) {
+                client.results.remove(&sequence);
+            }
+            self.forget(index, place);
+        }
+        count
+    }
+
+    fn review_client(&mut self, id: u128, time_ms: u64) -> usize {
+        let Some(client) = self.clients.get_mut(&id) else { panic!("client {id:032x} is due but unknown") };
+        self.clients_due.remove(&(client.review_ms, id));
+        self.digest.remove(client.digest(id));
+        if client.latest_ms > time_ms {
+            client.review_ms = client.latest_ms;
+            self.digest.add(client.digest(id));
+            self.clients_due.insert((client.review_ms, id));
+            mark(&mut client.dirty, &mut self.dirty_clients, id);
+            return 1;
+        }
+        // All its deadlines have passed; its results may wait for the latest deadline of an entry that they share.
+        let results = std::mem::take(&mut client.results);
+        if client.stored {
+            mark(&mut client.dirty, &mut self.dirty_clients, id);
+        }
+        self.clients.remove(&id);
+        for &(entry, place) in results.values() {
+            self.forget(entry, place);
+        }
+        1 + results.len()
+    }
+
+    /// Whether something can be removed at `now_ms`.
+    pub(crate) fn due(&self, now_ms: u64) -> bool {
+        self.entries_due.first().is_some_and(|due| due.0 <= now_ms)
+            || self.clients_due.first().is_some_and(|due| due.0 <= now_ms)
+    }
+
+    /// How many results are there.
+    pub(crate) const fn len(&self) -> usize {
+        self.live
+    }
+
+    /// What they take in memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.live + self.clients.len()) * RESULT_BYTES + self.record_bytes
+    }
+
+    pub(crate) const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What changed since the last call.
+    pub(crate) fn changes(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        for id in std::mem::take(&mut self.dirty_clients) {
+            match self.clients.get_mut(&id) {
+                Some(client) => {
+                    // A client may stand here twice: removed, and come back since.
+                    if std::mem::take(&mut client.dirty) {
+                        client.stored = true;
+                        changes.floors.push((id, Some(client.encode())));
+                    }
+                }
+                None => changes.floors.push((id, None)),
+            }
+        }
+        for index in std::mem::take(&mut self.dirty_entries) {
+            let Some(entry) = self.entries.get_mut(&index) else { continue };
+            entry.dirty = false;
+            if entry.live > 0 {
+                entry.stored = true;
+                changes.results.push((index, Some(entry.encode())));
+            } else {
+                changes.results.push((index, None));
+                self.entries.remove(&index);
+            }
+        }
+        changes
+    }
+
+    /// Takes in a floor that was stored.
+    pub(crate) fn load_floor(&mut self, id: u128, record: Bytes) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(record);
+        let client = Client {
+            floor: reader.varint("floor")?,
+            latest_ms: reader.varint("latest deadline")?,
+            review_ms: reader.varint("review time")?,
+            results: BTreeMap::new(),
+            stored: true,
+            dirty: false,
+        };
+        reader.end("floor")?;
+        self.digest.add(client.digest(id));
+        self.clients_due.insert((client.review_ms, id));
+        self.clients.insert(id, client);
+        Ok(())
+    }
+
+    /// Takes in the results of an entry that were stored. Floors first.
+    pub(crate) fn load_results(&mut self, index: u64, record: Bytes) -> Result<(), DecodeError> {
+        let mut reader = Reader::new(record);
+        let review_ms = reader.varint("review time")?;
+        let mut entry = EntryResults { review_ms, sealed: true, stored: true, ..EntryResults::default() };
+        while reader.remaining() > 0 {
+            let slot = Slot::decode(&mut reader)?;
+            let Some(client) = self.clients.get_mut(&slot.client) else {
+                return Err(DecodeError::Range { what: "result of a client without a floor" });
+            };
+            client.results.insert(slot.sequence, (index, entry.slots.len()));
+            self.digest.add(slot.digest(index));
+            self.record_bytes += slot.answer.bytes();
+            entry.slots.push(Some(slot));
+        }
+        if entry.slots.is_empty() {
+            return Err(DecodeError::Short { what: "results of an entry" });
+        }
+        entry.live = entry.slots.len();
+        self.live += entry.live;
+        self.entries_due.insert((review_ms, index));
+        self.entries.insert(index, entry);
+        Ok(())
+    }
+}
+
+/// Puts an id on the list of what the next flush writes, once.
+fn mark<T>(dirty: &mut bool, list: &mut Vec<T>, id: T) {
+    if !std::mem::replace(dirty, true) {
+        list.push(id);
+    }
+}
+
+impl Client {
+    fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(30);
+        for number in [self.floor, self.latest_ms, self.review_ms] {
+            put_varint(&mut out, number);
+        }
+        out.freeze()
+    }
+
+    fn digest(&self, id: u128) -> Digest {
+        let mut record = [0; 24];
+        for (place, number) in [self.floor, self.latest_ms, self.review_ms].into_iter().enumerate() {
+            record[8 * place..8 * (place + 1)].copy_from_slice(&number.to_be_bytes());
+        }
+        Digest::of(&id.to_be_bytes(), &record)
+    }
+}
+
+impl EntryResults {
+    fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        put_varint(&mut out, self.review_ms);
+        for slot in self.slots.iter().flatten() {
+            slot.encode(&mut out);
+        }
+        out.freeze()
+    }
+}
+
+impl Slot {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u128(self.client);
+        put_varint(out, self.sequence);
+        put_varint(out, self.deadline_ms);
+        self.answer.encode(out);
+    }
+
+    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            client: reader.u128("client")?,
+            sequence: reader.varint("sequence")?,
+            deadline_ms: reader.varint("deadline")?,
+            answer: Answer::decode(reader)?,
+        })
+    }
+
+    fn digest(&self, index: u64) -> Digest {
+        let mut out = BytesMut::with_capacity(64);
+        self.encode(&mut out);
+        Digest::of(&index.to_be_bytes(), &out)
+    }
+}
+
+const ANSWER_WRITTEN: u8 = 1;
+const ANSWER_DELETED: u8 = 2;
+const ANSWER_MISSING: u8 = 3;
+const ANSWER_SWAPPED: u8 = 4;
+const ANSWER_CONFLICT: u8 = 5;
+const ANSWER_CONFLICT_ABSENT: u8 = 6;
+const ANSWER_CONFLICT_FORGOTTEN: u8 = 7;
+
+impl Answer {
+    fn of(outcome: &Outcome) -> Option<Self> {
+        Some(match outcome {
+            Outcome::Written { version } => Self::Written { version: *version },
+            Outcome::Deleted { existed, version } => Self::Deleted { existed: *existed, version: *version },
+            Outcome::Swapped { version } => Self::Swapped { version: *version },
+            Outcome::Conflict { current: None } => Self::Conflict { current: None },
+            Outcome::Conflict { current: Some(record) } if record.value.len() > CONFLICT_VALUE_BYTES_MAX => {
+                Self::ConflictForgotten { version: record.version }
+            }
+            Outcome::Conflict { current: Some(record) } => {
+                // Copied: a slice would keep the whole entry that wrote the value in memory.
+                let value = Bytes::copy_from_slice(&record.value);
+                Self::Conflict { current: Some(Box::new(Record { value, ..record.clone() })) }
+            }
+            Outcome::ConflictForgotten { .. } | Outcome::WrongSlot { .. } | Outcome::Refused(_) => {
+                return None;
+            }
+        })
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Written { version } => Outcome::Written { version: *version },
+            Self::Deleted { existed, version } => Outcome::Deleted { existed: *existed, version: *version },
+            Self::Swapped { version } => Outcome::Swapped { version: *version },
+            Self::Conflict { current } => Outcome::Conflict { current: current.as_deref().cloned() },
+            Self::ConflictForgotten { version } => Outcome::ConflictForgotten { version: *version },
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Conflict { current: Some(record) } => record.value.len() + 64,
+            _ => 0,
+        }
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        let (tag, version) = match self {
+            Self::Written { version } => (ANSWER_WRITTEN, *version),
+            Self::Deleted { existed: true, version } => (ANSWER_DELETED, *version),
+            Self::Deleted { existed: false, version } => (ANSWER_MISSING, *version),
+            Self::Swapped { version } => (ANSWER_SWAPPED, *version),
+            Self::ConflictForgotten { version } => (ANSWER_CONFLICT_FORGOTTEN, *version),
+            Self::Conflict { current: None } => (ANSWER_CONFLICT_ABSENT, 0),
+            Self::Conflict { current: Some(record) } => {
+                out.put_u8(ANSWER_CONFLICT);
+                put_bytes(out, &layout::encode_record(record));
+                return;
+            }
+        };
+        out.put_u8(tag);
+        put_varint(out, version);
+    }
+
+    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let tag = reader.u8("result")?;
+        if tag == ANSWER_CONFLICT {
+            let record = layout::decode_record(reader.bytes("record")?)?;
+            return Ok(Self::Conflict { current: Some(Box::new(record)) });
+        }
+        let version = reader.varint("version")?;
+        Ok(match tag {
+            ANSWER_WRITTEN => Self::Written { version },
+            ANSWER_DELETED => Self::Deleted { existed: true, version },
+            ANSWER_MISSING => Self::Deleted { existed: false, version },
+            ANSWER_SWAPPED => Self::Swapped { version },
+            ANSWER_CONFLICT_ABSENT => Self::Conflict { current: None },
+            ANSWER_CONFLICT_FORGOTTEN => Self::ConflictForgotten { version },
+            tag => return Err(DecodeError::Unknown { what: "result", tag: u64::from(tag) }),
+        })
+    }
+}
