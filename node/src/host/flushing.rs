@@ -1,0 +1,88 @@
+//! Flushing: when the overlay of a shard goes to the base, and what becomes of its log then.
+
+use flotilla_raft::{Index, LogId, Time};
+use flotilla_store::{Base, Flushed};
+use flotilla_wal::Record;
+
+use super::boundary::{Answer, BaseJob, Token};
+use super::options::Options;
+use super::replica::{Replica, Turn};
+
+/// The flushes of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Flushing {
+    in_flight: bool,
+    /// Since when the overlay holds something that the base does not.
+    dirty_since: Option<Time>,
+    /// Who wants to know when the base holds an index.
+    waiting: Vec<(Index, Token)>,
+}
+
+impl Flushing {
+    /// Something was applied.
+    pub(super) fn applied(&mut self, now: Time) {
+        self.dirty_since.get_or_insert(now);
+    }
+
+    /// When the oldest unflushed write is old enough.
+    pub(super) fn deadline(&self, options: &Options) -> Option<Time> {
+        if self.in_flight { None } else { self.dirty_since.map(|since| since + options.flush_interval) }
+    }
+
+    /// The state that was being flushed is gone: a snapshot took its place.
+    pub(super) fn forget(&mut self) {
+        self.in_flight = false;
+        self.dirty_since = None;
+    }
+}
+
+impl Replica {
+    /// Freezes the overlay and hands it to the flusher, if it is time.
+    pub(super) fn flush_if_due<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        let Some(since) = self.flushing.dirty_since else { return };
+        let due = turn.now.time >= since + turn.options.flush_interval
+            || self.machine.overlay_bytes() >= turn.options.flush_bytes
+            || turn.pressed
+            || !self.flushing.waiting.is_empty();
+        if !due || self.flushing.in_flight || self.install.under_way() {
+            return;
+        }
+        if let Some(flush) = self.machine.freeze() {
+            self.flushing.in_flight = true;
+            turn.out.base_jobs.push(BaseJob::Flush { shard: self.shard, flush });
+        }
+        self.flushing.dirty_since = None;
+    }
+
+    /// The base holds a frozen overlay: the log up to there has done its duty.
+    pub(super) fn flushed<B: Base>(&mut self, turn: &mut Turn<'_, B>, flushed: Flushed) {
+        turn.out.retired.push(self.machine.flushed(flushed));
+        self.flushing.in_flight = false;
+        self.answer_flushed(turn);
+        self.compact(turn);
+    }
+
+    /// An operator wants everything applied so far in the base.
+    pub(super) fn flush_for<B: Base>(&mut self, turn: &mut Turn<'_, B>, token: Token) {
+        self.flushing.waiting.push((self.machine.applied().index, token));
+        self.answer_flushed(turn);
+    }
+
+    fn answer_flushed<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        let durable: LogId = self.machine.durable();
+        self.flushing.waiting.retain(|(index, token)| {
+            let waits = *index > durable.index;
+            if !waits {
+                turn.out.reply(*token, Answer::Flushed(durable));
+            }
+            waits
+        });
+    }
+
+    fn compact<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        let durable = self.machine.durable().index;
+        let Some(to) = self.tail.compact(durable, turn.options.log_retain_bytes) else { return };
+        self.raft.compact(to);
+        turn.log.push(self.shard, Record::Compact(self.raft.compacted()));
+    }
+}

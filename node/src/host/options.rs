@@ -1,0 +1,45 @@
+//! The limits of a worker, each named with its unit.
+
+use std::time::Duration;
+
+/// What may be turned in a worker.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The consensus core of every replica.
+    pub raft: flotilla_raft::Options,
+    /// The greatest encoded command, in bytes: operations that are ready at once are split into entries of this size.
+    pub entry_bytes_max: usize,
+    /// How many bytes of writes may be on their way from proposal to reply per shard; beyond that they are refused.
+    pub proposed_bytes_max: usize,
+    /// How many reads may wait per shard; beyond that they are refused.
+    pub reads_waiting_max: usize,
+    /// How many bytes the overlays of this worker may hold; beyond that writes are refused until the flusher caught up.
+    pub overlay_bytes_max: usize,
+    /// The overlay of one shard is flushed when it holds this many bytes.
+    pub flush_bytes: usize,
+    /// The overlay of one shard is flushed when its oldest write is this old.
+    pub flush_interval: Duration,
+    /// How many bytes of a shard's log are kept for followers although the base holds their effect.
+    pub log_retain_bytes: u64,
+    /// How many bytes of committed entries may wait to be applied before appends are dropped.
+    pub backlog_bytes_max: u64,
+    /// How far ahead of shard time a request's deadline may lie, in milliseconds.
+    pub deadline_max_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            raft: flotilla_raft::Options::default(),
+            entry_bytes_max: 4 << 20,
+            proposed_bytes_max: 32 << 20,
+            reads_waiting_max: 16_384,
+            overlay_bytes_max: 256 << 20,
+            flush_bytes: 16 << 20,
+            flush_interval: Duration::from_secs(5),
+            log_retain_bytes: 4 << 20,
+            backlog_bytes_max: 64 << 20,
+            deadline_max_ms: 60_000,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One replica: its consensus core, its state machine, and what is on the way between them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use flotilla_raft::{Entry, Message, ProgressKind, Raft, ReplicaId, Rpc, Time, Write};
+use flotilla_store::{Base, Genesis, Machine};
+use flotilla_topology::{NodeId, ShardId};
+use flotilla_wal::Record;
+
+use super::boundary::{Effects, Now, Refusal, Served, SnapshotJob};
+use super::flushing::Flushing;
+use super::install::Install;
+use super::log_queue::{Completion, LogQueue};
+use super::options::Options;
+use super::reads::Reads;
+use super::status::{FollowerStatus, ReplicaStatus};
+use super::tail::Tail;
+use super::writes::Writes;
+
+/// What a replica may use during a turn.
+pub(super) struct Turn<'a, B: Base> {
+    pub now: Now,
+    pub options: &'a Options,
+    pub base: &'a B,
+    pub log: &'a mut LogQueue,
+    pub out: &'a mut Effects<B>,
+    /// The overlays of this worker hold so much that everything that can be flushed should be.
+    pub pressed: bool,
+    /// The overlays of this worker are full.
+    pub full: bool,
+}
+
+/// One member of a shard on this node.
+pub(super) struct Replica {
+    pub shard: ShardId,
+    pub id: ReplicaId,
+    pub genesis: Genesis,
+    pub placement: BTreeMap<ReplicaId, NodeId>,
+    pub raft: Raft,
+    pub machine: Machine,
+    pub writes: Writes,
+    pub reads: Reads,
+    /// Committed, persisted here, and not applied.
+    pub backlog: VecDeque<Entry>,
+    pub backlog_bytes: u64,
+    /// The entry at the head of the backlog waits for keys from the base.
+    pub parked: bool,
+    pub tail: Tail,
+    pub flushing: Flushing,
+    pub install: Install,
+}
+
+impl Replica {
+    /// The node where a replica of this shard lives.
+    pub(super) fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
+        self.placement.get(&replica).copied()
+    }
+
+    /// The node that leads, as far as is known here.
+    pub(super) fn leader_node(&self) -> Option<NodeId> {
+        self.raft.leader().and_then(|leader| self.node_of(leader))
+    }
+
+    /// Why this replica cannot do what only a leader can.
+    pub(super) fn not_leader(&self) -> Refusal {
+        Refusal::NotLeader { shard: self.shard, term: self.raft.term(), leader: self.leader_node() }
+    }
+
+    /// What to say of an answer that is made now.
+    pub(super) fn served(&self, lag_entries: u64) -> Served {
+        Served { shard: self.shard, term: self.raft.term(), time_ms: self.machine.time_ms(), lag_entries }
+    }
+
+    /// Takes a message, unless it is for another replica or there is no room for what it brings.
+    pub(super) fn take_message<B: Base>(&mut self, turn: &Turn<'_, B>, message: Message) {
+        if message.to != self.id {
+            return;
+        }
+        // An append that is dropped comes again; one that is taken stays in memory until the flusher made room.
+        let brings_entries = matches!(&message.rpc, Rpc::Append { entries, .. } if !entries.is_empty());
+        if brings_entries && self.backlog_bytes > turn.options.backlog_bytes_max {
+            return;
+        }
+        self.raft.step(turn.now.time, message);
+    }
+
+    /// The node's link to a peer broke.
+    pub(super) fn peer_lost(&mut self, node: NodeId) {
+        let replicas: Vec<ReplicaId> =
+            self.placement.iter().filter(|(_, at)| **at == node).map(|(replica, _)| *replica).collect();
+        for replica in replicas {
+            self.raft.unreachable(replica);
+        }
+    }
+
+    /// Part of a log batch is stable.
+    pub(super) fn persisted<B: Base>(&mut self, turn: &mut Turn<'_, B>, completion: Completion) {
+        match completion {
+            Completion::Raft(ticket) => self.raft.persisted(turn.now.time, ticket),
+            Completion::Intent => self.activate_snapshot(turn),
+            Completion::Reset => self.finish_install(turn),
+        }
+    }
+
+    /// Carries out everything that the core has ready, and what follows from it.
+    pub(super) fn drain<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        self.propose(turn);
+        self.ask_reads(turn);
+        loop {
+            self.apply(turn);
+            if !self.raft.has_ready() {
+                break;
+            }
+            let ready = self.raft.ready();
+            self.send(turn, ready.messages);
+            if let Some(write) = ready.write {
+                self.log(turn, write);
+            }
+            if ready.role_changed {
+                self.office_changed(turn);
+            }
+            self.reads_confirmed(turn, ready.reads, ready.reads_lost);
+            for follower in ready.snapshots {
+                self.send_snapshot(turn, follower);
+            }
+            if let Some(meta) = ready.install {
+                self.start_install(turn, meta);
+            }
+            self.backlog_bytes += ready.committed.iter().map(Entry::bytes).sum::<u64>();
+            self.backlog.extend(ready.committed);
+        }
+        self.serve_reads(turn);
+        self.flush_if_due(turn);
+        self.purge_leftovers(turn);
+    }
+
+    /// When this replica wants to be woken, whatever else happens.
+    pub(super) fn deadline(&self, options: &Options) -> Option<Time> {
+        [self.raft.deadline(), self.flushing.deadline(options)].into_iter().flatten().min()
+    }
+
+    fn send<B: Base>(&self, turn: &mut Turn<'_, B>, messages: Vec<Message>) {
+        for message in messages {
+            // A replica whose node is not known here cannot be reached; the map will tell, and Raft asks again.
+            if let Some(node) = self.node_of(message.to) {
+                turn.out.messages.push((node, self.shard, message));
+            }
+        }
+    }
+
+    fn log<B: Base>(&self, turn: &mut Turn<'_, B>, write: Write) {
+        if let Some(hard_state) = write.hard_state {
+            turn.log.push(self.shard, Record::HardState(hard_state));
+        }
+        if !write.entries.is_empty() {
+            turn.log.push(self.shard, Record::Entries(write.entries));
+        }
+        turn.log.expect(self.shard, Completion::Raft(write.ticket));
+    }
+
+    fn send_snapshot<B: Base>(&mut self, turn: &mut Turn<'_, B>, to: ReplicaId) {
+        let Some(node) = self.node_of(to) else {
+            self.raft.snapshot_done(turn.now.time, to, None);
+            return;
+        };
+        turn.out.snapshots.push(SnapshotJob {
+            shard: self.shard,
+            node,
+            from: self.id,
+            to,
+            term: self.raft.term(),
+            view: turn.base.view(),
+        });
+    }
+
+    /// This replica, seen from outside.
+    pub(super) fn status(&self) -> ReplicaStatus {
+        let raft = self.raft.status();
+        let followers = raft.progress.iter().map(|(replica, progress)| FollowerStatus {
+            replica: *replica,
+            node: self.node_of(*replica),
+            matched: progress.matched,
+            snapshot: progress.state == ProgressKind::Snapshot,
+            active: progress.recent_active,
+        });
+        ReplicaStatus {
+            shard: self.shard,
+            replica: self.id,
+            leads: self.raft.is_leader(),
+            term: raft.term,
+            leader: self.leader_node(),
+            commit: raft.commit,
+            applied: self.machine.applied(),
+            durable: self.machine.durable(),
+            last: raft.last.index,
+            compacted: raft.compacted.index,
+            version: self.machine.version(),
+            time_ms: self.machine.time_ms(),
+            slots: self.machine.slots().count(),
+            overlay_bytes: self.machine.overlay_bytes(),
+            voters: self.machine.configuration().voters.iter().copied().collect(),
+            followers: followers.collect(),
+        }
+    }
+}

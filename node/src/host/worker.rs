@@ -1,0 +1,274 @@
+//! A worker: a fixed set of shards, one turn at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use flotilla_raft::{ReplicaId, Time};
+use flotilla_store::Base;
+use flotilla_topology::{NodeId, ShardId};
+use flotilla_wal::Record;
+
+use super::birth::Birth;
+use super::boundary::{Answer, BatchTicket, Effects, Input, Now, Refusal, Token};
+use super::log_queue::LogQueue;
+use super::options::Options;
+use super::reads::Wanted;
+use super::recovery::RecoveredReplica;
+use super::replica::{Replica, Turn};
+use super::timers::Timers;
+
+/// The replicas of a fixed set of shards, driven by one thread. Synchronous and deterministic: equal inputs at equal
+/// moments have equal effects.
+pub struct Worker<B: Base> {
+    node: NodeId,
+    options: Options,
+    base: B,
+    replicas: BTreeMap<ShardId, Replica>,
+    /// The greatest replica id that ever lived here, per shard: ids below it are spent.
+    greatest: BTreeMap<ShardId, ReplicaId>,
+    log: LogQueue,
+    timers: Timers,
+    overlay_bytes: BTreeMap<ShardId, usize>,
+    overlay_bytes_total: usize,
+    seed: u64,
+}
+
+impl<B: Base> fmt::Debug for Worker<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("node", &self.node).field("shards", &self.replicas.len()).finish_non_exhaustive()
+    }
+}
+
+impl<B: Base> Worker<B> {
+    /// A worker without replicas. `seed` is where all its chance comes from.
+    pub fn new(node: NodeId, options: Options, base: B, seed: u64) -> Self {
+        Self {
+            node,
+            options,
+            base,
+            replicas: BTreeMap::new(),
+            greatest: BTreeMap::new(),
+            log: LogQueue::default(),
+            timers: Timers::default(),
+            overlay_bytes: BTreeMap::new(),
+            overlay_bytes_total: 0,
+            seed,
+        }
+    }
+
+    /// Remembers that replica ids up to this one are spent on this node, whether or not one lives.
+    pub fn remember(&mut self, shard: ShardId, replica: ReplicaId) {
+        let greatest = self.greatest.entry(shard).or_default();
+        *greatest = replica.max(*greatest);
+    }
+
+    /// Takes in a replica that was found at start. Before the first turn.
+    pub fn adopt(&mut self, now: Now, recovered: RecoveredReplica) {
+        let shard = recovered.shard;
+        self.remember(shard, recovered.birth.replica);
+        if let Some(last) = recovered.reset {
+            self.log.push(shard, Record::Reset(last));
+        }
+        let replica = Replica::recovered(self.options.raft.clone(), self.replica_seed(shard), now, recovered);
+        self.timers.set(shard, replica.deadline(&self.options));
+        self.replicas.insert(shard, replica);
+    }
+
+    /// When the next turn must be, whether or not anything arrives.
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.earliest()
+    }
+
+    /// One turn: step all inputs, fire what is due, then let every touched replica carry out what is ready. All log
+    /// records of the turn leave as one batch.
+    pub fn turn(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, out: &mut Effects<B>) {
+        let mut touched = BTreeSet::new();
+        for input in inputs {
+            self.take(now, input, &mut touched, out);
+        }
+        for shard in self.timers.due(now.time) {
+            self.with(now, shard, out, |replica, turn| replica.raft.tick(turn.now.time));
+            touched.insert(shard);
+        }
+        for shard in touched {
+            self.with(now, shard, out, Replica::drain);
+            self.settle(shard);
+        }
+        out.batch = self.log.seal();
+    }
+
+    fn take(&mut self, now: Now, input: Input, touched: &mut BTreeSet<ShardId>, out: &mut Effects<B>) {
+        match input {
+            Input::Persisted { ticket } => self.persisted(now, ticket, touched, out),
+            Input::PeerLost { node } => {
+                self.replicas.values_mut().for_each(|replica| replica.peer_lost(node));
+                touched.extend(self.replicas.keys());
+            }
+            Input::Inspect { token } => {
+                out.reply(token, Answer::Status(self.replicas.values().map(Replica::status).collect()));
+            }
+            Input::Create { shard, birth } => {
+                self.create(now, shard, birth);
+                touched.insert(shard);
+            }
+            Input::Peer { shard, message } => {
+                touched.insert(shard);
+                self.with(now, shard, out, |replica, turn| replica.take_message(turn, message));
+            }
+            Input::Staged { shard, generation, snapshot } => {
+                self.staged(now, shard, out, generation, snapshot);
+                touched.insert(shard);
+            }
+            Input::Write { shard, token, operation } => {
+                touched.insert(shard);
+                self.ask(now, shard, token, out, |replica, turn| replica.admit(turn, token, operation));
+            }
+            Input::Get { shard, token, key, consistency } => {
+                touched.insert(shard);
+                self.ask(now, shard, token, out, |replica, turn| {
+                    replica.read(turn, token, Wanted::Key(key), consistency);
+                });
+            }
+            Input::Scan { shard, token, range, limits, consistency } => {
+                touched.insert(shard);
+                self.ask(now, shard, token, out, |replica, turn| {
+                    replica.read(turn, token, Wanted::Page(range, limits), consistency);
+                });
+            }
+            rest => self.take_rarely(now, rest, touched, out),
+        }
+    }
+
+    /// What arrives seldom.
+    fn take_rarely(&mut self, now: Now, input: Input, touched: &mut BTreeSet<ShardId>, out: &mut Effects<B>) {
+        let shard = match input {
+            Input::Flushed { shard, flushed } => {
+                self.with(now, shard, out, |replica, turn| replica.flushed(turn, flushed));
+                shard
+            }
+            Input::Loaded { shard, generation, records } => {
+                self.with(now, shard, out, |replica, _| replica.loaded(generation, records));
+                shard
+            }
+            Input::Activated { machine } => {
+                let shard = machine.shard();
+                self.with(now, shard, out, |replica, turn| replica.activated(turn, *machine));
+                shard
+            }
+            Input::Stage { shard, token, to, term, last } => {
+                self.ask(now, shard, token, out, |replica, turn| replica.stage(turn, token, to, term, last));
+                shard
+            }
+            Input::SnapshotSent { shard, to, delivered } => {
+                self.with(now, shard, out, |replica, turn| {
+                    replica.raft.snapshot_done(turn.now.time, to, delivered);
+                });
+                shard
+            }
+            Input::Placed { shard, placement } => {
+                self.with(now, shard, out, |replica, _| replica.placement = placement.into_iter().collect());
+                shard
+            }
+            Input::Transfer { shard, token, to } => {
+                self.ask(now, shard, token, out, |replica, turn| replica.transfer(turn, token, to));
+                shard
+            }
+            Input::Flush { shard, token } => {
+                self.ask(now, shard, token, out, |replica, turn| replica.flush_for(turn, token));
+                shard
+            }
+            other => unreachable!("{other:?} is taken elsewhere"),
+        };
+        touched.insert(shard);
+    }
+
+    fn persisted(
+        &mut self,
+        now: Now,
+        ticket: BatchTicket,
+        touched: &mut BTreeSet<ShardId>,
+        out: &mut Effects<B>,
+    ) {
+        for (shard, completion) in self.log.persisted(ticket) {
+            self.with(now, shard, out, |replica, turn| replica.persisted(turn, completion));
+            touched.insert(shard);
+        }
+    }
+
+    /// A staged snapshot is stepped and carried out at once, so that one that the core does not want can be told.
+    fn staged(
+        &mut self,
+        now: Now,
+        shard: ShardId,
+        out: &mut Effects<B>,
+        generation: u64,
+        snapshot: Option<flotilla_raft::Message>,
+    ) {
+        self.with(now, shard, out, |replica, turn| {
+            replica.staged(turn, generation, snapshot);
+            replica.drain(turn);
+            replica.discard_unwanted(turn, generation);
+        });
+    }
+
+    /// A node creates replicas only from the map, and only above every id that it ever hosted.
+    fn create(&mut self, now: Now, shard: ShardId, birth: Birth) {
+        let spent = self.greatest.get(&shard).is_some_and(|greatest| birth.replica <= *greatest);
+        if spent || self.replicas.contains_key(&shard) {
+            return;
+        }
+        self.log.push(shard, Record::Birth { replica: birth.replica, genesis: birth.encode() });
+        self.adopt(now, RecoveredReplica::newborn(shard, birth));
+    }
+
+    /// Lets a replica that lives here act; others are passed over.
+    fn with(
+        &mut self,
+        now: Now,
+        shard: ShardId,
+        out: &mut Effects<B>,
+        act: impl FnOnce(&mut Replica, &mut Turn<'_, B>),
+    ) {
+        let Some(replica) = self.replicas.get_mut(&shard) else { return };
+        let mut turn = Turn {
+            now,
+            options: &self.options,
+            base: &self.base,
+            log: &mut self.log,
+            out,
+            pressed: self.overlay_bytes_total >= self.options.overlay_bytes_max / 2,
+            full: self.overlay_bytes_total >= self.options.overlay_bytes_max,
+        };
+        act(replica, &mut turn);
+    }
+
+    /// Like [`Worker::with`], but somebody waits: without a replica here, the token is refused.
+    fn ask(
+        &mut self,
+        now: Now,
+        shard: ShardId,
+        token: Token,
+        out: &mut Effects<B>,
+        act: impl FnOnce(&mut Replica, &mut Turn<'_, B>),
+    ) {
+        if self.replicas.contains_key(&shard) {
+            self.with(now, shard, out, act);
+        } else {
+            out.refuse(token, Refusal::NotHosted { shard });
+        }
+    }
+
+    /// After a replica has acted: its deadline and its share of the memory.
+    fn settle(&mut self, shard: ShardId) {
+        let Some(replica) = self.replicas.get(&shard) else { return };
+        self.timers.set(shard, replica.deadline(&self.options));
+        let bytes = replica.machine.overlay_bytes();
+        let before = self.overlay_bytes.insert(shard, bytes).unwrap_or(0);
+        self.overlay_bytes_total = self.overlay_bytes_total + bytes - before;
+    }
+
+    /// A seed of its own for each replica: two that draw the same election timeouts would split votes for ever.
+    fn replica_seed(&self, shard: ShardId) -> u64 {
+        self.seed ^ shard.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.node.0.rotate_left(32)
+    }
+}

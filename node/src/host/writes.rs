@@ -1,0 +1,179 @@
+//! Writes: gathered during a turn, proposed as one entry, answered when that entry is applied.
+//!
+//! A write that was proposed has one of three ends. Its entry is applied here: the outcome is the answer. The leader
+//! loses office first: the answer is "unknown", because a successor may still commit the entry. The process dies:
+//! the client hears nothing, which means the same. A write that was refused before it was proposed surely did not
+//! happen.
+
+use std::collections::VecDeque;
+
+use flotilla_raft::{LogId, ProposeError};
+use flotilla_store::{Action, Base, Command, Operation, Outcome};
+use flotilla_topology::ShardId;
+
+use super::boundary::{Answer, Refusal, Token};
+use super::replica::{Replica, Turn};
+
+/// The writes of one shard that are on their way.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    gathered: Vec<(Token, Operation)>,
+    gathered_bytes: usize,
+    proposed: VecDeque<Proposal>,
+    proposed_bytes: usize,
+    /// A command without operations is on its way, to let shard time pass.
+    time_entry: Option<LogId>,
+}
+
+/// One entry that this leader proposed, and who waits for it.
+#[derive(Debug)]
+struct Proposal {
+    id: LogId,
+    bytes: usize,
+    tokens: Vec<Token>,
+}
+
+/// What an operation takes beside its key and its value, at most: request id, ttl, lengths, tags.
+const OPERATION_OVERHEAD_BYTES: usize = 80;
+
+/// How much room an operation takes in an entry, at most.
+fn bytes_of(operation: &Operation) -> usize {
+    let payload = match &operation.action {
+        Action::Put { key, value, .. } | Action::CompareAndSwap { key, value, .. } => key.len() + value.len(),
+        Action::Delete { key } => key.len(),
+    };
+    payload + OPERATION_OVERHEAD_BYTES
+}
+
+impl Replica {
+    /// Takes a write for this turn's entry, or refuses it.
+    pub(super) fn admit<B: Base>(&mut self, turn: &mut Turn<'_, B>, token: Token, operation: Operation) {
+        match self.admission(turn, &operation) {
+            Ok(()) => {
+                self.writes.gathered_bytes += bytes_of(&operation);
+                self.writes.gathered.push((token, operation));
+            }
+            Err(refusal) => turn.out.refuse(token, refusal),
+        }
+    }
+
+    fn admission<B: Base>(&self, turn: &Turn<'_, B>, operation: &Operation) -> Result<(), Refusal> {
+        let shard = self.shard;
+        if !self.raft.is_leader() {
+            return Err(self.not_leader());
+        }
+        if turn.full {
+            return Err(Refusal::Overloaded { shard, what: "the overlay" });
+        }
+        let bytes = bytes_of(operation);
+        if bytes > turn.options.entry_bytes_max {
+            return Err(Refusal::TooLarge { bytes, bytes_max: turn.options.entry_bytes_max });
+        }
+        let waiting = self.writes.proposed_bytes + self.writes.gathered_bytes;
+        if waiting + bytes > turn.options.proposed_bytes_max {
+            return Err(Refusal::Overloaded { shard, what: "the queue of proposals" });
+        }
+        let time_ms = self.machine.time_ms().max(turn.now.wall_ms);
+        let deadline_max_ms = turn.options.deadline_max_ms;
+        match &operation.request {
+            Some(request) if request.deadline_ms > time_ms.saturating_add(deadline_max_ms) => {
+                Err(Refusal::DeadlineTooFar { time_ms, deadline_max_ms })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Proposes what was gathered: one entry, or a few if one would be too large.
+    pub(super) fn propose<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        let mut gathered = std::mem::take(&mut self.writes.gathered).into_iter().peekable();
+        self.writes.gathered_bytes = 0;
+        while gathered.peek().is_some() {
+            let (mut tokens, mut operations, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while let Some((token, operation)) = gathered.next_if(|(_, operation)| {
+                operations.is_empty() || bytes + bytes_of(operation) <= turn.options.entry_bytes_max
+            }) {
+                bytes += bytes_of(&operation);
+                tokens.push(token);
+                operations.push(operation);
+            }
+            self.propose_command(turn, tokens, operations);
+        }
+        self.propose_time(turn);
+    }
+
+    fn propose_command<B: Base>(&mut self, turn: &mut Turn<'_, B>, tokens: Vec<Token>, operations: Vec<Operation>) {
+        let data = Command { stamp_ms: self.stamp(turn), operations }.encode();
+        let bytes = data.len();
+        match self.raft.propose(turn.now.time, data) {
+            Ok(id) => {
+                self.writes.proposed_bytes += bytes;
+                self.writes.proposed.push_back(Proposal { id, bytes, tokens });
+            }
+            Err(error) => {
+                let refusal = self.refused_proposal(&error);
+                tokens.into_iter().for_each(|token| turn.out.refuse(token, refusal.clone()));
+            }
+        }
+    }
+
+    fn refused_proposal(&self, error: &ProposeError) -> Refusal {
+        let shard = self.shard;
+        match error {
+            ProposeError::NotLeader { .. } => self.not_leader(),
+            ProposeError::Transferring { .. } => Refusal::Transferring { shard },
+            _ => Refusal::Overloaded { shard, what: "the uncommitted log" },
+        }
+    }
+
+    /// Lets shard time pass when something waits for it: keys expire only by an applied entry.
+    fn propose_time<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        let idle = self.writes.proposed.is_empty() && self.writes.time_entry.is_none();
+        if !idle || !self.raft.is_leader() || !self.machine.due(turn.now.wall_ms) {
+            return;
+        }
+        let data = Command { stamp_ms: self.stamp(turn), operations: Vec::new() }.encode();
+        // Refused: the next turn tries again.
+        self.writes.time_entry = self.raft.propose(turn.now.time, data).ok();
+    }
+
+    fn stamp<B: Base>(&self, turn: &Turn<'_, B>) -> u64 {
+        self.machine.time_ms().max(turn.now.wall_ms)
+    }
+
+    /// An entry was applied here: if this leader proposed it, its clients are answered.
+    pub(super) fn answer<B: Base>(&mut self, turn: &mut Turn<'_, B>, id: LogId, outcomes: Vec<Outcome>) {
+        if self.shard == ShardId::META && !outcomes.is_empty() {
+            turn.out.map_changed = true;
+        }
+        if self.writes.time_entry.is_some_and(|entry| entry.index <= id.index) {
+            self.writes.time_entry = None;
+        }
+        if self.writes.proposed.front().is_none_or(|proposal| proposal.id != id) {
+            return;
+        }
+        let Some(proposal) = self.writes.proposed.pop_front() else { return };
+        self.writes.proposed_bytes -= proposal.bytes;
+        assert_eq!(proposal.tokens.len(), outcomes.len(), "{id} of {} has another number of outcomes", self.shard);
+        let served = self.served(0);
+        for (token, outcome) in proposal.tokens.into_iter().zip(outcomes) {
+            turn.out.reply(token, Answer::Written(served, outcome));
+        }
+    }
+
+    /// The role changed: what was proposed in another term may or may not be committed by another leader.
+    pub(super) fn office_changed<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        let (leads, term) = (self.raft.is_leader(), self.raft.term());
+        let proposed = std::mem::take(&mut self.writes.proposed);
+        for proposal in proposed {
+            if leads && proposal.id.term == term {
+                self.writes.proposed.push_back(proposal);
+                continue;
+            }
+            self.writes.proposed_bytes -= proposal.bytes;
+            for token in proposal.tokens {
+                turn.out.refuse(token, Refusal::Unknown { shard: self.shard });
+            }
+        }
+        self.writes.time_entry = self.writes.time_entry.filter(|entry| leads && entry.term == term);
+    }
+}

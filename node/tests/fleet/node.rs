@@ -1,0 +1,189 @@
+//! One simulated node: its disk, its base, and, while it runs, its worker and its log.
+
+use flotilla_node::host::{
+    Answer, BaseJob, BatchTicket, Input, Now, Options, ReadJob, Reply, SnapshotJob, Worker, recover,
+};
+use flotilla_raft::SnapshotMeta;
+use flotilla_store::memory::{Memory, MemoryView};
+use flotilla_store::{Base, Machine, Stats, snapshot};
+use flotilla_topology::{NodeId, ShardId};
+use flotilla_wal::simulated::SimulatedDisk;
+use flotilla_wal::{Batch, Log};
+
+/// Small segments, so that a short test rotates, rewrites and recycles.
+const SEGMENT_BYTES: u64 = 64 << 10;
+/// Snapshots of small tests travel in several chunks.
+const CHUNK_BYTES_MAX: usize = 2 << 10;
+
+pub struct Node {
+    id: NodeId,
+    seed: u64,
+    disk: SimulatedDisk,
+    pub base: Memory,
+    pub boot: u64,
+    pub running: Option<Running>,
+}
+
+pub struct Running {
+    worker: Worker<Memory>,
+    log: Log<SimulatedDisk>,
+    /// Batches that wait for the write under way to end.
+    queued: Vec<(BatchTicket, Batch)>,
+    /// The batches being written.
+    writing: Vec<(BatchTicket, Batch)>,
+    /// When the flusher will be idle.
+    flusher_free_us: u64,
+}
+
+impl Node {
+    pub fn new(id: NodeId, seed: u64) -> Self {
+        let (disk, base) = (SimulatedDisk::new(seed), Memory::new());
+        Self { id, seed, disk, base, boot: 0, running: None }
+    }
+
+    /// Opens the log, recovers every replica, and begins.
+    pub fn start(&mut self, now: Now, options: &Options) {
+        self.boot += 1;
+        let segments = flotilla_wal::Options { segment_bytes: SEGMENT_BYTES, ..Default::default() };
+        let (log, found) = Log::open(self.disk.clone(), segments, u128::from(self.id.0)).expect("the log opens");
+        let mut worker = Worker::new(self.id, options.clone(), self.base.clone(), self.seed ^ self.boot);
+        for (shard, replica) in found.tombstones {
+            worker.remember(shard, replica);
+        }
+        for (shard, state) in found.shards {
+            worker.adopt(now, recover(&self.base, shard, state).expect("the replica recovers"));
+        }
+        let (queued, writing) = (Vec::new(), Vec::new());
+        self.running = Some(Running { worker, log, queued, writing, flusher_free_us: 0 });
+    }
+
+    /// The power fails.
+    pub fn crash(&mut self, seed: u64) {
+        let Some(mut running) = self.running.take() else { return };
+        // Half of the time the write under way had reached the disk, without anybody hearing of it.
+        if seed % 2 == 0 && !running.writing.is_empty() {
+            running.write();
+        }
+        drop(running);
+        self.disk.crash(seed);
+        self.base.crash(seed);
+    }
+
+    pub fn worker(&mut self) -> &mut Worker<Memory> {
+        &mut self.running.as_mut().expect("the node runs").worker
+    }
+
+    pub fn queue_log_write(&mut self, ticket: BatchTicket, batch: Batch) {
+        self.running.as_mut().expect("the node runs").queued.push((ticket, batch));
+    }
+
+    /// Begins a write of all that is queued, unless one is under way.
+    pub fn start_log_write(&mut self) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        if !running.writing.is_empty() || running.queued.is_empty() {
+            return false;
+        }
+        running.writing = std::mem::take(&mut running.queued);
+        true
+    }
+
+    /// The write under way has ended and is durable.
+    pub fn finish_log_write(&mut self) -> Input {
+        let running = self.running.as_mut().expect("the node runs");
+        let ticket = running.writing.last().expect("a write is under way").0;
+        running.write();
+        while running.log.collect().expect("the disk works") != flotilla_wal::Step::Idle {}
+        Input::Persisted { ticket }
+    }
+
+    /// When a job handed to the flusher now will be done: it does one after the other.
+    pub fn base_job_at(&mut self, done_us: u64) -> u64 {
+        let running = self.running.as_mut().expect("the node runs");
+        running.flusher_free_us = running.flusher_free_us.max(done_us) + 1;
+        running.flusher_free_us
+    }
+
+    pub fn run_base_job(&mut self, job: BaseJob) -> Option<Input> {
+        match job {
+            BaseJob::Flush { shard, flush } => {
+                let flushed = flush.run(&self.base).expect("the base works");
+                Some(Input::Flushed { shard, flushed })
+            }
+            BaseJob::Activate { shard, generation, genesis, .. } => {
+                snapshot::activate(&self.base, shard, generation).expect("the base works");
+                let machine = Machine::open(shard, &self.base.view(), &genesis).expect("the machine opens");
+                Some(Input::Activated { machine: Box::new(machine) })
+            }
+            BaseJob::Purge { shard, generation } => {
+                while !snapshot::purge(&self.base, shard, generation, 100).expect("the base works") {}
+                None
+            }
+        }
+    }
+
+    /// What the base holds of a shard.
+    pub fn stats(&self, shard: ShardId) -> Option<Stats> {
+        flotilla_store::stats(&self.base.view(), shard).expect("the base works")
+    }
+}
+
+impl Running {
+    fn write(&mut self) {
+        let batches: Vec<Batch> = std::mem::take(&mut self.writing).into_iter().map(|(_, batch)| batch).collect();
+        self.log.append(&batches).expect("the disk works");
+    }
+}
+
+/// What the reader pool says.
+pub enum ReadResult {
+    Reply(Reply),
+    Input(Box<Input>),
+}
+
+pub fn run_read(job: ReadJob<MemoryView>) -> ReadResult {
+    match job {
+        ReadJob::Get { token, served, read, view } => {
+            let record = read.run(&view).expect("the base works");
+            ReadResult::Reply(Reply { token, answer: Answer::Got(served, record) })
+        }
+        ReadJob::Scan { token, served, slice, view } => {
+            let page = slice.run(&view).expect("the base works");
+            ReadResult::Reply(Reply { token, answer: Answer::Page(served, page) })
+        }
+        ReadJob::Load { shard, generation, reads, view } => {
+            let read = |(key, read): (_, flotilla_store::BaseRead)| (key, read.run(&view).expect("the base works"));
+            let records = reads.into_iter().map(read).collect();
+            ReadResult::Input(Box::new(Input::Loaded { shard, generation, records }))
+        }
+    }
+}
+
+/// What a snapshot job stands for.
+pub fn snapshot_meta(job: &SnapshotJob<MemoryView>) -> SnapshotMeta {
+    reader(job).meta()
+}
+
+fn reader(job: &SnapshotJob<MemoryView>) -> snapshot::Reader<MemoryView> {
+    let reader = snapshot::Reader::new(job.view.clone(), job.shard).expect("the base works");
+    reader.expect("a leader that compacted its log has flushed")
+}
+
+/// Streams a snapshot into a follower's base, all of it or, if the stream breaks, the first chunk.
+pub fn stage(
+    base: &Memory,
+    job: &SnapshotJob<MemoryView>,
+    generation: u64,
+    broken: bool,
+) -> Option<SnapshotMeta> {
+    let mut reader = reader(job);
+    let mut writer = snapshot::Writer::new(job.shard, generation);
+    while let Some(chunk) = reader.next_chunk(CHUNK_BYTES_MAX).expect("the base works") {
+        base.commit(writer.chunk(chunk).expect("the chunk is whole")).expect("the base works");
+        if broken {
+            return None;
+        }
+    }
+    let (batch, meta) = writer.finish().expect("the snapshot is whole");
+    base.commit(batch).expect("the base works");
+    Some(meta)
+}
