@@ -67,9 +67,10 @@ pub enum ProposeError {
 
 impl Leader {
     fn new(core: &Core) -> Self {
-        let next = core.log.last().index.next();
+        let last = core.log.last().index;
+        let next = last.next();
         let others = core.configuration.members().filter(|id| *id != core.id);
-        let uncommitted = core.log.range(core.commit().next(), next);
+        let uncommitted = core.log.range(core.commit().next(), last);
         Self {
             progress: others.map(|id| (id, Progress::new(next, core.now))).collect(),
             noop: next,

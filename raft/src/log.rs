@@ -111,11 +111,15 @@ impl Log {
         }
     }
 
-    /// The entries `first..=last`.
+    /// The entries `first..=last`, all of which the log holds; none if `last` is before `first`.
     pub(crate) fn range(&self, first: Index, last: Index) -> impl Iterator<Item = &Entry> {
-        let start = self.position(first).unwrap_or(self.entries.len());
-        let end = self.position(last).map_or(start, |position| position + 1);
-        self.entries.range(start..end.max(start))
+        let bounds = (last >= first).then(|| (self.position(first), self.position(last)));
+        let positions = match bounds {
+            None => 0..0,
+            Some((Some(start), Some(end))) => start..end + 1,
+            Some(_) => panic!("entries {first}..={last} of a log of {}..={}", self.compacted, self.last()),
+        };
+        self.entries.range(positions)
     }
 
     /// The entries from `first` on that fit into `bytes_max`; the first one in any case.

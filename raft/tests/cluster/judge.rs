@@ -1,0 +1,147 @@
+//! Watches a cluster from outside and knows everything: what Raft promises (paper, figure 3), and what this crate promises about
+//! disks, it checks at every step.
+
+use std::collections::BTreeMap;
+
+use flotilla_raft::{
+    Configuration, Entry, HardState, Index, LogId, Message, Payload, ReadId, Ready, ReplicaId, RoleKind, Rpc,
+    Term,
+};
+
+use super::replica::Replica;
+
+#[derive(Default)]
+pub struct Judge {
+    /// Who led in each term.
+    leaders: BTreeMap<Term, ReplicaId>,
+    /// Every entry ever written, by its id: what preceded it, and what it says.
+    written: BTreeMap<LogId, (LogId, Payload)>,
+    /// Every committed entry, in order from index 1.
+    committed: Vec<LogId>,
+    /// The last hard state seen on each disk.
+    hard_states: BTreeMap<ReplicaId, HardState>,
+    /// What each read must see at least.
+    reads: BTreeMap<ReadId, Index>,
+    pub reads_confirmed: usize,
+}
+
+impl Judge {
+    /// Everything up to here is known to be committed.
+    pub fn committed(&self) -> Index {
+        Index(self.committed.len() as u64)
+    }
+
+    pub fn terms_led(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// A read arrives: it must see everything that is committed by now.
+    pub fn on_read(&mut self, read: ReadId) {
+        let committed = self.committed();
+        assert!(self.reads.insert(read, committed).is_none(), "read ids are unique");
+    }
+
+    /// Looks at what a replica hands out, just after it did.
+    pub fn on_ready(&mut self, id: ReplicaId, ready: &Ready, replicas: &BTreeMap<ReplicaId, Replica>) {
+        let replica = &replicas[&id];
+        for message in &ready.messages {
+            self.check_message(message, replica);
+        }
+        for entry in &ready.committed {
+            self.check_committed(id, entry, replicas);
+        }
+        for (read, index) in &ready.reads {
+            let must_see = self.reads.remove(read).expect("a read is answered once");
+            assert!(*index >= must_see, "{id} confirmed read {} at {index}, it must see {must_see}", read.0);
+            self.reads_confirmed += 1;
+        }
+        for read in &ready.reads_lost {
+            self.reads.remove(read).expect("a read is answered once");
+        }
+        self.check_leader(replica);
+    }
+
+    /// At most one leader per term; and it holds everything committed.
+    fn check_leader(&mut self, replica: &Replica) {
+        let Some(raft) = &replica.raft else { return };
+        let status = raft.status();
+        if status.role != RoleKind::Leader {
+            return;
+        }
+        let id = replica.id;
+        assert!(status.commit <= replica.disk.last().index, "{id} committed ahead of its own disk");
+        match self.leaders.insert(status.term, id) {
+            Some(other) => assert_eq!(other, id, "two leaders in term {}", status.term),
+            None => {
+                if let Some(last) = self.committed.last() {
+                    assert!(replica.disk.contains(*last), "new leader {id} in t{} lacks {last}", status.term);
+                }
+            }
+        }
+    }
+
+    /// What a message says of its sender is on the sender's disk.
+    fn check_message(&mut self, message: &Message, replica: &Replica) {
+        let (disk, term) = (&replica.disk, message.term);
+        let state = disk.hard_state;
+        assert!(state.term >= term, "{message:?} left before its term was durable");
+        let voted = |whom| state.term > term || state.vote == Some(whom);
+        match &message.rpc {
+            Rpc::Vote { .. } => assert!(voted(message.from), "{message:?} left before its vote was durable"),
+            Rpc::VoteReply { granted: true } => {
+                assert!(voted(message.to), "{message:?} left before its vote")
+            }
+            Rpc::AppendReply { matched } | Rpc::HeartbeatReply { matched, .. } => {
+                assert!(*matched <= disk.last().index, "{message:?}: the disk ends at {}", disk.last());
+            }
+            Rpc::Append { previous, entries, .. } => self.check_written(*previous, entries),
+            _ => {}
+        }
+    }
+
+    /// An entry's id stands for one content and one past, for ever (log matching, by induction).
+    fn check_written(&mut self, mut previous: LogId, entries: &[Entry]) {
+        for entry in entries {
+            let said = (previous, entry.payload.clone());
+            let known = self.written.entry(entry.id).or_insert_with(|| said.clone());
+            assert_eq!(*known, said, "entry {} was written twice, differently", entry.id);
+            previous = entry.id;
+        }
+    }
+
+    /// A committed entry is the same everywhere, and durable on a quorum of each half.
+    fn check_committed(&mut self, id: ReplicaId, entry: &Entry, replicas: &BTreeMap<ReplicaId, Replica>) {
+        let place = entry.index().0 as usize - 1;
+        assert!(place <= self.committed.len(), "{id} applies {} out of order", entry.id);
+        assert!(replicas[&id].disk.contains(entry.id), "{id} applies {} before it is durable", entry.id);
+        match self.committed.get(place) {
+            Some(known) => assert_eq!(*known, entry.id, "{id} applies another entry than others did"),
+            None => {
+                let configuration = &replicas[&id].state.configuration;
+                assert!(
+                    is_durable(entry.id, configuration, replicas),
+                    "{} is not durable on a quorum",
+                    entry.id
+                );
+                self.committed.push(entry.id);
+            }
+        }
+    }
+
+    /// Terms on a disk never fall, and a vote is never changed within a term.
+    pub fn check_disk(&mut self, replica: &Replica) {
+        let (id, now) = (replica.id, replica.disk.hard_state);
+        let before = self.hard_states.insert(id, now).unwrap_or_default();
+        assert!(before.term <= now.term, "{id}: term {} became {}", before.term, now.term);
+        let kept = before.term < now.term || before.vote.is_none() || before.vote == now.vote;
+        assert!(kept, "{id}: vote {:?} became {:?} in t{}", before.vote, now.vote, now.term);
+    }
+}
+
+fn is_durable(id: LogId, configuration: &Configuration, replicas: &BTreeMap<ReplicaId, Replica>) -> bool {
+    let halves = [&configuration.voters, &configuration.outgoing];
+    halves.into_iter().filter(|half| !half.is_empty()).all(|half| {
+        let holders = half.iter().filter(|voter| replicas[voter].disk.contains(id)).count();
+        holders > half.len() / 2
+    })
+}

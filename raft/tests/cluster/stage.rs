@@ -1,0 +1,413 @@
+//! The stage on which the stories play: replicas, the messages between them, one clock, and the commands of a script.
+//!
+//! After every command each replica's `Ready` is taken and printed. What is committed is applied at once, unless the replica is told
+//! to wait (`hold`). Messages and disk jobs wait for `deliver` and `persist`, or for `settle`, which does both until all is quiet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flotilla_raft::{
+    Configuration, HardState, Index, Message, Options, ReadId, Ready, ReplicaId, RoleKind, Term, Time,
+};
+use goldenscript::{ArgumentConsumer, Command, Context};
+
+use super::notation;
+use super::replica::{Disk, Job, Replica, State};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+#[derive(Default)]
+pub struct Stage {
+    now: Time,
+    options: Options,
+    replicas: BTreeMap<ReplicaId, Replica>,
+    /// Sent and not delivered, in order.
+    messages: Vec<Message>,
+    /// What is sent along these is lost.
+    cut: BTreeSet<(ReplicaId, ReplicaId)>,
+    /// Who does not apply by itself.
+    held: BTreeSet<ReplicaId>,
+    output: String,
+}
+
+impl goldenscript::Runner for Stage {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _context: &Context) -> Result<String> {
+        self.output.clear();
+        let mut args = command.consume_args();
+        self.dispatch(&command.name, &mut args)?;
+        args.reject_next()?;
+        self.drain();
+        Ok(std::mem::take(&mut self.output))
+    }
+}
+
+impl Stage {
+    fn dispatch(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        match name {
+            "options" => self.set_options(args),
+            "replicas" => self.add_fresh(args),
+            "replica" => self.add_recovered(args),
+            "campaign" | "propose" | "read" | "transfer" | "unreachable" | "snapshot-failed" => {
+                self.ask(name, args)
+            }
+            "deliver" | "lose" | "repeat" => self.deliver(name, args),
+            "persist" => self.persist(args),
+            "fail-install" => self.each(args, |stage, id| {
+                let now = stage.now;
+                stage.replica(id).fail_install(now);
+            }),
+            "settle" => self.settle(args),
+            "tick" => self.tick(args),
+            "timeout" => self.timeout(args),
+            "cut" | "heal" | "isolate" => self.connect(name, args),
+            "crash" => self.crash(args),
+            "restart" => {
+                self.each(args, |stage, id| stage.replicas.get_mut(&id).unwrap().restart(id.0, stage.now))
+            }
+            "hold" => self.each(args, |stage, id| {
+                stage.held.insert(id);
+            }),
+            "apply" => self.each(args, |stage, id| {
+                stage.held.remove(&id);
+            }),
+            "flush" => self.flush(args),
+            "stream" => self.stream(args),
+            "status" | "progress" | "log" | "disk" | "deadline" | "configuration" => self.show(name, args),
+            _ => Err(format!("no such command: {name}").into()),
+        }
+    }
+
+    fn say(&mut self, line: impl std::fmt::Display) {
+        writeln!(self.output, "{line}").unwrap();
+    }
+
+    fn replica(&mut self, id: ReplicaId) -> &mut Replica {
+        self.replicas.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"))
+    }
+
+    fn alive(&self) -> Vec<ReplicaId> {
+        self.replicas.values().filter(|replica| replica.raft.is_some()).map(|replica| replica.id).collect()
+    }
+
+    /// The replicas that a command names; all that are alive if it names none.
+    fn named(&self, args: &mut ArgumentConsumer<'_>) -> Result<Vec<ReplicaId>> {
+        let named: Vec<_> =
+            std::iter::from_fn(|| args.next_pos()).map(notation::parse_replica).collect::<Result<_>>()?;
+        Ok(if named.is_empty() { self.alive() } else { named })
+    }
+
+    fn each(
+        &mut self,
+        args: &mut ArgumentConsumer<'_>,
+        mut act: impl FnMut(&mut Self, ReplicaId),
+    ) -> Result<()> {
+        self.named(args)?.into_iter().for_each(|id| act(self, id));
+        Ok(())
+    }
+
+    /// Takes and prints everything that is ready.
+    fn drain(&mut self) {
+        for id in self.alive() {
+            while self.replica(id).raft().has_ready() {
+                let ready = self.replica(id).take_ready();
+                self.show_ready(id, ready);
+                while !self.held.contains(&id) {
+                    let now = self.now;
+                    let Some(entry) = self.replica(id).apply(now) else { break };
+                    self.say(format!("{id} applies {}", notation::entry(&entry)));
+                }
+            }
+        }
+    }
+
+    fn show_ready(&mut self, id: ReplicaId, ready: Ready) {
+        if ready.role_changed {
+            let status = self.replica(id).raft().status();
+            let leader = match (status.role, status.leader) {
+                (RoleKind::Follower, Some(leader)) => format!(" of {leader}"),
+                _ => String::new(),
+            };
+            self.say(format!("{id} is {}{leader} in t{}", status.role, status.term));
+        }
+        for message in ready.messages {
+            let lost = self.cut.contains(&(message.from, message.to));
+            self.say(format!("{}{}", notation::message(&message), if lost { "  (lost)" } else { "" }));
+            self.messages.extend((!lost).then_some(message));
+        }
+        if let Some(write) = &ready.write {
+            self.say(format!("{id} {}", notation::write(write)));
+        }
+        for (read, index) in ready.reads {
+            self.say(format!("{id} confirms read {} at {index}", read.0));
+        }
+        for read in ready.reads_lost {
+            self.say(format!("{id} lost read {}", read.0));
+        }
+        for follower in ready.snapshots {
+            self.say(format!("{id} wants a snapshot streamed to {follower}"));
+        }
+        if let Some(meta) = ready.install {
+            self.say(format!("{id} installs snapshot {meta}"));
+        }
+    }
+
+    fn set_options(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        while let Some((key, value)) = args.next_key() {
+            match key {
+                "inflight_count_max" => self.options.inflight_count_max = value.parse()?,
+                "inflight_bytes_max" => self.options.inflight_bytes_max = value.parse()?,
+                "append_bytes_max" => self.options.append_bytes_max = value.parse()?,
+                "proposal_bytes_max" => self.options.proposal_bytes_max = value.parse()?,
+                "uncommitted_bytes_max" => self.options.uncommitted_bytes_max = value.parse()?,
+                _ => return Err(format!("no such option: {key}").into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, id: ReplicaId, disk: Disk) {
+        let replica = Replica::new(id, self.options.clone(), id.0, self.now, disk);
+        self.replicas.insert(id, replica);
+    }
+
+    /// `replicas 1 2 3 learners=4`
+    fn add_fresh(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let learners = notation::parse_set(args.take_key("learners").unwrap_or_default())?;
+        let configuration =
+            Configuration { voters: self.named(args)?.into_iter().collect(), learners, ..Default::default() };
+        for id in configuration.members().collect::<Vec<_>>() {
+            let base = State { configuration: configuration.clone(), ..State::default() };
+            self.start(id, Disk { base, ..Disk::default() });
+        }
+        Ok(())
+    }
+
+    /// `replica 1 voters=1+2+3 outgoing= learners= log=1@1,2@1 compacted=0@0 term=1 vote=2 commit=1`
+    fn add_recovered(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let id = notation::parse_replica(args.next_pos().ok_or("which replica?")?)?;
+        let mut set = |key| notation::parse_set(args.take_key(key).unwrap_or_default());
+        let configuration =
+            Configuration { voters: set("voters")?, outgoing: set("outgoing")?, learners: set("learners")? };
+        let entries = notation::parse_log(args.take_key("log").unwrap_or_default())?;
+        let compacted = args.take_key("compacted").map_or(Ok(Default::default()), notation::parse_id)?;
+        let last = entries.last().map_or(compacted, |entry| entry.id);
+        let term = args.take_key("term").map_or(Ok(last.term), |term| term.parse().map(Term))?;
+        let vote = args.take_key("vote").map(notation::parse_replica).transpose()?;
+        let commit = Index(args.take_key("commit").unwrap_or("0").parse()?);
+        let base = State { configuration, applied: compacted, ..State::default() };
+        self.start(id, Disk { hard_state: HardState { term, vote, commit }, compacted, entries, base });
+        Ok(())
+    }
+
+    fn ask(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let now = self.now;
+        let id = notation::parse_replica(args.next_pos().ok_or("which replica?")?)?;
+        let rest: Vec<_> = std::iter::from_fn(|| args.next_pos()).collect();
+        for word in if rest.is_empty() { vec![""] } else { rest } {
+            let raft = self.replica(id).raft();
+            match name {
+                "campaign" => raft.campaign(now),
+                "propose" => {
+                    let data = match word.strip_prefix("bytes:") {
+                        Some(count) => Bytes::from(vec![b'x'; count.parse()?]),
+                        None => Bytes::copy_from_slice(word.as_bytes()),
+                    };
+                    raft.propose(now, data)?;
+                }
+                "read" => raft.read(now, ReadId(word.parse()?))?,
+                "transfer" => raft.transfer(now, notation::parse_replica(word)?)?,
+                "unreachable" => raft.unreachable(notation::parse_replica(word)?),
+                "snapshot-failed" => raft.snapshot_done(now, notation::parse_replica(word)?, None),
+                _ => unreachable!("{name}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// `deliver [from=1] [to=2] [only=Append] [count=1]`: the messages that wait now, not those that they provoke.
+    /// `lose` takes them away; `repeat` delivers and keeps them.
+    fn deliver(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let from = args.take_key("from").map(notation::parse_replica).transpose()?;
+        let to = args.take_key("to").map(notation::parse_replica).transpose()?;
+        let only = args.take_key("only").map(str::to_owned);
+        let count = args.take_key("count").map_or(Ok(usize::MAX), str::parse)?;
+        let mut chosen = Vec::new();
+        let mut kept = Vec::new();
+        for message in std::mem::take(&mut self.messages) {
+            let kind = format!("{:?}", message.rpc);
+            let fits = from.is_none_or(|id| id == message.from)
+                && to.is_none_or(|id| id == message.to)
+                && only.as_ref().is_none_or(|only| kind.split([' ', '{']).next() == Some(only))
+                && chosen.len() < count;
+            if fits { chosen.push(message) } else { kept.push(message) }
+        }
+        self.messages = kept;
+        if name == "repeat" {
+            self.messages.extend(chosen.iter().cloned());
+        }
+        if name != "lose" {
+            chosen.into_iter().for_each(|message| self.hand_over(message));
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, message: Message) {
+        let (now, cut) = (self.now, self.cut.contains(&(message.from, message.to)));
+        if let Some(raft) = self.replicas.get_mut(&message.to).and_then(|replica| replica.raft.as_mut())
+            && !cut
+        {
+            let to = message.to;
+            raft.step(now, message);
+            // One `Ready` per message: the story stays readable, and batching has its own story.
+            if self.replica(to).raft().has_ready() {
+                self.drain();
+            }
+        }
+    }
+
+    /// `persist [1 2 …] [count=1]`: the disks do what waits for them.
+    fn persist(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let count = args.take_key("count").map_or(Ok(usize::MAX), str::parse)?;
+        for id in self.named(args)? {
+            let waiting = self.replica(id).jobs.len().min(count);
+            for _ in 0..waiting {
+                let now = self.now;
+                match self.replica(id).persist(now) {
+                    Some(Job::Write(write)) => self.say(format!("{id} persisted #{}", write.ticket.0)),
+                    Some(Job::Install(meta)) => self.say(format!("{id} installed {}", meta.last)),
+                    None => {}
+                }
+                self.drain();
+            }
+        }
+        Ok(())
+    }
+
+    /// `settle`: deliver and persist until nothing is left to do.
+    fn settle(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        for _ in 0..1000 {
+            self.drain();
+            let busy = !self.messages.is_empty()
+                || self.replicas.values().any(|replica| replica.raft.is_some() && !replica.jobs.is_empty());
+            if !busy {
+                return Ok(());
+            }
+            self.deliver("deliver", args)?;
+            self.persist(args)?;
+        }
+        Err("it does not settle".into())
+    }
+
+    /// `tick 50 [1 2 …]`: so many milliseconds pass; the named replicas notice.
+    fn tick(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let millis = args.next_pos().ok_or("how many milliseconds?")?.parse()?;
+        self.now = self.now + Duration::from_millis(millis);
+        self.each(args, |stage, id| {
+            let now = stage.now;
+            stage.replica(id).raft().tick(now);
+        })
+    }
+
+    /// `timeout 2`: time passes until the deadline of that replica, and only it notices.
+    fn timeout(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        self.each(args, |stage, id| {
+            let now = stage.now;
+            let deadline = stage.replica(id).raft().deadline().expect("it waits for something");
+            stage.now = now.max(deadline);
+            stage.replica(id).raft().tick(now.max(deadline));
+        })
+    }
+
+    /// `cut 1 2` (both ways; `cut 1 2 oneway=true`), `isolate 1`, `heal`
+    fn connect(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let oneway = args.take_key("oneway").is_some();
+        let ids: Vec<_> =
+            std::iter::from_fn(|| args.next_pos()).map(notation::parse_replica).collect::<Result<_>>()?;
+        let pairs: Vec<_> = match (name, ids.as_slice()) {
+            ("heal", []) => {
+                self.cut.clear();
+                return Ok(());
+            }
+            ("cut", [a, b]) => vec![(*a, *b)],
+            ("isolate", [a]) => self.replicas.keys().map(|b| (*a, *b)).collect(),
+            _ => return Err("whom?".into()),
+        };
+        for (a, b) in pairs {
+            self.cut.insert((a, b));
+            self.cut.extend((!oneway).then_some((b, a)));
+        }
+        let cut = self.cut.clone();
+        self.messages.retain(|message| !cut.contains(&(message.from, message.to)));
+        Ok(())
+    }
+
+    /// `crash 1 [kept=1]`: of its disk jobs, so many writes made it. What it sent is lost with it.
+    fn crash(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let kept = args.take_key("kept").unwrap_or("0").parse()?;
+        self.each(args, |stage, id| {
+            stage.replica(id).crash(kept);
+            stage.messages.retain(|message| message.from != id);
+        })
+    }
+
+    /// `flush 1 [keep=2]`
+    fn flush(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let keep = args.take_key("keep").unwrap_or("0").parse()?;
+        self.each(args, |stage, id| {
+            stage.replica(id).flush(keep);
+            let compacted = stage.replica(id).disk.compacted;
+            stage.say(format!("{id} compacted up to {compacted}"));
+        })
+    }
+
+    /// `stream 1 2 [told=no]`: the base of 1 is staged at 2, and 1 told that it arrived.
+    fn stream(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let told = args.take_key("told") != Some("no");
+        let from = notation::parse_replica(args.next_pos().ok_or("from whom?")?)?;
+        let to = notation::parse_replica(args.next_pos().ok_or("to whom?")?)?;
+        let (now, snapshot) = (self.now, self.replica(from).disk.base.clone());
+        let (term, last) = (self.replica(from).raft().term(), snapshot.applied);
+        self.replica(to).stage(now, from, term, snapshot);
+        if told {
+            self.replica(from).raft().snapshot_done(now, to, Some(last));
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        for id in self.named(args)? {
+            let status = self.replica(id).raft().status();
+            let deadline =
+                self.replica(id).raft().deadline().map_or("none".into(), |at| format!("{:?}", at - self.now));
+            match name {
+                "status" => self.say(notation::status(&status)),
+                "progress" => {
+                    notation::progress(&status).iter().for_each(|line| self.say(format!("{id}: {line}")))
+                }
+                "deadline" => self.say(format!("{id} deadline: {deadline}")),
+                "configuration" => {
+                    self.say(format!("{id} {} since {}", status.configuration, status.configuration_index))
+                }
+                "disk" => {
+                    let disk = &self.replica(id).disk;
+                    let line = format!(
+                        "{id} disk: {} [{}]",
+                        notation::hard_state(&disk.hard_state),
+                        notation::ids(&disk.entries)
+                    );
+                    self.say(line);
+                }
+                _ => {
+                    let state: Vec<_> = self.replica(id).state.entries.iter().map(notation::entry).collect();
+                    self.say(format!("{id} state: {}", state.join(", ")));
+                }
+            }
+        }
+        Ok(())
+    }
+}
