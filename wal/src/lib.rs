@@ -14,18 +14,25 @@
 //! `rotate.rs` (the next segment), `scan.rs`, `replay.rs` and `recovery.rs` (opening), `book.rs` and `collect.rs`
 //! (garbage collection), [`simulated`] (the disk of the tests).
 
+mod book;
 mod codec;
+mod collect;
 mod disk;
 mod error;
 mod frame;
 mod log;
 mod options;
 mod record;
+mod recovery;
+mod replay;
+mod scan;
 mod segment;
+mod shelf;
 
+pub use collect::Step;
 pub use disk::{Disk, File};
 pub use error::{AppendError, CollectError, DecodeError, OpenError};
-pub use log::{Log, Recovered, ShardState, Stats, Step, TornTail};
+pub use log::{Log, Recovered, ShardState, Stats, TornTail};
 pub use options::{Options, OptionsError};
 pub use record::{Batch, Record};
 pub use segment::{BLOCK_BYTES, FORMAT_VERSION};

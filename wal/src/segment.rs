@@ -17,7 +17,7 @@ pub(crate) const FIRST_FRAME: u64 = BLOCK_BYTES;
 /// Kept free at the end of a segment, for its seal.
 pub(crate) const SEAL_BYTES: u64 = BLOCK_BYTES;
 const MAGIC: [u8; 8] = *b"flotiWAL";
-const HEADER_BYTES: usize = 76;
+const HEADER_BYTES: usize = 84;
 
 /// Where a segment ends, as its successor states it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(crate) struct End {
 pub(crate) struct Header {
     pub directory: u128,
     pub number: u64,
+    /// Length of the file. It was written in full before the header: a shorter file lost something.
+    pub bytes: u64,
     /// The oldest segment still needed.
     pub oldest: u64,
     /// The sequence number of the first frame.
@@ -62,6 +64,7 @@ impl Header {
         block[52..60].copy_from_slice(&self.previous.segment.to_le_bytes());
         block[60..68].copy_from_slice(&self.previous.offset.to_le_bytes());
         block[68..72].copy_from_slice(&self.previous.checksum.to_le_bytes());
+        block[72..80].copy_from_slice(&self.bytes.to_le_bytes());
         let checksum = crc32fast::hash(&block[..HEADER_BYTES - 4]);
         block[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
         block
@@ -81,6 +84,7 @@ impl Header {
         Ok(Self {
             directory: u128::from(u64_at(bytes, 12)) | u128::from(u64_at(bytes, 20)) << 64,
             number: u64_at(bytes, 28),
+            bytes: u64_at(bytes, 72),
             oldest: u64_at(bytes, 36),
             sequence: u64_at(bytes, 44),
             previous: End {

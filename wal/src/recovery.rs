@@ -1,0 +1,356 @@
+//! Opening: from the files of a directory to what every shard had been promised.
+//!
+//! 1. The headers of all segments are read, and the newest segment is scanned: it states which segment is the oldest
+//!    still needed, and it alone may end in a torn frame.
+//! 2. The chain of predecessors is followed back to that oldest segment. What is not on it is left over from a crash.
+//! 3. The chain is replayed from the oldest to the newest.
+//!
+//! The last frame of the newest segment deserves care: it is intact in what the file system shows us, yet no later
+//! frame says that it was durable. Perhaps its sync had failed, its pages were marked clean, and it will be gone after
+//! the next power cut. It is *carried*: written again as the first frame of the new segment, whose header says that
+//! the old one ends before it. The new segment appears by one rename, so either the old frame counts or the new one.
+//!
+//! Recovery writes nothing (`log.rs` does, afterwards): a crash in the middle changes nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::disk::{Disk, File, read_full};
+use crate::error::OpenError;
+use crate::frame::{FrameKind, Head};
+use crate::log::TornTail;
+use crate::replay::Replay;
+use crate::scan::{Damage, Frame, Reader, Scanned, Visitor, scan};
+use crate::segment::{BLOCK_BYTES, End, FIRST_FRAME, FORMAT_VERSION, Header, Name, NoHeader};
+use crate::shelf::Closed;
+
+/// A frame to be written again.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub list: Vec<u8>,
+    pub body: Vec<u8>,
+}
+
+/// What recovery found, and how writing shall go on.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub replay: Replay,
+    /// The chain, oldest first, without segments in which no frame counts.
+    pub closed: Vec<Closed>,
+    /// Where the chain ends.
+    pub previous: End,
+    /// The sequence number of the next frame.
+    pub sequence: u64,
+    pub carried: Option<Carried>,
+    pub torn: Option<TornTail>,
+    pub files: Files,
+    /// Segments that are not needed once the new one is durable.
+    pub leftovers: Vec<u64>,
+    /// The number of the new segment.
+    pub number: u64,
+}
+
+/// The files of the directory, by their names.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub segments: Vec<u64>,
+    pub spares: Vec<u64>,
+    pub unfinished: Vec<u64>,
+}
+
+impl Files {
+    fn list<D: Disk>(disk: &D) -> Result<Self, OpenError> {
+        let names = disk.list().map_err(|source| failed(".", "list", source))?;
+        let mut files = Self::default();
+        for name in names {
+            match Name::parse(&name) {
+                Some(Name::Segment(number)) => files.segments.push(number),
+                Some(Name::Spare(number)) => files.spares.push(number),
+                Some(Name::Unfinished(number)) => files.unfinished.push(number),
+                None => {}
+            }
+        }
+        files.segments.sort_unstable();
+        files.spares.sort_unstable();
+        Ok(files)
+    }
+
+    fn next_number(&self) -> u64 {
+        let all = self.segments.iter().chain(&self.spares).chain(&self.unfinished);
+        all.max().copied().unwrap_or(0) + 1
+    }
+}
+
+/// An opened segment.
+struct Segment<F> {
+    number: u64,
+    file: F,
+    bytes: u64,
+    /// `None` if it is damaged.
+    header: Option<Header>,
+}
+
+/// What the newest segment says.
+#[derive(Default)]
+struct Newest {
+    scanned: Scanned,
+    last: Option<(u64, Head)>,
+    oldest: u64,
+    shrunk: bool,
+}
+
+impl Visitor for Newest {
+    fn frame(&mut self, frame: &Frame<'_>) {
+        self.last = Some((frame.offset, frame.head));
+        self.oldest = self.oldest.max(frame.head.oldest);
+    }
+
+    fn damage(&mut self, _: &Damage) {}
+}
+
+impl Newest {
+    fn is_rotten(&self) -> bool {
+        self.shrunk || self.scanned.damage.iter().any(|damage| damage.offset < self.scanned.durable)
+    }
+
+    /// The torn frame, if there is one.
+    fn torn(&self) -> Option<u64> {
+        self.scanned.damage.last().filter(|it| it.offset >= self.scanned.durable).map(|it| it.offset)
+    }
+
+    /// The last frame, if nothing after it states that it was durable.
+    fn unconfirmed(&self) -> Option<(u64, Head)> {
+        self.last.filter(|(offset, _)| *offset >= self.scanned.durable)
+    }
+}
+
+/// Reads the directory. See the module.
+pub(crate) fn read<D: Disk>(disk: &D, directory: u128) -> Result<Plan, OpenError> {
+    let files = Files::list(disk)?;
+    let mut plan = Plan { number: files.next_number(), sequence: 1, files, ..Plan::default() };
+    let mut segments = BTreeMap::new();
+    for number in &plan.files.segments {
+        segments.insert(*number, open(disk, *number, directory)?);
+    }
+    let Some((_, segment)) = segments.last_key_value() else { return Ok(plan) };
+    let newest = survey(segment, directory)?;
+    let chain = chain(&segments, newest.oldest);
+    let mut rot = Vec::new();
+    for (position, number) in chain.iter().enumerate() {
+        let segment = &segments[number];
+        let successor = chain.get(position + 1).map(|number| &segments[number]);
+        match successor {
+            Some(successor) => {
+                let end = successor.header.map(|header| header.previous);
+                let end = end.filter(|end| end.segment == *number);
+                replay_closed(&mut plan, &mut rot, segment, end, directory)?;
+            }
+            None => replay_newest(&mut plan, &mut rot, segment, &newest, directory)?,
+        }
+    }
+    if let Some((segment, offset)) = rot.first() {
+        let shards = plan.replay.all_rotten();
+        return Err(OpenError::Rot { segment: *segment, offset: *offset, shards });
+    }
+    check_chain(&segments, &chain, &newest)?;
+    let kept = |number: &u64| plan.closed.iter().any(|closed| closed.number == *number);
+    plan.leftovers = segments.keys().filter(|number| !kept(number)).copied().collect();
+    Ok(plan)
+}
+
+fn open<D: Disk>(disk: &D, number: u64, directory: u128) -> Result<Segment<D::File>, OpenError> {
+    let name = Name::Segment(number).to_string();
+    let file = disk.open(&name).map_err(|source| failed(&name, "open", source))?;
+    let bytes = file.len().map_err(|source| failed(&name, "measure", source))?;
+    let mut block = vec![0; BLOCK_BYTES as usize];
+    let count = read_full(&file, &mut block, 0).map_err(|source| failed(&name, "read", source))?;
+    let header = match Header::parse(&block[..count]) {
+        Ok(header) if header.directory != directory => {
+            return Err(OpenError::Foreign { segment: number, found: header.directory });
+        }
+        Ok(header) if header.number != number => {
+            return Err(OpenError::Renamed { name, found: header.number });
+        }
+        Ok(header) => Some(header),
+        Err(NoHeader::Version(found)) => {
+            return Err(OpenError::Version { segment: number, found, known: FORMAT_VERSION });
+        }
+        Err(NoHeader::Damaged) => None,
+    };
+    Ok(Segment { number, file, bytes, header })
+}
+
+fn survey<F: File>(segment: &Segment<F>, directory: u128) -> Result<Newest, OpenError> {
+    let mut newest = Newest::default();
+    if let Some(header) = segment.header {
+        newest.oldest = header.oldest;
+        newest.shrunk = segment.bytes < header.bytes;
+    }
+    newest.scanned = walk(segment, u64::MAX, directory, &mut newest)?;
+    Ok(newest)
+}
+
+/// The numbers from the oldest needed segment to the newest, as far as there are files.
+fn chain<F>(segments: &BTreeMap<u64, Segment<F>>, oldest: u64) -> Vec<u64> {
+    let mut chain: Vec<u64> = segments.keys().next_back().copied().into_iter().collect();
+    while let Some(number) = chain.last().copied().filter(|number| *number > oldest) {
+        // Without a header the next older file is the best guess. Opening fails anyway: this only finds names.
+        let guess = segments.range(..number).next_back().map(|(number, _)| *number);
+        let header = segments[&number].header;
+        let previous = header.map(|header| header.previous.segment).filter(|previous| *previous < number);
+        match previous.or(guess).filter(|previous| segments.contains_key(previous)) {
+            Some(previous) => chain.push(previous),
+            None => break,
+        }
+    }
+    chain.reverse();
+    chain
+}
+
+/// Whether the chain is complete at both ends.
+fn check_chain<F>(
+    segments: &BTreeMap<u64, Segment<F>>,
+    chain: &[u64],
+    newest: &Newest,
+) -> Result<(), OpenError> {
+    if let Some(segment) = newest.scanned.successor {
+        return Err(OpenError::Missing { segment });
+    }
+    let first = chain.first().map(|number| &segments[number]);
+    let previous = first.and_then(|segment| segment.header).map_or(0, |header| header.previous.segment);
+    if previous != 0 && previous >= newest.oldest {
+        return Err(OpenError::Missing { segment: previous });
+    }
+    Ok(())
+}
+
+fn replay_closed<F: File>(
+    plan: &mut Plan,
+    rot: &mut Vec<(u64, u64)>,
+    segment: &Segment<F>,
+    end: Option<End>,
+    directory: u128,
+) -> Result<(), OpenError> {
+    lost_header(plan, rot, segment);
+    let mut visitor = Replayer::new(&mut plan.replay, segment.number);
+    let limit = end.map_or(u64::MAX, |end| end.offset);
+    let scanned = walk(segment, limit, directory, &mut visitor)?;
+    visitor.done()?;
+    rot.extend(scanned.damage.iter().map(|damage| (segment.number, damage.offset)));
+    let Some(end) = end else { return Ok(()) };
+    if scanned.end != end.offset || scanned.checksum.is_some_and(|checksum| checksum != end.checksum) {
+        rot.push((segment.number, scanned.end.min(end.offset)));
+        plan.replay.lost(None);
+    }
+    plan.closed.push(Closed { number: segment.number, bytes: segment.bytes, end: end.offset });
+    Ok(())
+}
+
+fn replay_newest<F: File>(
+    plan: &mut Plan,
+    rot: &mut Vec<(u64, u64)>,
+    segment: &Segment<F>,
+    newest: &Newest,
+    directory: u128,
+) -> Result<(), OpenError> {
+    let number = segment.number;
+    lost_header(plan, rot, segment);
+    let scanned = &newest.scanned;
+    let cut = newest.torn().unwrap_or(scanned.end);
+    let unconfirmed = newest.unconfirmed();
+    let mut visitor = Replayer::new(&mut plan.replay, number);
+    visitor.carry = unconfirmed.map(|(offset, _)| (offset, plan.number));
+    walk(segment, cut, directory, &mut visitor)?;
+    plan.carried = visitor.done()?;
+    rot.extend(scanned.damage.iter().filter(|it| it.offset < scanned.durable).map(|it| (number, it.offset)));
+    if newest.shrunk {
+        rot.push((number, segment.bytes));
+        plan.replay.lost(None);
+    }
+    let Some(header) = segment.header else { return Ok(()) };
+    plan.torn = newest.torn().map(|offset| TornTail { segment: number, offset });
+    let (offset, checksum, sequence) = match (unconfirmed, newest.last) {
+        (Some((offset, head)), _) => (offset, head.previous, head.sequence),
+        (None, Some((_, head))) => (cut, head.checksum, head.sequence + 1),
+        (None, None) => (FIRST_FRAME, header.previous.checksum, header.sequence),
+    };
+    plan.sequence = sequence;
+    if offset == FIRST_FRAME {
+        plan.previous = header.previous;
+    } else {
+        plan.previous = End { segment: number, offset, checksum };
+        plan.closed.push(Closed { number, bytes: segment.bytes, end: offset });
+    }
+    assert!(newest.is_rotten() || offset <= cut, "segment {number} ends at {offset}, beyond its cut {cut}");
+    Ok(())
+}
+
+fn lost_header<F>(plan: &mut Plan, rot: &mut Vec<(u64, u64)>, segment: &Segment<F>) {
+    if segment.header.is_none() {
+        rot.push((segment.number, 0));
+        plan.replay.lost(None);
+    }
+}
+
+fn walk<F: File>(
+    segment: &Segment<F>,
+    limit: u64,
+    directory: u128,
+    visitor: &mut impl Visitor,
+) -> Result<Scanned, OpenError> {
+    let scanned = Reader::new(&segment.file, limit, directory, segment.number).and_then(|mut reader| {
+        let header = segment.header.as_ref();
+        let checksum = header.map(|header| header.previous.checksum);
+        scan(&mut reader, checksum, header.map(|header| header.sequence), visitor)
+    });
+    scanned.map_err(|source| failed(&Name::Segment(segment.number).to_string(), "read", source))
+}
+
+/// Replays the frames of one segment.
+struct Replayer<'a> {
+    replay: &'a mut Replay,
+    segment: u64,
+    /// The offset of the frame to carry, and the segment that it goes to.
+    carry: Option<(u64, u64)>,
+    carried: Option<Carried>,
+    malformed: Option<OpenError>,
+}
+
+impl<'a> Replayer<'a> {
+    const fn new(replay: &'a mut Replay, segment: u64) -> Self {
+        Self { replay, segment, carry: None, carried: None, malformed: None }
+    }
+
+    fn done(self) -> Result<Option<Carried>, OpenError> {
+        self.malformed.map_or(Ok(self.carried), Err)
+    }
+}
+
+impl Visitor for Replayer<'_> {
+    fn frame(&mut self, frame: &Frame<'_>) {
+        let mut segment = self.segment;
+        // A mark holds nothing to carry.
+        if let Some((offset, to)) = self.carry
+            && offset == frame.offset
+            && frame.head.kind == FrameKind::Records
+        {
+            segment = to;
+            self.carried = Some(Carried { list: frame.list.to_vec(), body: frame.body.to_vec() });
+        }
+        match crate::codec::decode_all(frame.body) {
+            Ok(records) => self.replay.apply(records, segment),
+            Err(source) => {
+                let malformed = OpenError::Malformed { segment: self.segment, offset: frame.offset, source };
+                self.malformed.get_or_insert(malformed);
+            }
+        }
+    }
+
+    fn damage(&mut self, damage: &Damage) {
+        self.replay.lost(damage.shards.clone());
+    }
+}
+
+fn failed(name: &str, action: &'static str, source: io::Error) -> OpenError {
+    OpenError::Disk { name: name.to_owned(), action, source }
+}
