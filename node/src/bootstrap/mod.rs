@@ -32,5 +32,5 @@ mod error;
 mod machine;
 
 pub use door::Door;
-pub use driver::{FirstStart, Founded, Options, Planner, found};
-pub use error::BootstrapError;
+pub use driver::{FirstStart, Founded, Options, found};
+pub use error::{BootstrapError, Difference};

@@ -16,7 +16,7 @@ pub struct SystemChance;
 impl Chance for SystemChance {
     fn draw(&mut self) -> std::io::Result<u128> {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)?;
+        getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
         Ok(u128::from_be_bytes(bytes))
     }
 }

@@ -95,7 +95,12 @@ impl DataDirectory {
         {
             return Err(DirectoryError::OtherCluster { path: self.path.clone(), found, wanted });
         }
-        assert!(rank(&membership) >= rank(&stamp.membership), "{:?} after {:?}", membership, stamp.membership);
+        assert!(
+            rank(&membership) >= rank(&stamp.membership),
+            "{:?} after {:?}",
+            membership,
+            stamp.membership
+        );
         let next = Stamp { membership, ..stamp.clone() };
         STAMP.write(&self.path, &next.encode())?;
         *stamp = next;

@@ -50,7 +50,8 @@ pub(super) fn make_directory(path: &Path) -> Result<(), DirectoryError> {
         let path = at.to_owned();
         move |source| DirectoryError::Io { action, path, source }
     };
-    let missing: Vec<&Path> = path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.exists()).collect();
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.exists()).collect();
     fs::create_dir_all(path).map_err(failed("create directory", path))?;
     for made in missing {
         let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -102,11 +103,13 @@ impl flotilla_wal::Disk for RealDisk {
 
 impl flotilla_wal::File for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        uninterrupted(|| self.file.read_at(buffer, offset)).map_err(|error| located(error, "read", &self.path))
+        uninterrupted(|| self.file.read_at(buffer, offset))
+            .map_err(|error| located(error, "read", &self.path))
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        uninterrupted(|| self.file.write_at(bytes, offset)).map_err(|error| located(error, "write", &self.path))
+        uninterrupted(|| self.file.write_at(bytes, offset))
+            .map_err(|error| located(error, "write", &self.path))
     }
 
     fn sync_data(&mut self) -> io::Result<()> {

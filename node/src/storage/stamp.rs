@@ -208,7 +208,11 @@ mod tests {
             Membership::Promised { cluster, founding: founding() },
             Membership::Founded { cluster, founding: founding() },
         ]
-        .map(|membership| Stamp { node: NodeId(7), directory: DirectoryId(u128::MAX - 1), membership })
+        .map(|membership| Stamp {
+            node: NodeId(7),
+            directory: DirectoryId(u128::MAX - 1),
+            membership,
+        })
     }
 
     #[test]

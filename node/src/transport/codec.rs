@@ -73,9 +73,7 @@ pub(super) fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
         Rpc::PreVoteReply { campaign, granted } => {
             WireRpc::PreVoteReply(v1::PreVoteReply { campaign: campaign.0, granted })
         }
-        Rpc::Vote { last, transfer } => {
-            WireRpc::Vote(v1::Vote { last: Some(encode_log_id(last)), transfer })
-        }
+        Rpc::Vote { last, transfer } => WireRpc::Vote(v1::Vote { last: Some(encode_log_id(last)), transfer }),
         Rpc::VoteReply { granted } => WireRpc::VoteReply(v1::VoteReply { granted }),
         Rpc::Append { previous, entries, commit } => WireRpc::Append(v1::Append {
             previous: Some(encode_log_id(previous)),
@@ -109,9 +107,7 @@ pub(super) fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
 pub(super) fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), WireError> {
     let rpc = match message.rpc.ok_or(WireError::Missing { what: "what a message says" })? {
         WireRpc::PreVote(it) => Rpc::PreVote { campaign: Term(it.campaign), last: decode_log_id(it.last)? },
-        WireRpc::PreVoteReply(it) => {
-            Rpc::PreVoteReply { campaign: Term(it.campaign), granted: it.granted }
-        }
+        WireRpc::PreVoteReply(it) => Rpc::PreVoteReply { campaign: Term(it.campaign), granted: it.granted },
         WireRpc::Vote(it) => Rpc::Vote { last: decode_log_id(it.last)?, transfer: it.transfer },
         WireRpc::VoteReply(it) => Rpc::VoteReply { granted: it.granted },
         WireRpc::Append(it) => decode_append(it)?,

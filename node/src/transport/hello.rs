@@ -161,7 +161,8 @@ impl Doorman {
         if hello.protocol_version != PROTOCOL_VERSION {
             return Err(Mismatch::Version { ours: PROTOCOL_VERSION, theirs: hello.protocol_version });
         }
-        let (Some(cluster), Some(directory), Some(boot)) = (hello.cluster, hello.directory, hello.boot) else {
+        let (Some(cluster), Some(directory), Some(boot)) = (hello.cluster, hello.directory, hello.boot)
+        else {
             return Err(Mismatch::Missing);
         };
         let theirs = ClusterId(cluster.into());
@@ -183,8 +184,7 @@ impl Doorman {
         }
         self.check_directory(node, DirectoryId(directory.into()))?;
         let theirs_max = usize::try_from(hello.frame_bytes_max).unwrap_or(usize::MAX);
-        let addresses =
-            Addresses { client: hello.client_addr, peer: hello.peer_addr, http: hello.http_addr };
+        let addresses = Addresses { client: hello.client_addr, peer: hello.peer_addr, http: hello.http_addr };
         let frame_bytes_max = theirs_max.min(self.frame_bytes_max);
         Ok(Greeting { node, boot: BootId(boot.into()), addresses, frame_bytes_max })
     }

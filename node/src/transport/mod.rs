@@ -38,13 +38,15 @@ mod switchboard;
 #[cfg(test)]
 mod tests;
 
+pub use connection::ConnectError;
 pub use counters::PeerCounters;
 pub use event::{BatchSink, Events, PeerEvent, SnapshotOffer, Stage};
 pub use hello::{Addresses, Identity, Mismatch};
 pub use listener::serve;
 pub use options::Options;
-pub use service::{Announcement, Announcements, PeerService};
+pub use service::{Announcement, Announcements, PeerService, announce};
 pub use snapshot::SnapshotError;
 pub use switchboard::{PeerStatus, Transport};
 
-pub(crate) use connection::connect;
+pub(crate) use backoff::Backoff;
+pub(crate) use connection::{Patience, connect};

@@ -175,7 +175,12 @@ impl Queue {
     }
 
     /// The next frame: the map alone, or everything that waits and fits.
-    fn next_frame(&mut self, frame_bytes_max: usize, shelf: &Shelf, counters: &Counters) -> Option<v1::PeerFrame> {
+    fn next_frame(
+        &mut self,
+        frame_bytes_max: usize,
+        shelf: &Shelf,
+        counters: &Counters,
+    ) -> Option<v1::PeerFrame> {
         let mut frame = v1::PeerFrame::default();
         if self.map_wanted {
             self.map_wanted = false;
