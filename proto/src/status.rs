@@ -85,7 +85,13 @@ mod tests {
 
     #[test]
     fn a_detail_survives_the_trailers() {
-        let detail = ErrorDetail { definite: true, retry_after_ms: 70, shard: Some(3), field: "key".into() };
+        let detail = ErrorDetail {
+            definite: true,
+            retry_after_ms: 70,
+            shard: Some(3),
+            field: "key".into(),
+            shard_time_ms: 5,
+        };
         let sent = with_detail(Code::Unavailable, "no leader", &detail);
         let mut trailers = http_headers(&sent);
         let received = Status::from_header_map(&trailers).unwrap();

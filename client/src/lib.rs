@@ -1,0 +1,4 @@
+//! work in progress
+pub mod dispatch;
+mod error;
+pub use error::Error;
