@@ -36,10 +36,13 @@ one_test_for_each! {
 #[test]
 fn every_exemption_is_needed_and_says_why() {
     let workspace = Workspace::read().expect("the tree is readable");
+    let findings: Vec<_> = rules::ALL
+        .iter()
+        .flat_map(|rule| (rule.check)(&workspace).into_iter().map(move |it| (rule, it)))
+        .collect();
     for exemption in exemptions::ALL {
-        let used =
-            |rule: &Rule| (rule.check)(&workspace).iter().any(|finding| exemption.covers(rule, finding));
+        let used = findings.iter().any(|(rule, finding)| exemption.covers(rule, finding));
         assert!(exemption.reason.len() > 20, "{exemption:?} gives no reason");
-        assert!(rules::ALL.iter().any(used), "{exemption:?} lets nothing off: remove it");
+        assert!(used, "{exemption:?} lets nothing off: remove it");
     }
 }

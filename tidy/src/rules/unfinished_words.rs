@@ -7,6 +7,9 @@ use crate::workspace::{Finding, Workspace};
 const WORDS: &[&str] =
     &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("HA", "CK"), concat!("X", "XX"), concat!("wi", "p")];
 
+/// Said in whatever case, over several words.
+const PHRASE: &str = concat!("work in ", "progress");
+
 const MACROS: &[&str] = &[concat!("to", "do"), concat!("un", "implemented")];
 
 /// A note to oneself in the code is a promise that nobody reads. What is missing is said where users look (README, the
@@ -19,6 +22,9 @@ pub fn check(workspace: &Workspace) -> Vec<Finding> {
             let words = line.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
             for word in words.filter(|word| WORDS.contains(word)) {
                 findings.push(Finding::new(&file.path, at + 1, format!("the word {word}")));
+            }
+            if line.to_ascii_lowercase().contains(PHRASE) {
+                findings.push(Finding::new(&file.path, at + 1, format!("the words {PHRASE:?}")));
             }
         }
     }
@@ -48,6 +54,7 @@ mod tests {
         for name in MACROS {
             assert_eq!(faults("raft/src/lib.rs", &format!("fn f() {{ {name}!() }}")), 1, "{name}");
         }
+        assert_eq!(faults("wal/src/lib.rs", &format!("//! The log ({PHRASE}).")), 1);
         assert_eq!(faults("docs/README.md", "HACKNEY wipes METHODOLOGY"), 0);
     }
 }
