@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::expect_used)]
 
 use flotilla_tidy::exemptions;
-use flotilla_tidy::rules::{self, Rule};
+use flotilla_tidy::rules;
 use flotilla_tidy::workspace::Workspace;
 
 fn holds(name: &str) {
