@@ -51,14 +51,15 @@ pub struct Tally {
 impl Tally {
     pub(crate) fn add(&mut self, member: Member) {
         self.digest.add(member.digest);
-        self.keys += 1;
-        self.bytes += member.bytes;
+        self.keys = self.keys.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(member.bytes);
     }
 
     pub(crate) fn remove(&mut self, member: Member) {
+        // Wrapping: a damaged index entry shows as a digest that differs, it does not stop the node.
         self.digest.remove(member.digest);
-        self.keys -= 1;
-        self.bytes -= member.bytes;
+        self.keys = self.keys.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub(member.bytes);
     }
 }
 

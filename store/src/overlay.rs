@@ -64,22 +64,10 @@ pub(crate) struct Overlay {
 impl Overlay {
     /// What the overlay knows of a key: `None` when only the base can tell. Expired records are not told apart here.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Record>> {
-        let shared =
-            |layer: &'_ Option<Arc<Layer>>| layer.as_ref().is_some_and(|layer| !layer.records.is_empty());
-        if let Some(found) = self.active.records.get(key) {
-            return Some(found);
-        }
-        if shared(&self.frozen)
-            && let Some(found) = self.frozen.as_ref().and_then(|layer| layer.records.get(key))
-        {
-            return Some(found);
-        }
-        if shared(&self.clean)
-            && let Some(found) = self.clean.as_ref().and_then(|layer| layer.records.get(key))
-        {
-            return Some(found);
-        }
-        self.loaded.get(key)
+        let active = self.active.records.get(key);
+        let frozen = || self.frozen.as_ref().and_then(|layer| layer.records.get(key));
+        let clean = || self.clean.as_ref().and_then(|layer| layer.records.get(key));
+        active.or_else(frozen).or_else(clean).or_else(|| self.loaded.get(key))
     }
 
     /// Writes a record, or a tombstone.

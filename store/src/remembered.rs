@@ -120,7 +120,7 @@ impl Remembered {
     /// Decides about an operation, in the order of DESIGN.md §6: a remembered result, then floor and deadline.
     pub(crate) fn check(&self, request: &RequestId, time_ms: u64) -> Verdict {
         let client = self.clients.get(&request.client);
-        let floor = client.map_or(0, |client| client.floor);
+        let floor = client.map_or(0, |client| client.floor_at(time_ms));
         if request.sequence >= floor
             && let Some(slot) = client.and_then(|client| self.slot(client, request.sequence))
             && slot.deadline_ms > time_ms
@@ -162,9 +162,9 @@ impl Remembered {
             self.dirty_clients.push(request.client);
             return;
         };
-        if request.acknowledged > client.floor || request.deadline_ms > client.latest_ms {
+        if request.acknowledged > client.floor_at(time_ms) || request.deadline_ms > client.latest_ms {
             self.digest.remove(client.digest(request.client));
-            client.floor = client.floor.max(request.acknowledged);
+            client.floor = client.floor_at(time_ms).max(request.acknowledged);
             client.latest_ms = client.latest_ms.max(request.deadline_ms);
             self.digest.add(client.digest(request.client));
             mark(&mut client.dirty, &mut self.dirty_clients, request.client);
@@ -411,6 +411,11 @@ fn mark<T>(dirty: &mut bool, list: &mut Vec<T>, id: T) {
 }
 
 impl Client {
+    /// The floor while it counts: until the latest deadline has passed. It may lie here for longer, until it is reviewed.
+    const fn floor_at(&self, time_ms: u64) -> u64 {
+        if self.latest_ms > time_ms { self.floor } else { 0 }
+    }
+
     fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(30);
         for number in [self.floor, self.latest_ms, self.review_ms] {
