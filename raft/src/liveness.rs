@@ -81,10 +81,13 @@ impl Leader {
 
     /// Does what is due by now. Returns whether the leader has lost its quorum.
     pub(crate) fn tick(&mut self, core: &mut Core) -> bool {
+        if self.pulse.check_at <= core.now && self.has_lost_quorum(core) {
+            return true;
+        }
         if self.pulse.beat_at <= core.now {
             self.beat(core);
         }
-        self.pulse.check_at <= core.now && self.has_lost_quorum(core)
+        false
     }
 
     /// Whether no quorum was heard within an election timeout (thesis, §6.2): then others may have elected a new leader, and clients

@@ -46,8 +46,8 @@ enum Probe {
     Due,
     /// Waits for a sign of life: sending into a broken connection is of no use.
     Held,
-    /// Under way, up to this index.
-    Sent(Index),
+    /// Under way, up to this index and with so many bytes.
+    Sent(Index, u64),
 }
 
 impl Progress {
@@ -76,7 +76,7 @@ impl Progress {
     /// The last index that the follower must have seen, if nothing was lost.
     pub(crate) fn sent(&self) -> Index {
         match &self.state {
-            State::Probe(Probe::Sent(last)) => *last,
+            State::Probe(Probe::Sent(last, _)) => *last,
             State::Replicate(_) => self.next.previous(),
             State::Probe(Probe::Due | Probe::Held) | State::Snapshot => self.matched,
         }
@@ -85,7 +85,7 @@ impl Progress {
     /// An append left, whose last entry (or, without entries, whose previous one) is `last`.
     pub(crate) fn on_sent(&mut self, last: Index, bytes: u64) {
         match &mut self.state {
-            State::Probe(probe) => *probe = Probe::Sent(last),
+            State::Probe(probe) => *probe = Probe::Sent(last, bytes),
             State::Replicate(window) => {
                 window.add(last, bytes);
                 self.next = last.next();
@@ -106,15 +106,25 @@ impl Progress {
             State::Probe(_) if matched < self.next.previous() => {}
             // A plain reply shows that the log suffices after all: the host's stream may have failed, or was never needed.
             State::Snapshot if self.matched < compacted => {}
-            State::Probe(_) | State::Snapshot => {
-                self.state = State::Replicate(Window::default());
-                self.next = self.matched.next();
-            }
+            State::Probe(_) | State::Snapshot => self.replicate(),
             State::Replicate(window) => {
                 window.free(self.matched);
                 self.next = self.next.max(self.matched.next());
             }
         }
+    }
+
+    /// The logs are known to agree: sends ahead from here on, after what the probe carried.
+    fn replicate(&mut self) {
+        let mut window = Window::default();
+        self.next = self.matched.next();
+        if let State::Probe(Probe::Sent(last, bytes)) = self.state
+            && last > self.matched
+        {
+            window.add(last, bytes);
+            self.next = last.next();
+        }
+        self.state = State::Replicate(window);
     }
 
     /// The follower does not hold what precedes the entries after `previous`; the logs may agree at `candidate` at best. Returns
@@ -143,7 +153,7 @@ impl Progress {
                 self.state = State::Probe(Probe::Due);
                 true
             }
-            State::Probe(probe @ Probe::Sent(_)) if lost => {
+            State::Probe(probe @ Probe::Sent(..)) if lost => {
                 *probe = Probe::Due;
                 true
             }
@@ -240,6 +250,18 @@ mod tests {
         );
         progress.on_matched(Index(4), Index(0));
         assert_eq!((progress.kind(), progress.next), (ProgressKind::Replicate, Index(5)));
+    }
+
+    #[test]
+    fn what_a_probe_carried_is_not_sent_twice() {
+        let mut progress = Progress::new(Index(5), Time(0));
+        progress.on_sent(Index(8), 90);
+        progress.on_matched(Index(4), Index(0));
+        assert_eq!(progress.next, Index(9), "the logs agree up to 4, and 5 to 8 arrived in the same message");
+        progress.on_sent(Index(9), 20);
+        assert!(!progress.may_send(Index(20), &options()), "they count in the window");
+        progress.on_matched(Index(8), Index(0));
+        assert!(progress.may_send(Index(20), &options()));
     }
 
     #[test]

@@ -30,5 +30,57 @@ macro_rules! stories {
 }
 
 stories! {
+    acknowledgements_wait_for_the_disk
+    broken_promise_lost_disk
+    broken_promise_rewritten_history
+    broken_promise_two_leaders
+    check_quorum
+    check_quorum_one_way
+    configuration_takes_effect_when_applied
+    conflict_backtracking
+    delayed_commit_catches_up
     election
+    election_log_must_be_up_to_date
+    election_split_vote
+    figure_7
+    figure_8
+    follower_ahead_of_its_disk
+    heartbeat_frees_probe
+    joint_quorum
+    leader_ahead_of_its_disk
+    learners
+    lost_append_is_found_by_heartbeat
+    lost_reply_is_found_by_heartbeat
+    old_leader_is_told
+    pre_vote_stale_replica_cannot_disrupt
+    proposals_refused
+    proposals_share_an_append
+    reads
+    reads_lost
+    reads_lost_round
+    reads_repeated_answer
+    reads_wait_for_own_term
+    recent_leader_rule
+    removed_leader_leaves_office
+    removed_replica_cannot_disrupt
+    repeated_and_overtaken_messages
+    restart
+    single_voter
+    snapshot
+    snapshot_install_fails
+    snapshot_not_needed
+    snapshot_restart_and_failure
+    snapshot_state_left_by_plain_reply
+    snapshot_then_votes
+    tickets_out_of_step_with_terms
+    transfer
+    transfer_of_late_candidate
+    transfer_refused
+    transfer_times_out
+    unapplied_configuration_does_not_campaign
+    unaware_promoted_learner_votes
+    unreachable_peer
+    vote_waits_for_its_disk
+    window
+    window_bytes
 }

@@ -94,9 +94,9 @@ pub fn parse_replica(text: &str) -> Result<ReplicaId> {
     Ok(ReplicaId(text.parse().map_err(|_| format!("'{text}' is no replica"))?))
 }
 
-/// `1+2+3`
+/// `1 2 3`, or `1+2+3`
 pub fn parse_set(text: &str) -> Result<BTreeSet<ReplicaId>> {
-    text.split('+').filter(|id| !id.is_empty()).map(parse_replica).collect()
+    text.split(['+', ' ']).filter(|id| !id.is_empty()).map(parse_replica).collect()
 }
 
 /// `1+2+3`, joint `1+2+4/1+2+3`
@@ -115,7 +115,7 @@ pub fn parse_id(text: &str) -> Result<LogId> {
     Ok(LogId::new(Index(index.parse()?), Term(term.parse()?)))
 }
 
-/// `1@1,2@1,3@2:1+2+4`: the last one brings a configuration.
+/// `1@1 2@1 3@2:1+2+4`: the last one brings a configuration.
 pub fn parse_log(text: &str) -> Result<Vec<Entry>> {
     let entry = |text: &str| -> Result<Entry> {
         let (id, payload) = match text.split_once(':') {
@@ -124,5 +124,5 @@ pub fn parse_log(text: &str) -> Result<Vec<Entry>> {
         };
         Ok(Entry { id: parse_id(id)?, payload })
     };
-    text.split(',').filter(|text| !text.is_empty()).map(entry).collect()
+    text.split(' ').filter(|text| !text.is_empty()).map(entry).collect()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_raft::{
-    Configuration, HardState, Index, Message, Options, ReadId, Ready, ReplicaId, RoleKind, Term, Time,
+    Configuration, HardState, Index, Message, Options, ReadId, Ready, ReplicaId, RoleKind, Rpc, Term, Time,
 };
 use goldenscript::{ArgumentConsumer, Command, Context};
 
@@ -56,6 +56,7 @@ impl Stage {
                 self.ask(name, args)
             }
             "deliver" | "lose" | "repeat" => self.deliver(name, args),
+            "forge" => self.forge(args),
             "persist" => self.persist(args),
             "fail-install" => self.each(args, |stage, id| {
                 let now = stage.now;
@@ -187,7 +188,7 @@ impl Stage {
         Ok(())
     }
 
-    /// `replica 1 voters=1+2+3 outgoing= learners= log=1@1,2@1 compacted=0@0 term=1 vote=2 commit=1`
+    /// `replica 1 voters="1 2 3" outgoing="" learners="" log="1@1 2@1" compacted=0@0 term=1 vote=2 commit=1`
     fn add_recovered(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
         let id = notation::parse_replica(args.next_pos().ok_or("which replica?")?)?;
         let mut set = |key| notation::parse_set(args.take_key(key).unwrap_or_default());
@@ -213,7 +214,7 @@ impl Stage {
             match name {
                 "campaign" => raft.campaign(now),
                 "propose" => {
-                    let data = match word.strip_prefix("bytes:") {
+                    let data = match word.strip_prefix("bytes-") {
                         Some(count) => Bytes::from(vec![b'x'; count.parse()?]),
                         None => Bytes::copy_from_slice(word.as_bytes()),
                     };
@@ -253,6 +254,18 @@ impl Stage {
         if name != "lose" {
             chosen.into_iter().for_each(|message| self.hand_over(message));
         }
+        Ok(())
+    }
+
+    /// `forge from=2 to=1 term=3 previous=9@1 entries="10@3" [commit=9]`: an append that nobody sent.
+    fn forge(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let mut take = |key: &str| args.take_key(key).ok_or(format!("{key}= is missing"));
+        let (from, to) = (notation::parse_replica(take("from")?)?, notation::parse_replica(take("to")?)?);
+        let term = Term(take("term")?.parse()?);
+        let previous = notation::parse_id(take("previous")?)?;
+        let entries = notation::parse_log(take("entries")?)?;
+        let commit = Index(args.take_key("commit").unwrap_or("0").parse()?);
+        self.hand_over(Message { from, to, term, rpc: Rpc::Append { previous, entries, commit } });
         Ok(())
     }
 
