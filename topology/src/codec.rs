@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use flotilla_raft::ReplicaId;
 
 use crate::{
-    ClusterMap, Epoch, Fault, Membership, NodeId, NodeInfo, Placement, ShardId, ShardInfo, SlotMap,
-    SlotMapError,
+    ClusterMap, Epoch, Fault, Membership, NodeId, NodeInfo, Placement, ShardGenesis, ShardId, ShardInfo,
+    Slot, SlotMap, SlotMapError, SlotRange,
 };
 
 /// The version of the encoding that this release writes, and the only one that it reads.
@@ -126,6 +126,23 @@ fn put_shard(out: &mut Vec<u8>, shard: ShardId, info: &ShardInfo) {
             Membership::Learner => 1,
         });
     }
+    put_genesis(out, &info.genesis);
+}
+
+fn put_genesis(out: &mut Vec<u8>, genesis: &ShardGenesis) {
+    put(out, genesis.epoch.0);
+    put(out, genesis.voters.len() as u64);
+    for (replica, node) in &genesis.voters {
+        put(out, replica.0);
+        put(out, node.0);
+    }
+    put(out, genesis.slots.ranges().len() as u64);
+    let mut end = 0;
+    for range in genesis.slots.ranges() {
+        put(out, u64::from(range.first().number()) - end);
+        put(out, range.count() as u64);
+        end = u64::from(range.last().number()) + 1;
+    }
 }
 
 /// A number as LEB128: seven bits a byte, lowest first, the high bit says that more follow.
@@ -185,7 +202,32 @@ impl Reader<'_> {
             };
             Ok((replica, Placement { node, membership }))
         })?;
-        Ok(ShardInfo { replicas, greatest_replica, virtual_nodes })
+        Ok(ShardInfo { replicas, greatest_replica, virtual_nodes, genesis: self.genesis()? })
+    }
+
+    fn genesis(&mut self) -> Result<ShardGenesis, DecodeError> {
+        let epoch = Epoch(self.number("genesis epoch")?);
+        let voters = self.list("genesis voter", |reader| {
+            Ok((ReplicaId(reader.number("genesis voter")?), NodeId(reader.number("genesis voter's node")?)))
+        })?;
+        let (mut slots, mut end) = (Vec::new(), 0_u64);
+        for range in 0..self.number("genesis slot range count")? {
+            slots.push(self.genesis_range(range == 0, &mut end)?);
+        }
+        Ok(ShardGenesis { epoch, slots: slots.into_iter().collect(), voters })
+    }
+
+    /// Slots that lie behind `end`, and, unless they are the first ones, do not touch what ended there.
+    fn genesis_range(&mut self, first: bool, end: &mut u64) -> Result<SlotRange, DecodeError> {
+        const IMPOSSIBLE: DecodeError = DecodeError::Value { field: "genesis slot range" };
+        let (gap, length) = (self.number("genesis slot gap")?, self.number("genesis slot range length")?);
+        if (gap == 0 && !first) || length == 0 {
+            return Err(IMPOSSIBLE);
+        }
+        let from = end.checked_add(gap).ok_or(IMPOSSIBLE)?;
+        *end = from.checked_add(length).ok_or(IMPOSSIBLE)?;
+        let slot = |number: u64| u16::try_from(number).ok().and_then(Slot::new).ok_or(IMPOSSIBLE);
+        SlotRange::new(slot(from)?, slot(*end - 1)?).ok_or(IMPOSSIBLE)
     }
 
     /// A count, then so many items, in strictly rising order of their keys. Nothing is allocated by the count: a huge one

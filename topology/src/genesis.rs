@@ -9,8 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use flotilla_raft::ReplicaId;
 
 use crate::{
-    ClusterMap, Epoch, Fault, Membership, NodeId, NodeInfo, Placement, SLOTS, ShardId, ShardInfo, ring,
+    ClusterMap, Epoch, Fault, Membership, NodeId, NodeInfo, Placement, SLOTS, ShardGenesis, ShardId,
+    ShardInfo, SlotSet, ring,
 };
+
+/// The epoch of the first map.
+const FIRST_EPOCH: Epoch = Epoch(1);
 
 /// Why a fleet cannot start like this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,13 +59,16 @@ pub fn plan_initial(
     let ids: Vec<NodeId> = nodes.keys().copied().collect();
     let meta = shard(&ids[..replicas], 0);
     let data = (1..=shards).map(|id| (ShardId(id), shard(&homes(&ids, id, replicas), ring::VIRTUAL_NODES)));
-    let shards_of_map: BTreeMap<ShardId, ShardInfo> =
+    let mut shards_of_map: BTreeMap<ShardId, ShardInfo> =
         [(ShardId::META, meta)].into_iter().chain(data).collect();
     let plan = ring::plan(shards_of_map.iter().map(|(id, info)| (*id, info.virtual_nodes)));
     let Some(slots) = plan else { return Err(PlanError::Shards { shards }) };
+    for (id, info) in &mut shards_of_map {
+        info.genesis.slots = slots.slots_of(*id);
+    }
     let map = ClusterMap {
         cluster,
-        epoch: Epoch(1),
+        epoch: FIRST_EPOCH,
         nodes,
         removed_nodes: BTreeSet::new(),
         shards: shards_of_map,
@@ -86,9 +93,12 @@ fn shard(homes: &[NodeId], virtual_nodes: u32) -> ShardInfo {
     let place = |(position, node): (usize, &NodeId)| {
         (ReplicaId(position as u64 + 1), Placement { node: *node, membership: Membership::Voter })
     };
+    let replicas: BTreeMap<ReplicaId, Placement> = homes.iter().enumerate().map(place).collect();
+    let voters = replicas.iter().map(|(replica, placement)| (*replica, placement.node)).collect();
     ShardInfo {
-        replicas: homes.iter().enumerate().map(place).collect(),
         greatest_replica: ReplicaId(homes.len() as u64),
+        genesis: ShardGenesis { epoch: FIRST_EPOCH, slots: SlotSet::new(), voters },
+        replicas,
         virtual_nodes,
     }
 }

@@ -24,7 +24,9 @@ pub use change::{Change, Refusal};
 pub use codec::{DecodeError, FORMAT};
 pub use genesis::{PlanError, plan_initial};
 pub use id::{Epoch, NodeId, ShardId};
-pub use map::{ADDRESS_BYTES_MAX, ClusterMap, Fault, Membership, NodeInfo, Placement, ShardInfo};
+pub use map::{
+    ADDRESS_BYTES_MAX, ClusterMap, Fault, Membership, NodeInfo, Placement, ShardGenesis, ShardInfo,
+};
 pub use route::Route;
 pub use slot::{SLOTS, Slot, hash_tag};
 pub use slot_map::{SlotMap, SlotMapError, SlotRun};

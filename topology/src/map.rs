@@ -53,6 +53,22 @@ pub struct ShardInfo {
     pub greatest_replica: ReplicaId,
     /// Its weight on the ring; 0 for the meta shard, which is not on it.
     pub virtual_nodes: u32,
+    /// How the shard began. Never changes.
+    pub genesis: ShardGenesis,
+}
+
+/// How a shard began: what each of its first replicas starts from.
+///
+/// It is kept beside the present members and slots because a slow node may create its replica from a later map: replicas of
+/// one shard that started from different states would differ for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardGenesis {
+    /// The epoch of the map that first named the shard.
+    pub epoch: Epoch,
+    /// The slots that it owned then.
+    pub slots: SlotSet,
+    /// Its voters and their nodes then.
+    pub voters: BTreeMap<ReplicaId, NodeId>,
 }
 
 /// Where a replica lives and whether it counts.

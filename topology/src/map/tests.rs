@@ -47,10 +47,7 @@ fn shard_of(map: &mut ClusterMap, shard: u64) -> &mut ShardInfo {
 #[test]
 fn every_fault_of_the_nodes_is_found() {
     assert_eq!(broken(|map| map.nodes.clear()), Fault::NoNodes);
-    assert_eq!(
-        broken(|map| map.removed_nodes.extend([NodeId(2)])),
-        Fault::NodeCameBack { node: NodeId(2) }
-    );
+    assert_eq!(broken(|map| map.removed_nodes.extend([NodeId(2)])), Fault::NodeCameBack { node: NodeId(2) });
     for address in ["", "host", ":7501", "host:", "host:0", "host:65536", "a b:1", "host:1\n"] {
         let fault = broken(|map| map.nodes.get_mut(&NodeId(3)).unwrap().http_addr = address.into());
         assert_eq!(fault, Fault::Address { node: NodeId(3), address: address.into() });
