@@ -114,15 +114,20 @@ impl Stage {
     /// Takes and prints everything that is ready.
     fn drain(&mut self) {
         for id in self.alive() {
-            while self.replica(id).raft().has_ready() {
-                let ready = self.replica(id).take_ready();
-                self.show_ready(id, ready);
-                while !self.held.contains(&id) {
-                    let now = self.now;
-                    let Some(entry) = self.replica(id).apply(now) else { break };
-                    self.say(format!("{id} applies {}", notation::entry(&entry)));
-                }
+            self.drain_one(id);
+            while !self.held.contains(&id) {
+                let now = self.now;
+                let Some(entry) = self.replica(id).apply(now) else { break };
+                self.say(format!("{id} applies {}", notation::entry(&entry)));
+                self.drain_one(id);
             }
+        }
+    }
+
+    fn drain_one(&mut self, id: ReplicaId) {
+        while self.replica(id).raft().has_ready() {
+            let ready = self.replica(id).take_ready();
+            self.show_ready(id, ready);
         }
     }
 
@@ -257,15 +262,21 @@ impl Stage {
         Ok(())
     }
 
-    /// `forge from=2 to=1 term=3 previous=9@1 entries="10@3" [commit=9]`: an append that nobody sent.
+    /// `forge from=2 to=1 term=3 previous=9@1 entries="10@3" [commit=9]`: an append that nobody sent. Without `previous`: a
+    /// `TimeoutNow`.
     fn forge(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
         let mut take = |key: &str| args.take_key(key).ok_or(format!("{key}= is missing"));
         let (from, to) = (notation::parse_replica(take("from")?)?, notation::parse_replica(take("to")?)?);
         let term = Term(take("term")?.parse()?);
-        let previous = notation::parse_id(take("previous")?)?;
-        let entries = notation::parse_log(take("entries")?)?;
-        let commit = Index(args.take_key("commit").unwrap_or("0").parse()?);
-        self.hand_over(Message { from, to, term, rpc: Rpc::Append { previous, entries, commit } });
+        let rpc = match args.take_key("previous").map(notation::parse_id).transpose()? {
+            None => Rpc::TimeoutNow,
+            Some(previous) => {
+                let entries = notation::parse_log(args.take_key("entries").unwrap_or_default())?;
+                let commit = Index(args.take_key("commit").unwrap_or("0").parse()?);
+                Rpc::Append { previous, entries, commit }
+            }
+        };
+        self.hand_over(Message { from, to, term, rpc });
         Ok(())
     }
 
