@@ -69,6 +69,18 @@ pub fn is_cfg_test(attribute: &syn::Attribute) -> bool {
     list.is_some_and(|list| list.path.is_ident("cfg") && list.tokens.to_string() == "test")
 }
 
+/// The file that `#[path = "…"]` names.
+#[must_use]
+pub fn path_attribute(attributes: &[syn::Attribute]) -> Option<&syn::LitStr> {
+    attributes.iter().find_map(|attribute| match &attribute.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("path") => match &pair.value {
+            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(path), .. }) => Some(path),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
 /// The attributes of an item that can be kept for tests alone.
 #[must_use]
 pub fn attributes(item: &syn::Item) -> &[syn::Attribute] {

@@ -189,8 +189,14 @@ fn declared_test_modules(file: &File) -> Vec<String> {
             && module.content.is_none()
             && crate::code::is_for_tests(&module.attrs)
         {
-            modules.push(format!("{home}/{}.rs", module.ident));
-            modules.push(format!("{home}/{}/", module.ident));
+            match crate::code::path_attribute(&module.attrs) {
+                // `#[path]` is relative to the directory of the file that says it.
+                Some(path) => modules.push(format!("{directory}/{}", path.value())),
+                None => {
+                    modules.push(format!("{home}/{}.rs", module.ident));
+                    modules.push(format!("{home}/{}/", module.ident));
+                }
+            }
         }
     }
     modules
@@ -205,6 +211,8 @@ mod tests {
         let tree = Workspace::of(&[
             ("raft/src/lib.rs", "#[cfg(test)] mod stories; mod log;"),
             ("raft/src/stories.rs", ""),
+            ("raft/src/vote.rs", "#[cfg(test)] #[path = \"vote_tests.rs\"] mod tests;"),
+            ("raft/src/vote_tests.rs", ""),
             ("raft/src/stories/figure_8.rs", ""),
             ("raft/src/log.rs", "#[cfg(test)] mod oracle;"),
             ("raft/src/log/oracle.rs", ""),
@@ -216,6 +224,7 @@ mod tests {
             "raft/src/log/oracle.rs",
             "raft/src/stories.rs",
             "raft/src/stories/figure_8.rs",
+            "raft/src/vote_tests.rs",
             "raft/tests/golden.rs",
         ];
         assert_eq!(tests, expected);

@@ -109,15 +109,11 @@ fn code_edges(workspace: &Workspace, file: &File) -> Vec<Finding> {
         }
     }
     for item in &syntax.items {
-        for attribute in code::attributes(item).iter().filter(|attribute| attribute.path().is_ident("path")) {
-            if let syn::Meta::NameValue(syn::MetaNameValue { value: syn::Expr::Lit(literal), .. }) =
-                &attribute.meta
-                && let syn::Lit::Str(path) = &literal.lit
-                && path.value().starts_with("..")
-            {
-                let what = format!("a module of another place: {}", path.value());
-                findings.push(Finding::new(&file.path, path.span().start().line, what));
-            }
+        if let Some(path) = code::path_attribute(code::attributes(item))
+            && path.value().starts_with("..")
+        {
+            let what = format!("a module of another place: {}", path.value());
+            findings.push(Finding::new(&file.path, path.span().start().line, what));
         }
     }
     findings
