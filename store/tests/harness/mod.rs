@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flotilla_raft::{Configuration, Index, LogId, ReplicaId, Term};
 use flotilla_store::disk::{Disk, DiskView, Options};
-use flotilla_store::memory::{Memory, MemoryView};
+use flotilla_store::memory::Memory;
 use flotilla_store::{
     Action, Base, BaseError, Command, Flush, Genesis, Limits, Lookup, Machine, Operation, Outcome, Record,
     RequestId, ScanRange, Scope, SlotSpan, Stats, WriteBatch, snapshot, stats,
@@ -86,9 +86,6 @@ impl TestBase for TempDisk {
 
     fn repair(&self) {}
 }
-
-/// Keeps the name in use: both are the views of bases under test.
-pub type Views = (MemoryView, DiskView);
 
 /// Random numbers for tests: SplitMix64.
 #[derive(Clone, Debug)]
