@@ -254,10 +254,12 @@ impl Book {
             self.live.clear(&mut held.intent);
             held.ranges.drain(..).for_each(|range| self.live.take(&range));
         }
-        let mut slot = self.tombstones.remove(&shard);
-        let greatest = slot.as_ref().map_or(replica, |tombstone| tombstone.value.max(replica));
-        self.live.set(&mut slot, greatest, segment);
-        self.tombstones.extend(slot.map(|tombstone| (shard, tombstone)));
+        // A lesser id says nothing; the segment that holds the greatest one stays needed.
+        if self.tombstones.get(&shard).is_none_or(|tombstone| tombstone.value < replica) {
+            let mut slot = self.tombstones.remove(&shard);
+            self.live.set(&mut slot, replica, segment);
+            self.tombstones.extend(slot.map(|tombstone| (shard, tombstone)));
+        }
     }
 
     /// Notes that a record that was live in `from` is about to be written again into `to`.

@@ -124,19 +124,20 @@ impl<D: Disk> Log<D> {
 
     fn rewrite(&mut self, front: Closed) -> Result<u64, CollectError> {
         let mut records = self.book.pinned_in(front.number, REWRITE_BYTES);
+        let mut cursor = self.cursor;
         if records.is_empty() {
-            records = self.live_entries(front)?;
+            let (entries, read_to) = self.live_entries(front)?;
+            (records, cursor) = (entries, Some((front.number, read_to)));
         }
-        if records.is_empty() {
-            return Ok(0);
-        }
-        let bytes = self.restate(&records, front.number)?;
+        let bytes = if records.is_empty() { 0 } else { self.restate(&records, front.number)? };
         self.credit_bytes = self.credit_bytes.saturating_sub(bytes);
+        // Only now: had there been no room, the same entries must be found again.
+        self.cursor = cursor;
         Ok(bytes)
     }
 
-    /// The next live entries of a segment, in the order of their frames.
-    fn live_entries(&mut self, front: Closed) -> Result<Vec<(ShardId, Record)>, CollectError> {
+    /// The next live entries of a segment, in the order of their frames, and how far it was read for them.
+    fn live_entries(&self, front: Closed) -> Result<(Vec<(ShardId, Record)>, u64), CollectError> {
         let segment = front.number;
         let from = self.cursor.filter(|(number, _)| *number == segment).map_or(FIRST_FRAME, |(_, at)| at);
         assert!(from < front.end, "segment {segment} was read to its end, and something still lives in it");
@@ -162,8 +163,7 @@ impl<D: Disk> Log<D> {
             }
             at += frame.head.padded().unwrap_or(u64::MAX - at);
         }
-        self.cursor = Some((segment, at));
-        Ok(records)
+        Ok((records, at))
     }
 
     /// What of a record is live entries, in runs without a gap.

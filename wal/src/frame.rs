@@ -123,7 +123,7 @@ impl Head {
         head.padded().map(|_| head)
     }
 
-    fn write(&self, out: &mut [u8], salt: Salt) {
+    pub fn write(&self, out: &mut [u8], salt: Salt) {
         out[0..4].copy_from_slice(&MAGIC.to_le_bytes());
         out[8..12].copy_from_slice(&self.kind.code().to_le_bytes());
         out[12..16].copy_from_slice(&self.shards.to_le_bytes());

@@ -28,6 +28,7 @@ mod replay;
 mod scan;
 mod segment;
 mod shelf;
+pub mod simulated;
 
 pub use collect::Step;
 pub use disk::{Disk, File};

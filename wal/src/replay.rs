@@ -129,8 +129,9 @@ impl Replay {
                 self.shards.remove(&stored.shard);
             }
             let before = self.tombstones.get(&stored.shard).map(|it| it.value);
-            let value = before.map_or(replica, |before| before.max(replica));
-            self.tombstones.insert(stored.shard, Placed { value, segment, moment });
+            if before < Some(replica) || stored.restated {
+                self.tombstones.insert(stored.shard, Placed { value: replica, segment, moment });
+            }
         }
     }
 

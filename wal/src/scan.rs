@@ -23,12 +23,6 @@ pub(crate) struct Frame<'a> {
     pub body: &'a [u8],
 }
 
-impl Frame<'_> {
-    pub fn shards(&self) -> Vec<ShardId> {
-        shards_of(self.list)
-    }
-}
-
 pub(crate) fn shards_of(list: &[u8]) -> Vec<ShardId> {
     list.chunks_exact(8).map(|bytes| ShardId(crate::frame::u64_at(bytes, 0))).collect()
 }
@@ -214,4 +208,40 @@ pub(crate) fn scan<F: File>(
 fn note(done: &mut Scanned, visitor: &mut impl Visitor, damage: Damage) {
     visitor.damage(&damage);
     done.damage.push(damage);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Disk;
+    use crate::simulated::SimulatedDisk;
+
+    /// A head may state any length and still fit its checksum: no length makes a reader allocate more than the file has.
+    #[test]
+    fn huge_lengths_are_broken_frames_and_allocate_nothing() {
+        let salt = Salt { directory: 7, segment: 1, offset: FIRST_FRAME };
+        for (shards, body) in
+            [(u32::MAX, 0), (0, u64::MAX / 2), (3, u64::MAX), (u32::MAX, u64::MAX), (0, 1 << 40)]
+        {
+            let head = Head {
+                kind: FrameKind::Records,
+                shards,
+                body,
+                sequence: 1,
+                durable: FIRST_FRAME,
+                oldest: 1,
+                previous: 0,
+                list_checksum: 0,
+                checksum: 0,
+            };
+            let mut content = vec![0; 4 * BLOCK_BYTES as usize];
+            head.write(&mut content[FIRST_FRAME as usize..FIRST_FRAME as usize + HEAD_BYTES], salt);
+            let disk = SimulatedDisk::new(1);
+            disk.put("segment", content);
+            let file = disk.open("segment").unwrap();
+            let mut reader = Reader::new(&file, u64::MAX, 7, 1).unwrap();
+            assert!(!matches!(reader.at(FIRST_FRAME).unwrap(), Found::Frame(_)));
+            assert!(reader.window.capacity() <= 4 * BLOCK_BYTES as usize, "{shards} shards, {body} bytes");
+        }
+    }
 }

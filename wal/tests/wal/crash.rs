@@ -1,0 +1,318 @@
+//! The power fails, the disk is full, a sync fails: at every single call.
+//!
+//! Whatever happens, what was acknowledged is there, and what was in flight is there as a whole or not at all.
+
+use crate::model::{DIRECTORY, Model, Story, batch, birth, entry, hard, open, small};
+use flotilla_wal::simulated::{Fate, Faults, SimulatedDisk};
+use flotilla_wal::{AppendError, Batch, CollectError, Log, OpenError, Options, Recovered, Step};
+
+/// What is promised, and what may have been written besides.
+#[derive(Clone)]
+struct Run {
+    acknowledged: Model,
+    in_flight: Option<Model>,
+}
+
+impl Run {
+    fn judge(&self, recovered: &Recovered, context: &str) {
+        let fits =
+            self.acknowledged.is(recovered) || self.in_flight.as_ref().is_some_and(|it| it.is(recovered));
+        assert!(fits, "{context}: acknowledged {:#?}\nrecovered {recovered:#?}", self.acknowledged);
+    }
+}
+
+/// Opens, appends, marks and collects, until something fails. `true`: everything was done.
+fn drive(disk: &SimulatedDisk, story: &mut Story, steps: u64, run: &mut Run) -> bool {
+    let mut log = match open(disk) {
+        Ok((log, recovered)) => {
+            run.judge(&recovered, "at the start");
+            run.acknowledged = model_of(&recovered);
+            run.in_flight = None;
+            story.model = run.acknowledged.clone();
+            log
+        }
+        Err(OpenError::Disk { .. } | OpenError::NoSpace(_)) => return false,
+        Err(other) => panic!("{other}"),
+    };
+    for step in 0..steps {
+        let next = story.next();
+        let mut after = run.acknowledged.clone();
+        after.apply(&next);
+        run.in_flight = Some(after.clone());
+        let mut written = log.append(std::slice::from_ref(&next));
+        if let Err(AppendError::NoSpace(_)) = written {
+            // Nothing was written: the same call may simply be repeated.
+            written = log.append(std::slice::from_ref(&next));
+        }
+        if written.is_err() {
+            assert!(matches!(log.append(&[next]), Err(AppendError::Poisoned)));
+            return false;
+        }
+        (run.acknowledged, run.in_flight) = (after.clone(), None);
+        story.model = after;
+        if step % 3 == 2 && log.idle().is_err() {
+            return false;
+        }
+        for _ in 0..4 {
+            match log.collect() {
+                Ok(Step::Idle) => break,
+                Ok(_) | Err(CollectError::Append(AppendError::NoSpace(_))) => {}
+                Err(CollectError::Rot { .. }) => panic!("no rot was made"),
+                Err(_) => return false,
+            }
+        }
+    }
+    true
+}
+
+fn model_of(recovered: &Recovered) -> Model {
+    Model { shards: recovered.shards.clone(), tombstones: recovered.tombstones.clone() }
+}
+
+const STEPS: u64 = 40;
+const SHARDS: u64 = 5;
+
+fn fresh() -> (Story, Run) {
+    (Story::new(11, SHARDS, 900), Run { acknowledged: Model::default(), in_flight: None })
+}
+
+/// How many changing calls the whole story makes.
+fn calls() -> u64 {
+    let disk = SimulatedDisk::new(0);
+    let (mut story, mut run) = fresh();
+    assert!(drive(&disk, &mut story, STEPS, &mut run));
+    assert!(run.acknowledged.shards.len() > 2);
+    disk.calls()
+}
+
+#[test]
+fn a_crash_at_any_call_loses_nothing_acknowledged() {
+    for call in 1..=calls() {
+        for seed in 0..4 {
+            let disk = SimulatedDisk::new(call * 1000 + seed);
+            let (mut story, mut run) = fresh();
+            disk.set_faults(Faults { crash_at_call: Some(call), ..Faults::default() });
+            assert!(!drive(&disk, &mut story, STEPS, &mut run));
+            disk.crash();
+            let context = format!("crash at call {call}, seed {seed}");
+            let (_, recovered) = open(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+            run.judge(&recovered, &context);
+            // And life goes on.
+            disk.crash();
+            assert!(drive(&disk, &mut story, 6, &mut run), "{context}");
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_call_of_recovery_changes_nothing() {
+    for call in (1..=calls()).step_by(3) {
+        let base = SimulatedDisk::new(call);
+        let (mut story, mut run) = fresh();
+        base.set_faults(Faults { crash_at_call: Some(call), ..Faults::default() });
+        drive(&base, &mut story, STEPS, &mut run);
+        base.crash();
+        // What the first recovery says must stand, whatever interrupts it.
+        let mut first: Option<Model> = None;
+        for nth in 1.. {
+            let disk = base.fork(call * 100 + nth);
+            disk.set_faults(Faults { crash_at_call: Some(disk.calls() + nth), ..Faults::default() });
+            let done = open(&disk);
+            let interrupted = done.is_err();
+            if let Ok((_, recovered)) = &done {
+                run.judge(recovered, "the undisturbed recovery");
+            }
+            disk.crash();
+            let (_, recovered) = open(&disk).unwrap_or_else(|error| panic!("call {call}, {nth}: {error}"));
+            run.judge(&recovered, &format!("crash at call {call}, then at call {nth} of recovery"));
+            let first = first.get_or_insert_with(|| model_of(&recovered));
+            assert!(first.is(&recovered), "call {call}, {nth}: a second recovery says otherwise");
+            if !interrupted {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_process_that_dies_loses_nothing_that_it_wrote_out() {
+    for call in 1..=calls() {
+        let disk = SimulatedDisk::new(call);
+        let (mut story, mut run) = fresh();
+        disk.set_faults(Faults { crash_at_call: Some(call), ..Faults::default() });
+        drive(&disk, &mut story, STEPS, &mut run);
+        disk.crash_with(&mut |_| Fate::Kept, Some(true));
+        let (log, recovered) = open(&disk).unwrap();
+        run.judge(&recovered, &format!("killed at call {call}"));
+        // What was shown once must survive a power cut: others may have acted on it.
+        drop(log);
+        disk.crash();
+        let (_, again) = open(&disk).unwrap();
+        assert!(model_of(&recovered).is(&again), "call {call}: shown, then lost");
+    }
+}
+
+#[test]
+fn a_full_disk_at_any_call_is_reported_and_loses_nothing() {
+    let mut reported = 0;
+    for call in 1..=calls() {
+        let disk = SimulatedDisk::new(call);
+        let (mut story, mut run) = fresh();
+        disk.set_faults(Faults { no_space_at_call: Some(call), ..Faults::default() });
+        let whole = drive(&disk, &mut story, STEPS, &mut run);
+        reported += u64::from(whole);
+        disk.crash();
+        let (_, recovered) = open(&disk).unwrap_or_else(|error| panic!("full at call {call}: {error}"));
+        run.judge(&recovered, &format!("full at call {call}"));
+    }
+    assert!(reported > 10, "a segment that cannot be prepared does not stop the log ({reported})");
+}
+
+#[test]
+fn without_room_for_a_segment_nothing_is_written_and_the_log_goes_on_later() {
+    let disk = SimulatedDisk::new(1);
+    let (mut log, _) = open(&disk).unwrap();
+    disk.set_faults(Faults { space_bytes_max: Some(20_000), ..Faults::default() });
+    let mut story = Story::new(5, 2, 50);
+    let mut refused = None;
+    for _ in 0..10 {
+        let next = story.next();
+        if next.is_empty() {
+            continue;
+        }
+        let calls = disk.calls();
+        match log.append(std::slice::from_ref(&next)) {
+            Ok(()) => story.model.apply(&next),
+            Err(AppendError::NoSpace(_)) => {
+                assert!(disk.calls() - calls <= 4, "create, write, write, remove");
+                refused = Some(next);
+                break;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let refused = refused.expect("two frames fill a segment");
+    assert!(matches!(log.append(std::slice::from_ref(&refused)), Err(AppendError::NoSpace(_))));
+    let (_, recovered) = {
+        let copy = disk.fork(2);
+        copy.set_faults(Faults::default());
+        open(&copy).unwrap()
+    };
+    assert!(story.model.is(&recovered));
+    disk.set_faults(Faults::default());
+    log.append(std::slice::from_ref(&refused)).unwrap();
+    story.model.apply(&refused);
+    assert!(story.model.is(&open(&disk).unwrap().1));
+}
+
+#[test]
+fn a_failed_sync_poisons_the_log_and_what_a_restart_shows_stays() {
+    let mut poisoned = 0;
+    for call in 1..=calls() {
+        let disk = SimulatedDisk::new(call);
+        let (mut story, mut run) = fresh();
+        disk.set_faults(Faults { sync_error_at_call: Some(call), ..Faults::default() });
+        if drive(&disk, &mut story, STEPS, &mut run) {
+            continue;
+        }
+        poisoned += 1;
+        // The process starts again; the page cache still shows what the disk never got.
+        let (log, shown) = open(&disk).unwrap_or_else(|error| panic!("sync {call}: {error}"));
+        run.judge(&shown, &format!("sync error at call {call}"));
+        drop(log);
+        disk.crash();
+        let (_, again) = open(&disk).unwrap_or_else(|error| panic!("sync {call}, power cut: {error}"));
+        assert!(model_of(&shown).is(&again), "call {call}: shown after the failed sync, then lost");
+    }
+    assert!(poisoned > STEPS, "every append has a sync that can fail");
+}
+
+#[test]
+fn short_writes_are_completed() {
+    let disk = SimulatedDisk::new(3);
+    let (mut story, mut run) = fresh();
+    disk.set_faults(Faults { short_writes: true, ..Faults::default() });
+    assert!(drive(&disk, &mut story, STEPS, &mut run));
+    disk.crash();
+    run.judge(&open(&disk).unwrap().1, "short writes");
+}
+
+#[test]
+fn a_read_error_is_no_torn_tail() {
+    let disk = SimulatedDisk::new(3);
+    let (mut log, _) = open(&disk).unwrap();
+    log.append(&[batch([(1, birth(1))])]).unwrap();
+    let name = "segment-00000000000000000001.log";
+    for byte in [0, 4096, 5000, 8192] {
+        disk.set_faults(Faults { read_error: Some((name.to_owned(), byte)), ..Faults::default() });
+        let error = open(&disk).unwrap_err();
+        assert_eq!(error.to_string(), format!("{name}: cannot read"));
+    }
+}
+
+/// A log whose last frame is not synced: it spans sixteen sectors, of which ten hold more than padding.
+fn unsynced_last() -> (SimulatedDisk, Model, Model) {
+    let disk = SimulatedDisk::new(9);
+    let options = Options { segment_bytes: 32768, ..small() };
+    let (mut log, _) = Log::open(disk.clone(), options, DIRECTORY).unwrap();
+    let first = batch([(1, birth(1)), (1, hard(1, 1, 0)), (2, birth(2))]);
+    log.append(std::slice::from_ref(&first)).unwrap();
+    let mut before = Model::default();
+    before.apply(&first);
+    let value = "x".repeat(4700);
+    let last = batch([(1, flotilla_wal::Record::Entries(vec![entry(1, 1, &value)]))]);
+    disk.set_faults(Faults { crash_at_call: Some(disk.calls() + 2), ..Faults::default() });
+    assert!(log.append(std::slice::from_ref(&last)).is_err());
+    let mut after = before.clone();
+    after.apply(&last);
+    (disk, before, after)
+}
+
+#[test]
+fn every_subset_of_the_sectors_of_the_last_frame_is_all_or_nothing() {
+    let (base, before, after) = unsynced_last();
+    assert_eq!(base.unsynced_sectors(), 16, "two blocks, padding included");
+    for subset in 0..1_u64 << 10 {
+        for (padding, fate) in [(0, Fate::Dropped), (0x3f, Fate::Dropped), (0x15, Fate::Garbled)] {
+            let kept = subset | padding << 10;
+            let disk = base.fork(subset);
+            disk.crash_with(&mut |nth| if kept >> nth & 1 == 1 { Fate::Kept } else { fate }, None);
+            let (_, recovered) = open(&disk).unwrap_or_else(|error| panic!("{kept:016b}: {error}"));
+            let whole = subset == 0x3ff;
+            let expected = if whole { &after } else { &before };
+            assert!(expected.is(&recovered), "{kept:016b}, the rest {fate:?}: {recovered:?}");
+            if subset & 1 == 1 && !whole {
+                assert!(recovered.torn.is_some(), "{kept:016b}: the head is there, so the cut is told");
+            }
+        }
+    }
+}
+
+/// The trap: the old segment is closed without a sync, while the batch syncs only the new one.
+#[test]
+fn a_rotation_leaves_nothing_unsynced_behind() {
+    let disk = SimulatedDisk::new(2);
+    let (mut log, _) = open(&disk).unwrap();
+    let mut story = Story::new(8, 3, 2000);
+    for _ in 0..60 {
+        let next = story.next();
+        log.append(std::slice::from_ref(&next)).unwrap();
+        story.model.apply(&next);
+        let copy = disk.fork(1);
+        copy.crash_with(&mut |_| Fate::Garbled, Some(false));
+        assert!(story.model.is(&open(&copy).unwrap().1));
+    }
+}
+
+#[test]
+fn a_log_can_be_dropped_and_opened_without_a_crash_in_between() {
+    let disk = SimulatedDisk::new(2);
+    let mut story = Story::new(8, 3, 500);
+    for _ in 0..40 {
+        let (mut log, recovered): (Log<_>, _) = open(&disk).unwrap();
+        assert!(story.model.is(&recovered));
+        let next: Batch = story.next();
+        log.append(std::slice::from_ref(&next)).unwrap();
+        story.model.apply(&next);
+    }
+}

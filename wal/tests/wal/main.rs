@@ -1,0 +1,8 @@
+//! The shared log against a simulated disk. One binary: linking is what takes long.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod crash;
+mod damage;
+mod histories;
+mod model;
+mod records;
