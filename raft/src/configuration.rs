@@ -1,16 +1,16 @@
 //! Who belongs to the shard, and who of them counts.
 //!
-//! The configuration is a value that the log replicates. It takes effect on a replica when that replica *applies* its
-//! entry (thesis, §4.1 lets it take effect when appended; a replica that may still lose the entry then has to take it back).
-//! What a majority is, is arithmetic of `quorum.rs`.
+//! The configuration is a value that the log replicates. It takes effect on a replica when that replica
+//! *applies* its entry (thesis, §4.1 lets it take effect when appended; a replica that may still lose the
+//! entry then has to take it back). What a majority is, is arithmetic of `quorum.rs`.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::id::ReplicaId;
 
-/// The members of a shard. With an outgoing half it is *joint*: every decision needs a majority of both halves (Raft
-/// paper, §6).
+/// The members of a shard. With an outgoing half it is *joint*: every decision needs a majority of both
+/// halves (Raft paper, §6).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Configuration {
     /// The replicas whose majority decides.

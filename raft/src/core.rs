@@ -39,7 +39,8 @@ pub(crate) struct Core {
     pub(crate) installing: Option<SnapshotMeta>,
     /// What the host will be handed next.
     pub(crate) ready: Ready,
-    /// Messages of this term that wait until their sender's term and vote are durable, with the write that makes them so.
+    /// Messages of this term that wait until their sender's term and vote are durable, with the write that
+    /// makes them so.
     held: VecDeque<(Ticket, Message)>,
 }
 
@@ -100,8 +101,8 @@ impl Core {
 
     /// Sends a message, as soon as the term and vote that it speaks of are durable.
     ///
-    /// Why also mere acknowledgements wait: a replica that answers in a term and forgets the term in a crash could answer in an
-    /// earlier term again, and be counted by two leaders at once.
+    /// Why also mere acknowledgements wait: a replica that answers in a term and forgets the term in a crash
+    /// could answer in an earlier term again, and be counted by two leaders at once.
     pub(crate) fn send(&mut self, to: ReplicaId, rpc: Rpc) {
         let message = Message { from: self.id, to, term: self.term(), rpc };
         let ticket = self.persistence.ticket_for(&self.hard_state);
@@ -121,14 +122,16 @@ impl Core {
         }
     }
 
-    /// Whether a candidate whose log ends with `last` may be elected, by this replica's log (Raft paper, §5.4.1).
+    /// Whether a candidate whose log ends with `last` may be elected, by this replica's log (Raft paper,
+    /// §5.4.1).
     pub(crate) fn is_up_to_date(&self, last: LogId) -> bool {
         last >= self.log.last()
     }
 
-    /// Whether this replica may campaign. Not if it is no voter; not while it installs a snapshot, which would replace the log that
-    /// it campaigned with; and not while it holds a committed configuration that it has not applied: by its outdated
-    /// configuration it could count a majority that is none (DESIGN.md, §4).
+    /// Whether this replica may campaign. Not if it is no voter; not while it installs a snapshot, which
+    /// would replace the log that it campaigned with; and not while it holds a committed configuration that
+    /// it has not applied: by its outdated configuration it could count a majority that is none (DESIGN.md,
+    /// §4).
     pub(crate) fn is_electable(&self) -> bool {
         let outdated = self.log.next_configuration().is_some_and(|at| at <= self.commit());
         self.configuration.is_voter(self.id) && self.installing.is_none() && !outdated
@@ -161,7 +164,8 @@ impl Core {
         self.persistence.owes(&self.hard_state) || self.first_unwritten().is_some()
     }
 
-    /// The first entry that was not handed out for writing. None while a snapshot is being installed: the log will be replaced.
+    /// The first entry that was not handed out for writing. None while a snapshot is being installed: the log
+    /// will be replaced.
     fn first_unwritten(&self) -> Option<Index> {
         let first = self.persistence.handed_out().next();
         (first <= self.log.last().index && self.installing.is_none()).then_some(first)
@@ -213,8 +217,8 @@ impl Core {
     ///                         handed_to_apply ≤ stable ≤ handed_out ≤ last
     /// ```
     ///
-    /// `commit` and `stable` have no order on a follower: it may learn that an entry is committed before its own copy is durable, and
-    /// hold durable entries that are not committed.
+    /// `commit` and `stable` have no order on a follower: it may learn that an entry is committed before its
+    /// own copy is durable, and hold durable entries that are not committed.
     pub(crate) fn validate(&self) {
         let (compacted, last) = (self.log.compacted(), self.log.last());
         let (applied, handed, commit) = (self.applied, self.handed_to_apply, self.commit());

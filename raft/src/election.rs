@@ -1,4 +1,5 @@
-//! How a leader comes to be: pre-vote, vote, and the votes of others (Raft paper, §5.2 and §5.4.1; thesis, §9.6).
+//! How a leader comes to be: pre-vote, vote, and the votes of others (Raft paper, §5.2 and §5.4.1; thesis,
+//! §9.6).
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,8 @@ pub(crate) struct Candidate {
 /// How far the candidacy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Asks whether it would be elected. Binds nobody: a replica that cannot win never raises a term, and so disturbs no one.
+    /// Asks whether it would be elected. Binds nobody: a replica that cannot win never raises a term, and so
+    /// disturbs no one.
     PreVote,
     /// Campaigns in its term.
     Vote,
@@ -59,8 +61,8 @@ impl Raft {
         self.change_role(Role::Candidate(candidate));
         let last = self.core.log.last();
         self.ask_voters(&Rpc::Vote { last, transfer });
-        // Its own vote counts once it is durable (see `on_own_vote_durable`): a candidate that won by a vote that it then forgets could
-        // vote for another in the same term.
+        // Its own vote counts once it is durable (see `on_own_vote_durable`): a candidate that won by a vote
+        // that it then forgets could vote for another in the same term.
     }
 
     fn ask_voters(&mut self, rpc: &Rpc) {
@@ -104,8 +106,9 @@ impl Raft {
         }
     }
 
-    /// Someone campaigns in this replica's term. Whether the configuration here knows it, or this replica as a voter, does not matter:
-    /// a promoted learner that has not applied its promotion must vote, or the new configuration may never elect.
+    /// Someone campaigns in this replica's term. Whether the configuration here knows it, or this replica as
+    /// a voter, does not matter: a promoted learner that has not applied its promotion must vote, or the new
+    /// configuration may never elect.
     pub(crate) fn on_vote_request(&mut self, from: ReplicaId, last: LogId) {
         let is_free = match self.core.hard_state.vote {
             Some(voted) => voted == from,

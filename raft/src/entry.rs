@@ -28,8 +28,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What an entry costs beyond its data, in bytes, wherever bytes are counted. An estimate of headers on the wire and
-    /// in memory: without it a flood of empty entries would be free.
+    /// What an entry costs beyond its data, in bytes, wherever bytes are counted. An estimate of headers on
+    /// the wire and in memory: without it a flood of empty entries would be free.
     pub const OVERHEAD_BYTES: u64 = 32;
 
     /// The place of the entry.
@@ -66,8 +66,8 @@ impl fmt::Display for Entry {
 
 /// What a replica must not forget, apart from its log (Raft paper, figure 2).
 ///
-/// Term and vote are durable before any message that depends on them leaves. The commit index is saved along with other
-/// writes and may lag: it only spares a restarted replica the wait for its leader.
+/// Term and vote are durable before any message that depends on them leaves. The commit index is saved along
+/// with other writes and may lag: it only spares a restarted replica the wait for its leader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
     /// The latest term that the replica has seen.

@@ -26,8 +26,8 @@ impl Follower {
         Self { leader, timer: ElectionTimer::start(core), accepted: commit, acknowledged: commit }
     }
 
-    /// Acknowledges what is both accepted and durable, if that is news, or if it answers a request about everything up to
-    /// `asked`. What is accepted but not durable will be acknowledged when it is.
+    /// Acknowledges what is both accepted and durable, if that is news, or if it answers a request about
+    /// everything up to `asked`. What is accepted but not durable will be acknowledged when it is.
     pub(crate) fn acknowledge(&mut self, core: &mut Core, asked: Option<Index>) {
         let Some(leader) = self.leader else { return };
         let matched = self.accepted.min(core.persistence.stable());
@@ -64,7 +64,8 @@ impl Raft {
     }
 }
 
-/// Drops the entries that are committed here already: they are equal in every leader's log, and may be compacted.
+/// Drops the entries that are committed here already: they are equal in every leader's log, and may be
+/// compacted.
 fn skip_committed(core: &Core, mut entries: Vec<Entry>) -> Vec<Entry> {
     let committed = core.commit();
     let count = entries.iter().take_while(|entry| entry.index() <= committed).count();
@@ -81,8 +82,8 @@ fn skip_committed(core: &Core, mut entries: Vec<Entry>) -> Vec<Entry> {
     entries
 }
 
-/// Where the logs may agree, seen from here: skips every entry of a later term than the leader's at that place (Raft paper, end of
-/// §5.3). Everything committed agrees, so it never looks further back.
+/// Where the logs may agree, seen from here: skips every entry of a later term than the leader's at that
+/// place (Raft paper, end of §5.3). Everything committed agrees, so it never looks further back.
 fn conflict_hint(core: &Core, previous: LogId) -> LogId {
     let committed = core.commit();
     match core.log.last_within(previous) {

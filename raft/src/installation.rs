@@ -1,11 +1,11 @@
 //! The follower's half of snapshots (Raft paper, §7): what becomes of the log when a snapshot is at the door.
 //!
-//! The data travels outside of Raft and is staged by the host before [`crate::Rpc::InstallSnapshot`] is injected. If the log can go on
-//! without it, the snapshot is not needed and the host discards it. Else it replaces the whole log: entries beyond it
-//! are not known to agree with the leader's.
+//! The data travels outside of Raft and is staged by the host before [`crate::Rpc::InstallSnapshot`] is
+//! injected. If the log can go on without it, the snapshot is not needed and the host discards it. Else it
+//! replaces the whole log: entries beyond it are not known to agree with the leader's.
 //!
-//! While the host makes the snapshot current, the replica takes no appends, hands out no entries, and does not campaign; it still votes
-//! (by its old log, which promises less than the snapshot will).
+//! While the host makes the snapshot current, the replica takes no appends, hands out no entries, and does
+//! not campaign; it still votes (by its old log, which promises less than the snapshot will).
 
 use crate::id::ReplicaId;
 use crate::raft::{Raft, Role};
@@ -25,7 +25,8 @@ impl Raft {
             core.ready.install = Some(meta);
             return;
         }
-        // An entry that both logs hold makes them equal up to it, and a snapshot holds only what is committed.
+        // An entry that both logs hold makes them equal up to it, and a snapshot holds only what is
+        // committed.
         follower.accepted = follower.accepted.max(last.index);
         core.commit_to(last.index.max(core.commit()));
         follower.acknowledge(core, Some(last.index));

@@ -83,13 +83,14 @@ impl Leader {
         }
     }
 
-    /// Whether an entry of this term is committed. Before that the leader does not know what its predecessors committed (thesis,
-    /// §6.4).
+    /// Whether an entry of this term is committed. Before that the leader does not know what its predecessors
+    /// committed (thesis, §6.4).
     pub(crate) fn has_committed_own(&self, core: &Core) -> bool {
         core.commit() >= self.noop
     }
 
-    /// Appends an entry to the leader's own log. It leaves with the next `Ready`, together with what else comes until then.
+    /// Appends an entry to the leader's own log. It leaves with the next `Ready`, together with what else
+    /// comes until then.
     fn append(&mut self, core: &mut Core, payload: Payload) -> LogId {
         let id = LogId::new(core.log.last().index.next(), core.term());
         let entry = Entry { id, payload };
@@ -136,7 +137,8 @@ impl Raft {
     /// Takes office.
     pub(crate) fn become_leader(&mut self) {
         let core = &mut self.core;
-        // Its own vote is durable, and with it every earlier write. So a leader never begins with a commit index ahead of its disk.
+        // Its own vote is durable, and with it every earlier write. So a leader never begins with a commit
+        // index ahead of its disk.
         let (stable, last) = (core.persistence.stable(), core.log.last());
         assert!(stable == last.index, "{} won with its log durable up to {stable} of {last}", core.id);
         let mut leader = Leader::new(core);

@@ -1,4 +1,99 @@
-//! Pure Raft consensus: no I/O, no clock, no threads, no randomness of its own.
+//! Raft consensus, pure: one replica of one shard as a state machine. No I/O, no clock, no threads, no
+//! randomness of its own: messages, completions, times and a seed go in; messages, writes, committed entries
+//! and answers come out. The protocol is that of the Raft paper (Ongaro, Ousterhout: "In Search of an
+//! Understandable Consensus Algorithm") with the extensions of Ongaro's thesis ("Consensus: Bridging Theory
+//! and Practice"); comments name the sections.
+//!
+//! # Driving a replica
+//!
+//! A host owns a [`Raft`], tells it what happens ([`Raft::step`], [`Raft::tick`], [`Raft::propose`],
+//! [`Raft::read`], [`Raft::persisted`], [`Raft::applied`] …), and after each turn takes a [`Ready`]:
+//! everything that is to be done. It does it, in any order that the fields of [`Ready`] allow, and reports
+//! back.
+//!
+//! ```text
+//!            step, tick, propose, read                messages ───────▶ to other replicas, at once
+//!   host ──────────────────────────────▶ Raft ─ready─ write ──────────▶ log, one fsync ──▶ persisted(ticket)
+//!    ▲                                                committed ──────▶ state machine ───▶ applied(index)
+//!    │                                                reads ──────────▶ served once applied that far
+//!    └────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! [`Raft::deadline`] says when [`Raft::tick`] is due next. A replica that waits for nothing has none.
+//!
+//! # The protocol in short
+//!
+//! Time is divided into terms. Each term has at most one leader, elected by a majority of the voters; every
+//! voter has one vote per term, on its disk before it is given. A voter refuses a candidate whose log is less
+//! up to date than its own. The leader alone appends entries; followers make their logs equal to its log. An
+//! entry that is durable on a majority is committed: every later leader holds it, so it may be applied. Hence
+//! all replicas apply the same entries in the same order.
+//!
+//! # Elections
+//!
+//! A follower whose patience (a random election timeout) ends first asks for *pre-votes*: would you vote for
+//! me? That changes nothing anywhere. Only with a majority of them does it enter the next term, vote for
+//! itself, and ask for votes. Who hears a leader says no to both. So a replica that was cut off or removed
+//! cannot depose a leader that the others are content with. A leader that hears no quorum for an election
+//! timeout steps down by itself. Leadership is handed over by bringing the target up to date and telling it
+//! to campaign at once; that candidacy alone overrides a live leader.
+//!
+//! A leader begins its term with a no-op, because only entries of the own term are committed by counting
+//! (paper, figure 8).
+//!
+//! # Replication
+//!
+//! To each follower the leader sends one *probe* until it is known where the two logs agree, each side
+//! skipping whole terms; from then on it sends ahead of the answers, within a window of appends and bytes.
+//! What is lost on the way, an append or an answer, is found by the next heartbeat: it says how far the
+//! follower was sent, the answer says how far it has accepted. No proposal is needed to provoke it. A
+//! follower that needs entries which are compacted is streamed a snapshot by the host; it installs it unless
+//! its log can go on without.
+//!
+//! The commit index travels with appends and heartbeats: at a quiet shard, followers learn of the last commit
+//! with the next heartbeat. (They serve no linearizable reads, and a message per commit would double the
+//! traffic.)
+//!
+//! # Disks
+//!
+//! Nothing here waits for a disk. A leader's appends leave before its own write of the same entries is
+//! durable. What a replica *promises* waits inside until its write has completed: a vote, an acknowledgement,
+//! any message in a term that is not on its disk yet. A leader's commit index never passes its own durable
+//! index, and only what is committed and durable here is handed out to be applied. Writes are named by
+//! tickets; a completion makes stable only what no later append has replaced (`persistence.rs` tells the
+//! trace).
+//!
+//! # Reads
+//!
+//! A linearizable read needs no log entry: the leader notes its commit index, proves by a round of heartbeats
+//! that it still leads, and the host serves the read once that index is applied. Reads share rounds.
+//!
+//! # Members
+//!
+//! The [`Configuration`] is replicated by the log and takes effect when its entry is applied. A replica that
+//! knows of a committed configuration and has not applied it does not campaign. Quorums are those of joint
+//! configurations already; learners receive the log and never count.
+//!
+//! # What is missing, and caveats
+//!
+//! * Proposing configurations is not here yet; those in the log are honoured. A leader that applies its own
+//!   removal steps down.
+//! * Heartbeats are per shard (`liveness.rs`), and there are no leases: each batch of reads costs a round
+//!   trip.
+//! * A follower does not forward proposals or reads: the caller is told who leads.
+//! * The live log is in memory. Its host bounds it by compaction; while a snapshot streams, it should keep
+//!   the entries after it, or the follower needs another one.
+//! * Raft does not survive disks that lie. A replica that forgets what it promised is found out by an
+//!   assertion, if at all, and stops the process: it must not go on.
+//! * An operation whose leader lost office has an unknown outcome. Exactly-once is the state machine's
+//!   business.
+//!
+//! # Reading order
+//!
+//! The words: `id`, `entry`, `configuration`, `message`, `ready`. The frame: `raft` (doors and roles), `core`
+//! (what every role has). Then one idea per file: `quorum`, `log`, `persistence`, `progress`; `election`,
+//! `leader`, `replication`, `following`, `liveness`, `reads`, `transfer`, `installation`. The stories in
+//! `tests/scripts` show all of it at work.
 
 mod configuration;
 mod core;

@@ -1,7 +1,7 @@
 //! Who is alive: election timers, heartbeats, and the check that a leader still has a quorum.
 //!
-//! Everything here is per shard. It is kept together so that liveness per pair of nodes can take its place; nothing else in this crate
-//! knows of time, except the limit of a leadership transfer.
+//! Everything here is per shard. It is kept together so that liveness per pair of nodes can take its place;
+//! nothing else in this crate knows of time, except the limit of a leadership transfer.
 
 use crate::core::Core;
 use crate::id::{Index, ReplicaId};
@@ -36,8 +36,9 @@ impl ElectionTimer {
         self.restart(core);
     }
 
-    /// Whether the leader was heard within the shortest election timeout. Who hears a leader votes for nobody else: a replica that
-    /// was cut off, or removed, must not depose a leader that the others are content with (thesis, §4.2.3).
+    /// Whether the leader was heard within the shortest election timeout. Who hears a leader votes for nobody
+    /// else: a replica that was cut off, or removed, must not depose a leader that the others are content
+    /// with (thesis, §4.2.3).
     pub(crate) fn hears_leader(&self, core: &Core) -> bool {
         self.heard.is_some_and(|heard| heard + core.options.election_timeout_min > core.now)
     }
@@ -90,8 +91,9 @@ impl Leader {
         false
     }
 
-    /// Whether no quorum was heard within an election timeout (thesis, §6.2): then others may have elected a new leader, and clients
-    /// should look for it. If all is well, the next check comes when that could first be different.
+    /// Whether no quorum was heard within an election timeout (thesis, §6.2): then others may have elected a
+    /// new leader, and clients should look for it. If all is well, the next check comes when that could first
+    /// be different.
     fn has_lost_quorum(&mut self, core: &Core) -> bool {
         let heard = quorum::reached(&core.configuration, |id| self.heard(core, id));
         let end = heard.map_or(core.now, |heard| heard + core.options.election_timeout_max);
@@ -131,8 +133,9 @@ impl Raft {
         core.send(from, Rpc::HeartbeatReply { round, sent, accepted, matched });
     }
 
-    /// A leader hears a follower answer it: both directions work. (A mere request, such as a pre-vote, shows only one: a leader that nobody
-    /// hears would stay in office by the pre-votes of those who want to replace it.)
+    /// A leader hears a follower answer it: both directions work. (A mere request, such as a pre-vote, shows
+    /// only one: a leader that nobody hears would stay in office by the pre-votes of those who want to
+    /// replace it.)
     pub(crate) fn on_sign_of_life(&mut self, from: ReplicaId) {
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&from)

@@ -6,8 +6,9 @@
 //!   ░░░░░░░▼ e e e e e e e e▼
 //! ```
 //!
-//! Of the compacted part only the last position is known. What is durable of the live part is [`crate::persistence`]'s business,
-//! what is committed the [`crate::core::Core`]'s. Terms never fall along the log, which lets searches by term bisect.
+//! Of the compacted part only the last position is known. What is durable of the live part is
+//! [`crate::persistence`]'s business, what is committed the [`crate::core::Core`]'s. Terms never fall along
+//! the log, which lets searches by term bisect.
 
 use std::collections::VecDeque;
 
@@ -61,8 +62,8 @@ impl Log {
         self.term(id.index) == Some(id.term)
     }
 
-    /// The last entry that is not behind `bound` and not of a later term: where two logs may agree at best, if one of them
-    /// holds `bound` there. `None` if that lies in the compacted part.
+    /// The last entry that is not behind `bound` and not of a later term: where two logs may agree at best,
+    /// if one of them holds `bound` there. `None` if that lies in the compacted part.
     pub(crate) fn last_within(&self, bound: LogId) -> Option<LogId> {
         let up_to = bound.index.0.saturating_sub(self.compacted.index.0);
         let up_to = usize::try_from(up_to).unwrap_or(usize::MAX).min(self.entries.len());
@@ -88,9 +89,9 @@ impl Log {
         self.entries.push_back(entry);
     }
 
-    /// Takes over a leader's consecutive entries, the first of which follows an entry that both logs hold. Entries that are
-    /// there already stay: an append that was overtaken by a later one must not shorten the log. Returns from where on the log was
-    /// cut, if it was.
+    /// Takes over a leader's consecutive entries, the first of which follows an entry that both logs hold.
+    /// Entries that are there already stay: an append that was overtaken by a later one must not shorten the
+    /// log. Returns from where on the log was cut, if it was.
     pub(crate) fn merge(&mut self, entries: Vec<Entry>) -> Option<Index> {
         let known = entries.iter().take_while(|entry| self.contains(entry.id)).count();
         let first = entries.get(known)?.index();

@@ -1,7 +1,7 @@
 //! What replicas say to each other: one variant per RPC.
 //!
-//! The envelope's term is always the sender's current one, of every message. Messages may be lost, delayed, doubled and
-//! reordered; each variant says what follows from its fields alone.
+//! The envelope's term is always the sender's current one, of every message. Messages may be lost, delayed,
+//! doubled and reordered; each variant says what follows from its fields alone.
 
 use crate::entry::Entry;
 use crate::id::{Index, LogId, ReplicaId, Term};
@@ -20,8 +20,9 @@ pub struct Message {
     pub rpc: Rpc,
 }
 
-/// Numbers the rounds of heartbeats of one leader. A unique, increasing context per round: an answer to it proves that the
-/// sender followed this leader *after* the round began (thesis, §6.4). 0 is before the first round.
+/// Numbers the rounds of heartbeats of one leader. A unique, increasing context per round: an answer to it
+/// proves that the sender followed this leader *after* the round began (thesis, §6.4). 0 is before the first
+/// round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Round(pub u64);
 
@@ -46,7 +47,8 @@ pub enum Rpc {
     Vote {
         /// The last entry of the sender's log.
         last: LogId,
-        /// The leader itself asked for this candidacy ([`Rpc::TimeoutNow`]), so a live leader is no reason to refuse.
+        /// The leader itself asked for this candidacy ([`Rpc::TimeoutNow`]), so a live leader is no reason to
+        /// refuse.
         transfer: bool,
     },
     /// The answer to [`Rpc::Vote`].
@@ -84,26 +86,30 @@ pub enum Rpc {
         /// The round of heartbeats that this belongs to.
         round: Round,
     },
-    /// The answer to [`Rpc::Heartbeat`]. What it says of the log repairs lost appends *and* lost replies within one
-    /// round, without a proposal to provoke it.
+    /// The answer to [`Rpc::Heartbeat`]. What it says of the log repairs lost appends *and* lost replies
+    /// within one round, without a proposal to provoke it.
     HeartbeatReply {
         /// The round that is answered.
         round: Round,
-        /// The `sent` that is answered: less was `accepted` only if something was lost (or overtaken) on the way.
+        /// The `sent` that is answered: less was `accepted` only if something was lost (or overtaken) on the
+        /// way.
         sent: Index,
-        /// Everything up to this index is in the sender's log (perhaps not durably) and equal to the leader's.
+        /// Everything up to this index is in the sender's log (perhaps not durably) and equal to the
+        /// leader's.
         accepted: Index,
         /// As [`Rpc::AppendReply::matched`].
         matched: Index,
     },
-    /// "A snapshot is at your door." The host injects this at the follower once the data is staged there in full.
+    /// "A snapshot is at your door." The host injects this at the follower once the data is staged there in
+    /// full.
     InstallSnapshot {
         /// What the staged snapshot stands for.
         meta: SnapshotMeta,
     },
     /// "Campaign now, without a pre-vote" (thesis, §3.10).
     TimeoutNow,
-    /// "Your term is over": the answer to a request from an earlier term. The envelope's term says which one it is.
+    /// "Your term is over": the answer to a request from an earlier term. The envelope's term says which one
+    /// it is.
     TermOver,
 }
 

@@ -7,22 +7,22 @@ use std::time::Duration;
 pub struct Options {
     /// The shortest election timeout. Also how long a replica that hears its leader refuses votes to others.
     pub election_timeout_min: Duration,
-    /// The longest election timeout (exclusive: timeouts are drawn from `min..max`). Also how long a leader stays in office
-    /// without hearing from a quorum, and how long a leadership transfer may take.
+    /// The longest election timeout (exclusive: timeouts are drawn from `min..max`). Also how long a leader
+    /// stays in office without hearing from a quorum, and how long a leadership transfer may take.
     pub election_timeout_max: Duration,
     /// How often a leader sends heartbeats.
     pub heartbeat_interval: Duration,
     /// How many appends may be on the way to one follower.
     pub inflight_count_max: usize,
-    /// How many bytes of entries may be on the way to one follower. The last append may exceed it, so that an entry larger
-    /// than the window is not stuck for ever.
+    /// How many bytes of entries may be on the way to one follower. The last append may exceed it, so that an
+    /// entry larger than the window is not stuck for ever.
     pub inflight_bytes_max: u64,
     /// How many bytes of entries one append carries. An entry that is larger travels alone.
     pub append_bytes_max: u64,
     /// How large the data of one proposal may be, in bytes.
     pub proposal_bytes_max: u64,
-    /// How many bytes of entries a leader keeps that are not committed yet. Beyond it proposals are refused. The first one is always
-    /// taken.
+    /// How many bytes of entries a leader keeps that are not committed yet. Beyond it proposals are refused.
+    /// The first one is always taken.
     pub uncommitted_bytes_max: u64,
 }
 

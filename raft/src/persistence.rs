@@ -1,10 +1,11 @@
 //! What of the log and the hard state is durable here.
 //!
-//! Writes are asynchronous: each gets a ticket, and the host reports the tickets back in order. The subtle rule: **a
-//! completed write makes stable only what no later append has cut away.** A follower writes 10@3 (ticket 1), a new leader replaces it by
-//! 10@4 (ticket 2), that one is deposed and 10@3 comes again (ticket 3). The completion of ticket 1 says that *a* 10@3 is on disk,
-//! but the disk is about to hold 10@4 there: were the third write taken as stable, a crash between 2 and 3 would lose an entry that this
-//! replica has acknowledged. So every cut lowers what the writes still under way can make stable.
+//! Writes are asynchronous: each gets a ticket, and the host reports the tickets back in order. The subtle
+//! rule: **a completed write makes stable only what no later append has cut away.** A follower writes 10@3
+//! (ticket 1), a new leader replaces it by 10@4 (ticket 2), that one is deposed and 10@3 comes again (ticket
+//! 3). The completion of ticket 1 says that *a* 10@3 is on disk, but the disk is about to hold 10@4 there:
+//! were the third write taken as stable, a crash between 2 and 3 would lose an entry that this replica has
+//! acknowledged. So every cut lowers what the writes still under way can make stable.
 //!
 //! ```text
 //!   live log   e e e e e e e e e e
@@ -129,7 +130,8 @@ impl Persistence {
         }
     }
 
-    /// The log was replaced by a snapshot that is durable up to `last`. Writes still under way were for the old log.
+    /// The log was replaced by a snapshot that is durable up to `last`. Writes still under way were for the
+    /// old log.
     pub(crate) fn reset(&mut self, last: Index) {
         for write in &mut self.in_flight {
             write.stabilises = Index(0);

@@ -9,8 +9,8 @@
 //!                  the host's stream ended      └────── from the log after all
 //! ```
 //!
-//! *Probe* sends one append and waits, until it is known where the logs agree. *Replicate* sends ahead of the answers, within a
-//! window. *Snapshot* sends nothing: the host streams one.
+//! *Probe* sends one append and waits, until it is known where the logs agree. *Replicate* sends ahead of the
+//! answers, within a window. *Snapshot* sends nothing: the host streams one.
 
 use std::collections::VecDeque;
 
@@ -99,12 +99,14 @@ impl Progress {
         self.state = State::Snapshot;
     }
 
-    /// The follower acknowledged everything up to `matched`. Of the leader's log everything after `compacted` can be sent.
+    /// The follower acknowledged everything up to `matched`. Of the leader's log everything after `compacted`
+    /// can be sent.
     pub(crate) fn on_matched(&mut self, matched: Index, compacted: Index) {
         self.matched = self.matched.max(matched);
         match &mut self.state {
             State::Probe(_) if matched < self.next.previous() => {}
-            // A plain reply shows that the log suffices after all: the host's stream may have failed, or was never needed.
+            // A plain reply shows that the log suffices after all: the host's stream may have failed, or was
+            // never needed.
             State::Snapshot if self.matched < compacted => {}
             State::Probe(_) | State::Snapshot => self.replicate(),
             State::Replicate(window) => {
@@ -127,8 +129,8 @@ impl Progress {
         self.state = State::Replicate(window);
     }
 
-    /// The follower does not hold what precedes the entries after `previous`; the logs may agree at `candidate` at best. Returns
-    /// whether that was news.
+    /// The follower does not hold what precedes the entries after `previous`; the logs may agree at
+    /// `candidate` at best. Returns whether that was news.
     pub(crate) fn on_rejected(&mut self, previous: Index, candidate: Index) -> bool {
         let news = match &self.state {
             // Answers to appends that left before the probe tell nothing new.
@@ -143,8 +145,8 @@ impl Progress {
         news
     }
 
-    /// The follower answered a heartbeat. It had been sent everything up to `sent`, and has accepted the log up to `accepted`.
-    /// Returns whether something has to be sent again.
+    /// The follower answered a heartbeat. It had been sent everything up to `sent`, and has accepted the log
+    /// up to `accepted`. Returns whether something has to be sent again.
     pub(crate) fn on_heartbeat_reply(&mut self, sent: Index, accepted: Index) -> bool {
         let lost = accepted < sent;
         match &mut self.state {
@@ -182,7 +184,8 @@ impl Progress {
                 self.next = index.max(self.matched).next();
                 self.state = State::Probe(Probe::Due);
             }
-            // The next snapshot waits for a sign of life: a dead follower must not make the leader build one after the other.
+            // The next snapshot waits for a sign of life: a dead follower must not make the leader build one
+            // after the other.
             None => self.hold_at(self.matched),
         }
     }

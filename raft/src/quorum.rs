@@ -1,7 +1,8 @@
 //! Majority arithmetic, and nothing else.
 //!
-//! Every decision of Raft is a question to a quorum: what have so many replicas reached (an index, a moment, a round), or have
-//! so many agreed? A joint configuration needs a majority of *each* half (Raft paper, §6). Learners are never asked.
+//! Every decision of Raft is a question to a quorum: what have so many replicas reached (an index, a moment,
+//! a round), or have so many agreed? A joint configuration needs a majority of *each* half (Raft paper, §6).
+//! Learners are never asked.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +20,8 @@ pub(crate) enum Decision {
     Pending,
 }
 
-/// The greatest value that a quorum has reached: what at least a majority of each half has, or more. `None` if a configuration
-/// without voters is asked.
+/// The greatest value that a quorum has reached: what at least a majority of each half has, or more. `None`
+/// if a configuration without voters is asked.
 pub(crate) fn reached<T: Ord + Copy>(
     configuration: &Configuration,
     value: impl Fn(ReplicaId) -> T,
@@ -33,7 +34,8 @@ pub(crate) fn reached<T: Ord + Copy>(
     Some(incoming)
 }
 
-/// Quadratic, because it allocates nothing: halves have three or five voters, and this runs for every acknowledgement.
+/// Quadratic, because it allocates nothing: halves have three or five voters, and this runs for every
+/// acknowledgement.
 fn reached_by_majority<T: Ord + Copy>(
     voters: &BTreeSet<ReplicaId>,
     value: &impl Fn(ReplicaId) -> T,

@@ -33,7 +33,8 @@ pub(crate) enum Role {
 }
 
 impl Raft {
-    /// Starts a replica as a follower, from what its host found on disk. `seed` decides its election timeouts.
+    /// Starts a replica as a follower, from what its host found on disk. `seed` decides its election
+    /// timeouts.
     ///
     /// # Panics
     /// If `options` are not valid, or `recovered` contradicts itself.
@@ -52,7 +53,8 @@ impl Raft {
     /// Takes in a message. Messages for others, of the past, or from strangers do no harm.
     ///
     /// # Panics
-    /// If the message proves that a replica has broken its word (two leaders in a term, a committed entry contradicted).
+    /// If the message proves that a replica has broken its word (two leaders in a term, a committed entry
+    /// contradicted).
     pub fn step(&mut self, now: Time, message: Message) {
         self.core.advance(now);
         if message.to != self.core.id || !self.admits(&message) {
@@ -131,7 +133,8 @@ impl Raft {
         self.validate();
     }
 
-    /// When [`Raft::tick`] is due next; `None` if only a message or a proposal can wake this replica (a learner, a leader alone).
+    /// When [`Raft::tick`] is due next; `None` if only a message or a proposal can wake this replica (a
+    /// learner, a leader alone).
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         match &self.role {
@@ -148,8 +151,8 @@ impl Raft {
     }
 
     /// Appends `data` to the log of the shard, if this replica leads. It is committed when it comes back in
-    /// [`Ready::committed`] under the same [`LogId`]; if another entry comes back at that index, it never will be; if leadership is
-    /// lost meanwhile, nobody knows.
+    /// [`Ready::committed`] under the same [`LogId`]; if another entry comes back at that index, it never
+    /// will be; if leadership is lost meanwhile, nobody knows.
     ///
     /// # Errors
     /// Why it was not taken; then it surely will not be executed.
@@ -171,15 +174,15 @@ impl Raft {
         let leader = self.leader();
         match &mut self.role {
             Role::Leader(leader) => {
-                leader.read(&mut self.core, read);
+                leader.read(&self.core, read);
                 Ok(())
             }
             Role::Follower(_) | Role::Candidate(_) => Err(NotLeader { leader }),
         }
     }
 
-    /// Hands leadership to `to`. Proposals are refused until that has happened or an election timeout has passed; watch
-    /// [`Status::transfer`].
+    /// Hands leadership to `to`. Proposals are refused until that has happened or an election timeout has
+    /// passed; watch [`Status::transfer`].
     ///
     /// # Errors
     /// Why it did not begin.
@@ -192,8 +195,8 @@ impl Raft {
         }
     }
 
-    /// Starts an election now, beginning with its pre-vote, without waiting for a timeout. Nothing happens if this replica leads
-    /// already or may not campaign.
+    /// Starts an election now, beginning with its pre-vote, without waiting for a timeout. Nothing happens if
+    /// this replica leads already or may not campaign.
     pub fn campaign(&mut self, now: Time) {
         self.core.advance(now);
         if !matches!(self.role, Role::Leader(_)) {
@@ -260,7 +263,8 @@ impl Raft {
         self.validate();
     }
 
-    /// The snapshot that [`Ready::install`] named is durable and current, and the log on disk was reset to it.
+    /// The snapshot that [`Ready::install`] named is durable and current, and the log on disk was reset to
+    /// it.
     ///
     /// # Panics
     /// If it was not named.
@@ -288,8 +292,8 @@ impl Raft {
         }
     }
 
-    /// The connection to `to` broke: what was sent may be lost. Nothing more is sent until it answers a heartbeat, and a transfer to it is
-    /// off.
+    /// The connection to `to` broke: what was sent may be lost. Nothing more is sent until it answers a
+    /// heartbeat, and a transfer to it is off.
     pub fn unreachable(&mut self, to: ReplicaId) {
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&to)
@@ -302,14 +306,15 @@ impl Raft {
     /// Takes everything that is to be done.
     pub fn ready(&mut self) -> Ready {
         if let Role::Leader(leader) = &mut self.role {
-            leader.replicate(&mut self.core);
+            leader.send_due(&mut self.core);
         }
         self.core.ready.write = self.core.take_write();
         self.core.ready.committed = self.core.take_committed();
         std::mem::take(&mut self.core.ready)
     }
 
-    /// Whether [`Raft::ready`] has anything. Rarely true for an empty `Ready`; never false for one that is not.
+    /// Whether [`Raft::ready`] has anything. Rarely true for an empty `Ready`; never false for one that is
+    /// not.
     #[must_use]
     pub fn has_ready(&self) -> bool {
         let unsent = matches!(&self.role, Role::Leader(leader) if leader.unsent);

@@ -1,17 +1,19 @@
 //! Linearizable reads without a log entry: ReadIndex (thesis, §6.4), batched.
 //!
-//! A read remembers the commit index at its arrival. It may be served from the state machine once that index is applied, *if* this
-//! replica was still the leader at some moment after the arrival: only then is it sure that nobody had committed anything beyond that index. A
-//! round of heartbeats that begins after the arrival and is answered by a quorum proves it. Every round has its own number, so that an
-//! answer to an earlier round proves nothing about a later read.
+//! A read remembers the commit index at its arrival. It may be served from the state machine once that index
+//! is applied, *if* this replica was still the leader at some moment after the arrival: only then is it sure
+//! that nobody had committed anything beyond that index. A round of heartbeats that begins after the arrival
+//! and is answered by a quorum proves it. Every round has its own number, so that an answer to an earlier
+//! round proves nothing about a later read.
 //!
 //! ```text
 //!   read a ──▶ round 7 begins ───────────────▶ a quorum answered 7: a is confirmed
 //!                    read b, c arrive: wait ──▶ round 8 begins ──▶ …
 //! ```
 //!
-//! Reads that arrive while a round is under way wait for the next one, so there are never more rounds than round trips. A round that is
-//! lost is replaced by the next heartbeat's. Leases, which save the round, are not here.
+//! Reads that arrive while a round is under way wait for the next one, so there are never more rounds than
+//! round trips. A round that is lost is replaced by the next heartbeat's. Leases, which save the round, are
+//! not here.
 
 use std::collections::VecDeque;
 
@@ -54,14 +56,14 @@ impl Reads {
 }
 
 impl Leader {
-    /// A read arrives.
-    pub(crate) fn read(&mut self, core: &mut Core, read: ReadId) {
+    /// A read arrives. Its round begins with the next `Ready`, so that the reads of a turn share it.
+    pub(crate) fn read(&mut self, core: &Core, read: ReadId) {
         self.reads.waiting.push((read, core.commit()));
-        self.start_reads(core);
+        self.unsent = true;
     }
 
-    /// Begins a round for the reads that wait, unless one is under way. Not before an entry of this term is committed: until
-    /// then the commit index may lack what an earlier leader has committed and acknowledged.
+    /// Begins a round for the reads that wait, unless one is under way. Not before an entry of this term is
+    /// committed: until then the commit index may lack what an earlier leader has committed and acknowledged.
     pub(crate) fn start_reads(&mut self, core: &mut Core) {
         if self.reads.waiting.is_empty() || !self.reads.rounds.is_empty() || !self.has_committed_own(core) {
             return;
@@ -85,6 +87,6 @@ impl Leader {
             core.ready.reads.extend(reads.iter().map(|(id, commit)| (*id, (*commit).max(self.noop))));
             self.reads.rounds.pop_front();
         }
-        self.start_reads(core);
+        self.unsent |= !self.reads.waiting.is_empty();
     }
 }

@@ -6,8 +6,8 @@ use crate::id::{Index, LogId};
 
 /// What the host found on its disk. Of a fresh replica: the default, with the genesis configuration.
 ///
-/// All of it is durable. `compacted ≤ applied ≤` the last entry; when a snapshot moved the applied index beyond the log, the
-/// host has reset the log first: `compacted = applied`, no entries.
+/// All of it is durable. `compacted ≤ applied ≤` the last entry; when a snapshot moved the applied index
+/// beyond the log, the host has reset the log first: `compacted = applied`, no entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Term, vote and commit index. The commit index may lag behind `applied`.

@@ -1,5 +1,5 @@
-//! The leader's half of replication: what it sends, what the answers mean, and when an entry is committed (Raft paper,
-//! §5.3 and §5.4.2).
+//! The leader's half of replication: what it sends, what the answers mean, and when an entry is committed
+//! (Raft paper, §5.3 and §5.4.2).
 
 use crate::core::Core;
 use crate::entry::Entry;
@@ -10,12 +10,17 @@ use crate::quorum;
 use crate::raft::{Raft, Role};
 
 impl Leader {
-    /// Sends to each follower what its progress allows. A leader's appends leave before its own write of the same entries is durable:
-    /// its disk and the followers' work at the same time (thesis, §10.2.1).
-    pub(crate) fn replicate(&mut self, core: &mut Core) {
-        if !std::mem::take(&mut self.unsent) {
-            return;
+    /// Sends what has come together since the last `Ready`: appends, then the round of the reads that wait.
+    pub(crate) fn send_due(&mut self, core: &mut Core) {
+        if std::mem::take(&mut self.unsent) {
+            self.replicate(core);
+            self.start_reads(core);
         }
+    }
+
+    /// Sends to each follower what its progress allows. A leader's appends leave before its own write of the
+    /// same entries is durable: its disk and the followers' work at the same time (thesis, §10.2.1).
+    fn replicate(&mut self, core: &mut Core) {
         let last = core.log.last().index;
         for (id, progress) in &mut self.progress {
             while progress.may_send(last, &core.options) {
@@ -53,8 +58,9 @@ impl Leader {
 
     fn on_rejected(&mut self, core: &Core, from: ReplicaId, previous: Index, hint: LogId) {
         let Some(progress) = self.progress.get_mut(&from) else { return };
-        // The follower skipped its entries of later terms; skip the leader's of later terms than the hint. Where they lie in the
-        // compacted part, the follower needs a snapshot: then nothing after the compaction point is worth a probe.
+        // The follower skipped its entries of later terms; skip the leader's of later terms than the hint.
+        // Where they lie in the compacted part, the follower needs a snapshot: then nothing after the
+        // compaction point is worth a probe.
         let compacted = core.log.compacted().index;
         let candidate = core.log.last_within(hint).map_or(compacted.previous(), |id| id.index);
         self.unsent |= progress.on_rejected(previous, candidate);
@@ -62,10 +68,10 @@ impl Leader {
 
     /// Commits what a quorum holds durably, this leader among it.
     ///
-    /// Two rules, each with its counterexample. *Only an entry of the own term is committed by counting*: an entry of an earlier term can
-    /// be on a majority and still be replaced by a later leader that never saw it (paper, figure 8). *The leader's own disk counts
-    /// like any other, and must hold it in any case*: a leader that commits ahead of its disk could forget, in a crash, what it told a
-    /// client.
+    /// Two rules, each with its counterexample. *Only an entry of the own term is committed by counting*: an
+    /// entry of an earlier term can be on a majority and still be replaced by a later leader that never saw
+    /// it (paper, figure 8). *The leader's own disk counts like any other, and must hold it in any case*: a
+    /// leader that commits ahead of its disk could forget, in a crash, what it told a client.
     pub(crate) fn advance_commit(&mut self, core: &mut Core) {
         let stable = core.persistence.stable();
         let matched = |id| match self.progress.get(&id) {
@@ -80,9 +86,7 @@ impl Leader {
         }
         self.uncommitted_bytes -= core.log.range(before.next(), index).map(Entry::bytes).sum::<u64>();
         core.commit_to(index);
-        if before < self.noop {
-            self.start_reads(core); // They may have waited for this.
-        }
+        self.unsent |= before < self.noop; // Reads may have waited for this.
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use crate::configuration::Configuration;
 use crate::id::{Index, LogId};
 
-/// Describes a snapshot: the state machine after `last`. The data itself travels and is stored outside of Raft.
+/// Describes a snapshot: the state machine after `last`. The data itself travels and is stored outside of
+/// Raft.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotMeta {
     /// The last entry whose effect the snapshot holds.

@@ -1,8 +1,8 @@
 //! Leadership transfer (thesis, §3.10): bring the target up to date, then tell it to campaign at once.
 //!
-//! While it lasts the leader takes no proposals, or the target might never catch up. If the target has not taken over within an
-//! election timeout, the leader goes on as before. That is safe whatever became of the target: a late campaign is an election
-//! like any other.
+//! While it lasts the leader takes no proposals, or the target might never catch up. If the target has not
+//! taken over within an election timeout, the leader goes on as before. That is safe whatever became of the
+//! target: a late campaign is an election like any other.
 
 use crate::core::Core;
 use crate::id::ReplicaId;
@@ -87,7 +87,8 @@ impl Leader {
 }
 
 impl Raft {
-    /// The leader wants this replica to lead. No pre-vote: the others still hear the leader, and would refuse.
+    /// The leader wants this replica to lead. No pre-vote: the others still hear the leader, and would
+    /// refuse.
     pub(crate) fn on_timeout_now(&mut self, from: ReplicaId) {
         self.role.follow(&mut self.core, from);
         if self.core.is_electable() {

@@ -1,8 +1,9 @@
-//! Whole clusters under seeded chaos: messages are lost, delayed, doubled and overtaken, replicas crash with writes half done, links
-//! break, logs are compacted. A judge who sees everything checks what Raft promises at every step; at the end the chaos stops, and a
-//! leader must emerge and everybody catch up.
+//! Whole clusters under seeded chaos: messages are lost, delayed, doubled and overtaken, replicas crash with
+//! writes half done, links break, logs are compacted. A judge who sees everything checks what Raft promises
+//! at every step; at the end the chaos stops, and a leader must emerge and everybody catch up.
 //!
-//! `RAFT_SEEDS=first..last cargo test -p flotilla-raft --test random` runs others; a failing seed replays exactly.
+//! `RAFT_SEEDS=first..last cargo test -p flotilla-raft --test random` runs others; a failing seed replays
+//! exactly.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;
@@ -398,7 +399,8 @@ impl World {
         leaders.max_by_key(|status| status.term).map(|status| status.id)
     }
 
-    /// In peace everything ends well, without another proposal to help: one leader, equal logs, all applied, all reads answered.
+    /// In peace everything ends well, without another proposal to help: one leader, equal logs, all applied,
+    /// all reads answered.
     fn check_liveness(&mut self) {
         let end = self.now + PEACE;
         while self.now < end && !self.is_settled() {

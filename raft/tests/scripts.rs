@@ -1,6 +1,6 @@
-//! Runs the stories in `tests/scripts`. Each file is one; its commands are explained in `tests/scripts/README.md`. After a change,
-//! `UPDATE_GOLDENFILES=1 cargo test -p flotilla-raft --test scripts` writes what the replicas do now: read the difference as critically
-//! as the code.
+//! Runs the stories in `tests/scripts`. Each file is one; its commands are explained in
+//! `tests/scripts/README.md`. After a change, `UPDATE_GOLDENFILES=1 cargo test -p flotilla-raft --test
+//! scripts` writes what the replicas do now: read the difference as critically as the code.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;

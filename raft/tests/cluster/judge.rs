@@ -1,5 +1,5 @@
-//! Watches a cluster from outside and knows everything: what Raft promises (paper, figure 3), and what this crate promises about
-//! disks, it checks at every step.
+//! Watches a cluster from outside and knows everything: what Raft promises (paper, figure 3), and what this
+//! crate promises about disks, it checks at every step.
 
 use std::collections::BTreeMap;
 

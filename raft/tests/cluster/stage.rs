@@ -1,7 +1,9 @@
-//! The stage on which the stories play: replicas, the messages between them, one clock, and the commands of a script.
+//! The stage on which the stories play: replicas, the messages between them, one clock, and the commands of a
+//! script.
 //!
-//! After every command each replica's `Ready` is taken and printed. What is committed is applied at once, unless the replica is told
-//! to wait (`hold`). Messages and disk jobs wait for `deliver` and `persist`, or for `settle`, which does both until all is quiet.
+//! After every command each replica's `Ready` is taken and printed. What is committed is applied at once,
+//! unless the replica is told to wait (`hold`). Messages and disk jobs wait for `deliver` and `persist`, or
+//! for `settle`, which does both until all is quiet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -235,8 +237,8 @@ impl Stage {
         Ok(())
     }
 
-    /// `deliver [from=1] [to=2] [only=Append] [count=1]`: the messages that wait now, not those that they provoke.
-    /// `lose` takes them away; `repeat` delivers and keeps them.
+    /// `deliver [from=1] [to=2] [only=Append] [count=1]`: the messages that wait now, not those that they
+    /// provoke. `lose` takes them away; `repeat` delivers and keeps them.
     fn deliver(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
         let from = args.take_key("from").map(notation::parse_replica).transpose()?;
         let to = args.take_key("to").map(notation::parse_replica).transpose()?;
@@ -262,8 +264,8 @@ impl Stage {
         Ok(())
     }
 
-    /// `forge from=2 to=1 term=3 previous=9@1 entries="10@3" [commit=9]`: an append that nobody sent. Without `previous`: a
-    /// `TimeoutNow`.
+    /// `forge from=2 to=1 term=3 previous=9@1 entries="10@3" [commit=9]`: an append that nobody sent. Without
+    /// `previous`: a `TimeoutNow`.
     fn forge(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
         let mut take = |key: &str| args.take_key(key).ok_or(format!("{key}= is missing"));
         let (from, to) = (notation::parse_replica(take("from")?)?, notation::parse_replica(take("to")?)?);
