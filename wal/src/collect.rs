@@ -7,7 +7,7 @@
 //! What pins the oldest segment is written again at the head when that is cheap: small state out of the book, entries
 //! out of the old file, verified. Restated entries have their own kind and truncate nothing.
 //!
-//! Rewriting lives on credit that appends earn, so it never writes more than they do, and comes to rest.
+//! Rewriting lives on credit that appends earn, so it writes at most twice as much as they do, and comes to rest.
 
 use flotilla_raft::Entry;
 use flotilla_topology::ShardId;
@@ -28,6 +28,8 @@ const REWRITE_BYTES: u64 = 1 << 20;
 const SEGMENTS_LEFT_ALONE: usize = 2;
 /// Next to nothing: this share of a segment.
 const NEXT_TO_NOTHING_SHARE: u64 = 64;
+/// What a byte appended earns, in bytes that may be rewritten.
+pub(crate) const CREDIT_PER_BYTE: u64 = 2;
 /// Credit never grows beyond so many segments.
 const CREDIT_SEGMENTS: u64 = 4;
 
@@ -125,9 +127,11 @@ impl<D: Disk> Log<D> {
     fn rewrite(&mut self, front: Closed) -> Result<u64, CollectError> {
         let mut records = self.book.pinned_in(front.number, REWRITE_BYTES);
         let mut cursor = self.cursor;
-        if records.is_empty() {
+        let pinned: u64 = records.iter().map(|(_, record)| codec::record_bytes(record)).sum();
+        if pinned < REWRITE_BYTES && self.book.live_bytes(front.number) > 0 {
             let (entries, read_to) = self.live_entries(front)?;
-            (records, cursor) = (entries, Some((front.number, read_to)));
+            records.extend(entries);
+            cursor = Some((front.number, read_to));
         }
         let bytes = if records.is_empty() { 0 } else { self.restate(&records, front.number)? };
         self.credit_bytes = self.credit_bytes.saturating_sub(bytes);

@@ -8,6 +8,7 @@ use flotilla_topology::ShardId;
 
 use crate::book::Book;
 use crate::codec;
+use crate::collect::CREDIT_PER_BYTE;
 use crate::disk::{Disk, File, write_all};
 use crate::error::{AppendError, OpenError};
 use crate::frame::{FrameBuffer, FrameKind, HEAD_BYTES, Salt, Statement};
@@ -220,7 +221,8 @@ impl<D: Disk> Log<D> {
         let written = (out.len() - before) as u64;
         assert!(written == bytes, "the batches said {bytes} bytes and took {written}");
         let written = self.flush(FrameKind::Records)?;
-        self.credit_bytes = self.credit_bytes.saturating_add(written).min(self.credit_bytes_max());
+        let earned = written.saturating_mul(CREDIT_PER_BYTE);
+        self.credit_bytes = self.credit_bytes.saturating_add(earned).min(self.credit_bytes_max());
         Ok(())
     }
 

@@ -121,7 +121,8 @@ fn any_flipped_bit_is_noticed_at_its_frame_or_changes_nothing() {
                         None => {}
                         Some(OpenError::Rot { segment: at, offset, shards }) => {
                             assert_eq!((at, offset), (segment, block), "{}", context());
-                            assert!(!shards.is_empty(), "{}", context());
+                            // A header says nothing that a shard born after it depends on.
+                            assert!(!shards.is_empty() || block == 0, "{}", context());
                             noticed += 1;
                         }
                         // A version that fits its checksum would be one; this one is damage.
@@ -149,12 +150,12 @@ fn any_zeroed_or_garbled_sector_is_noticed_or_changes_nothing() {
         for segment in &sample.segments {
             let whole = sample.disk.content(&name(*segment)).unwrap();
             for (sector, garbage) in
-                (0..whole.len() / SECTOR_BYTES as usize).flat_map(|it| [(it, 0), (it, 0xa7)])
+                (0..whole.len() / SECTOR_BYTES as usize).flat_map(|it| [(it, 0_u8), (it, 0xa7)])
             {
                 let at = sector * SECTOR_BYTES as usize;
                 let mut content = whole.clone();
                 for (position, byte) in content[at..at + SECTOR_BYTES as usize].iter_mut().enumerate() {
-                    *byte = garbage * (position as u8 | 1);
+                    *byte = garbage.wrapping_mul(position as u8 | 1);
                 }
                 let disk = sample.disk.fork(1);
                 disk.put(&name(*segment), content);
@@ -253,25 +254,33 @@ fn a_segment_missing_after_collection_is_named_too() {
     }
     let present: Vec<u64> = (1..500).filter(|number| disk.content(&name(*number)).is_some()).collect();
     assert!(present.len() > 2 && present[0] > 1, "{present:?}");
-    for segment in present {
+    let mut named = Vec::new();
+    for segment in &present {
         let copy = disk.fork(1);
-        copy.take(&name(segment)).unwrap();
-        assert!(matches!(open(&copy), Err(OpenError::Missing { segment: named }) if named == segment));
+        copy.take(&name(*segment)).unwrap();
+        match open(&copy) {
+            Err(OpenError::Missing { segment: missing }) => named.push(missing),
+            // Stated to be dead, and not released yet.
+            Ok((_, recovered)) => assert!(story.model.is(&recovered), "segment {segment}"),
+            Err(other) => panic!("segment {segment} is gone, got {other}"),
+        }
     }
+    assert!(named.len() > 2 && present.ends_with(&named), "{named:?} of {present:?}");
 }
 
 #[test]
 fn a_segment_under_another_name_is_refused() {
     let sample = sample(true);
     let swapped = sample.disk.fork(1);
-    let (first, second) = (swapped.take(&name(1)).unwrap(), swapped.take(&name(2)).unwrap());
-    swapped.put(&name(1), second.clone());
-    swapped.put(&name(2), first);
-    assert!(matches!(open(&swapped), Err(OpenError::Renamed { found: 2, .. })));
+    let (one, two) = (sample.segments[0], sample.segments[1]);
+    let (first, second) = (swapped.take(&name(one)).unwrap(), swapped.take(&name(two)).unwrap());
+    swapped.put(&name(one), second.clone());
+    swapped.put(&name(two), first);
+    assert!(matches!(open(&swapped), Err(OpenError::Renamed { found, .. }) if found == two));
     let copied = sample.disk.fork(1);
     copied.put(&name(77), second);
     let error = open(&copied).unwrap_err().to_string();
-    assert_eq!(error, format!("{} holds segment 2: renamed or a copy", name(77)));
+    assert_eq!(error, format!("{} holds segment {two}: renamed or a copy", name(77)));
     let beside = sample.disk.fork(1);
     beside.put("LOCK", Vec::new());
     beside.put("segment-2 (copy).log", vec![1; 5000]);
