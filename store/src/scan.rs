@@ -161,7 +161,8 @@ impl ScanSlice {
         let mut records = Vec::new();
         let (mut bytes, mut examined) = (0, 0);
         loop {
-            let full = records.len() >= self.limits.records_max || bytes >= self.limits.bytes_max;
+            let heavy = !records.is_empty() && bytes >= self.limits.bytes_max;
+            let full = heavy || records.len() >= self.limits.records_max;
             if full || examined >= self.limits.examined_max {
                 // The next entry is where the next page begins, so that a finished range is known to be finished.
                 let next = match next_key(&mut overlay, &mut base, reverse)? {

@@ -316,6 +316,7 @@ fn small_pages_see_every_key_once<B: TestBase>() {
             (100, 1 << 20, 1),
             (100, 1 << 20, 2),
             (5, 1, 3),
+            (5, 0, 3),
         ] {
             let limits = Limits { records_max, bytes_max, examined_max };
             assert_eq!(replica.keys(&range, limits), expected, "{limits:?} reverse {reverse}");
