@@ -40,7 +40,7 @@ pub struct NodeInfo {
     pub client_addr: String,
     /// For other nodes: `Raft`.
     pub peer_addr: String,
-    /// For metrics and status pages.
+    /// For metrics and status pages; empty: it serves none.
     pub http_addr: String,
 }
 
@@ -245,10 +245,16 @@ impl ClusterMap {
                 return Err(Fault::CrowdedNode { shard, node });
             }
         }
-        if info.configuration().voters.is_empty() {
+        if info.configuration().voters.is_empty() || info.genesis.voters.is_empty() {
             return Err(Fault::NoVoters { shard });
         }
-        Ok(())
+        let beyond = |replica: &&ReplicaId| **replica > info.greatest_replica;
+        match info.genesis.voters.keys().find(beyond) {
+            Some(replica) => {
+                Err(Fault::ReplicaBeyond { shard, replica: *replica, greatest: info.greatest_replica })
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -270,13 +276,14 @@ impl ShardInfo {
 }
 
 impl NodeInfo {
-    /// Checks that all addresses have the form `host:port`.
+    /// Checks that the addresses have the form `host:port`. Only the one for HTTP may be empty.
     ///
     /// # Errors
     ///
     /// [`Fault::Address`], naming the first that has not.
     pub fn validate(&self, node: NodeId) -> Result<(), Fault> {
-        for address in [&self.client_addr, &self.peer_addr, &self.http_addr] {
+        let http = Some(&self.http_addr).filter(|address| !address.is_empty());
+        for address in [&self.client_addr, &self.peer_addr].into_iter().chain(http) {
             let (host, port) = address.rsplit_once(':').unwrap_or_default();
             let port = port.parse::<u16>().unwrap_or(0);
             let plain = !address.contains(|c: char| c.is_whitespace() || c.is_control());

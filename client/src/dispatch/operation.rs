@@ -112,6 +112,12 @@ impl Operation {
         }
     }
 
+    /// Whom it is for.
+    #[must_use]
+    pub const fn target(&self) -> Target {
+        self.target
+    }
+
     /// What to do now.
     pub fn next(&mut self, now: Duration, routes: &Routes) -> Step {
         if let Some(error) = &self.over {

@@ -48,10 +48,15 @@ fn shard_of(map: &mut ClusterMap, shard: u64) -> &mut ShardInfo {
 fn every_fault_of_the_nodes_is_found() {
     assert_eq!(broken(|map| map.nodes.clear()), Fault::NoNodes);
     assert_eq!(broken(|map| map.removed_nodes.extend([NodeId(2)])), Fault::NodeCameBack { node: NodeId(2) });
-    for address in ["", "host", ":7501", "host:", "host:0", "host:65536", "a b:1", "host:1\n"] {
+    for address in ["host", ":7501", "host:", "host:0", "host:65536", "a b:1", "host:1\n"] {
         let fault = broken(|map| map.nodes.get_mut(&NodeId(3)).unwrap().http_addr = address.into());
         assert_eq!(fault, Fault::Address { node: NodeId(3), address: address.into() });
     }
+    let fault = broken(|map| map.nodes.get_mut(&NodeId(3)).unwrap().client_addr.clear());
+    assert_eq!(fault, Fault::Address { node: NodeId(3), address: String::new() });
+    let mut quiet = fleet(3, 2, 2);
+    quiet.nodes.get_mut(&NodeId(3)).unwrap().http_addr.clear();
+    assert_eq!(quiet.validate(), Ok(()), "a node need not serve HTTP");
 }
 
 #[test]
@@ -68,6 +73,11 @@ fn every_fault_of_the_shards_is_found() {
         Fault::ReplicaBeyond { shard: one, replica: ReplicaId(2), greatest: ReplicaId(1) }
     );
     assert_eq!(broken(|map| shard_of(map, 1).replicas.clear()), Fault::NoVoters { shard: one });
+    assert_eq!(broken(|map| shard_of(map, 1).genesis.voters.clear()), Fault::NoVoters { shard: one });
+    assert_eq!(
+        broken(|map| shard_of(map, 1).genesis.voters.extend([(ReplicaId(3), NodeId(3))])),
+        Fault::ReplicaBeyond { shard: one, replica: ReplicaId(3), greatest: ReplicaId(2) }
+    );
     assert_eq!(
         broken(|map| shard_of(map, 1).replicas.get_mut(&ReplicaId(1)).unwrap().node = NodeId(7)),
         Fault::StrayReplica { shard: one, replica: ReplicaId(1), node: NodeId(7) }

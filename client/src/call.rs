@@ -1,0 +1,104 @@
+//! The requests of one operation as something that can be sent, again and again, until answered.
+
+use std::time::Duration;
+
+use flotilla_proto::limits::MESSAGE_BYTES_MAX;
+use flotilla_proto::v1;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+/// One unary method with its request.
+pub(crate) trait Call: Sync {
+    /// What it is answered with.
+    type Answer: Send;
+
+    /// Makes one attempt.
+    fn send(
+        &self,
+        channel: Channel,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Reply<Self::Answer>, Status>> + Send;
+
+    /// The stamp of this answer, if the shard's leader gave it.
+    fn stamp(_answer: &Self::Answer) -> Option<&v1::Stamp> {
+        None
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) enum Reply<T> {
+    Answer(T),
+    Redirect(v1::Redirect),
+    /// Neither: a node of a later release, or a broken one.
+    Nothing,
+}
+
+/// A request with our patience in its headers, so that the other side need not work longer than we wait.
+pub(crate) fn request<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+macro_rules! unary {
+    ($client:ident, $method:ident, $request:ident, $result:ident, $outcome:path $(, $stamp:expr)?) => {
+        impl Call for v1::$request {
+            type Answer = v1::$result;
+
+            async fn send(&self, channel: Channel, timeout: Duration) -> Result<Reply<v1::$result>, Status> {
+                use $outcome as Outcome;
+                let mut client = $client(channel);
+                let response = client.$method(request(self.clone(), timeout)).await?;
+                Ok(match response.into_inner().outcome {
+                    Some(Outcome::Result(result)) => Reply::Answer(result),
+                    Some(Outcome::Redirect(redirect)) => Reply::Redirect(redirect),
+                    None => Reply::Nothing,
+                })
+            }
+
+            $(fn stamp(answer: &v1::$result) -> Option<&v1::Stamp> {
+                let stamp: fn(&v1::$result) -> Option<&v1::Stamp> = $stamp;
+                stamp(answer)
+            })?
+        }
+    };
+}
+
+// A stale answer carries its lag and may come from any replica; all others come from the leader.
+unary!(kv, get, GetRequest, GetResult, v1::get_response::Outcome, |it| match it.lag {
+    None => it.stamp.as_ref(),
+    Some(_) => None,
+});
+unary!(kv, put, PutRequest, PutResult, v1::put_response::Outcome, |it| it.stamp.as_ref());
+unary!(kv, delete, DeleteRequest, DeleteResult, v1::delete_response::Outcome, |it| it.stamp.as_ref());
+unary!(
+    kv,
+    compare_and_swap,
+    CompareAndSwapRequest,
+    CompareAndSwapResult,
+    v1::compare_and_swap_response::Outcome,
+    |it| it.stamp.as_ref()
+);
+unary!(cluster, get_map, GetMapRequest, ClusterMap, v1::get_map_response::Outcome);
+unary!(
+    cluster,
+    transfer_leader,
+    TransferLeaderRequest,
+    TransferLeaderResult,
+    v1::transfer_leader_response::Outcome
+);
+
+/// Keys and values over this connection.
+pub(crate) fn kv(channel: Channel) -> v1::kv_client::KvClient<Channel> {
+    v1::kv_client::KvClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// The fleet over this connection.
+pub(crate) fn cluster(channel: Channel) -> v1::cluster_client::ClusterClient<Channel> {
+    v1::cluster_client::ClusterClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}

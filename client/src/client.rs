@@ -1,0 +1,269 @@
+//! The client: one value per program is enough, clones share everything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flotilla_proto::limits::{BATCH_BYTES_MAX, DEADLINE_MS_MAX};
+use flotilla_proto::v1;
+use flotilla_topology::{ShardId, Slot};
+
+use crate::call::Call;
+use crate::crew::{Crew, Options, wall_ms};
+use crate::dispatch::{Effect, Operation, Target, Ticket};
+use crate::{Error, Scan, ScanRange, Swap, Value, Version};
+
+/// How much longer than the operation its request id stays good, so that an attempt that leaves just before the deadline
+/// is still executed, and not refused as too late when it arrives.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The longest operation. The id of a write must not reach further than a shard promises to remember; the rest is room for
+/// clocks that differ.
+const DEADLINE_MAX: Duration = Duration::from_millis(DEADLINE_MS_MAX * 3 / 4);
+
+const _: () = assert!(DEADLINE_MAX.as_millis() + GRACE.as_millis() < DEADLINE_MS_MAX as u128);
+
+/// Speaks to a fleet. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) crew: Arc<Crew>,
+}
+
+/// How a client is made.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    endpoints: Vec<String>,
+    options: Options,
+}
+
+impl Builder {
+    /// How long one operation may take, all its attempts together. Default 5 s, at most 45 s (longer ones are cut).
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.options.deadline = deadline.min(DEADLINE_MAX);
+        self
+    }
+
+    /// How long one attempt may take before another node is asked. Default 1 s.
+    #[must_use]
+    pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.options.attempt = timeout;
+        self
+    }
+
+    /// How long making a connection may take. Default 500 ms.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect = timeout;
+        self
+    }
+
+    /// Whether everything goes through the endpoints, which forward it: for a client that cannot reach the nodes, only a
+    /// router. Default false: straight to the shards' leaders, at the addresses that the nodes advertise.
+    #[must_use]
+    pub const fn through_endpoints(mut self, through: bool) -> Self {
+        self.options.through_endpoints = through;
+        self
+    }
+
+    /// Makes the client and fetches the cluster map from whichever endpoint answers.
+    ///
+    /// # Errors
+    ///
+    /// There is no endpoint, none answered within the deadline, or the operating system has no random numbers.
+    pub async fn build(self) -> Result<Client, Error> {
+        if self.endpoints.is_empty() {
+            return Err(Error::invalid("endpoints", "at least one is needed"));
+        }
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::not_executed(format!("no random numbers: {error}")))?;
+        let crew = Arc::new(Crew::new(self.endpoints, self.options, u128::from_be_bytes(random)));
+        crew.fetch_map().await?;
+        Ok(Client { crew })
+    }
+}
+
+impl Client {
+    /// Begins a client of the fleet in which these addresses (`host:port`) are nodes or routers. One that is up suffices.
+    #[must_use]
+    pub fn builder(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Builder {
+        let options = Options {
+            deadline: Duration::from_secs(5),
+            attempt: Duration::from_secs(1),
+            connect: Duration::from_millis(500),
+            through_endpoints: false,
+        };
+        Builder { endpoints: endpoints.into_iter().map(Into::into).collect(), options }
+    }
+
+    /// Writes a value; it stays until it is overwritten or deleted.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<Version, Error> {
+        self.put_with_ttl(key, value, None).await
+    }
+
+    /// Writes a value that ends after `ttl` of shard time, in whole ms; `None`: it stays.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn put_with_ttl(
+        &self,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+        ttl: Option<Duration>,
+    ) -> Result<Version, Error> {
+        let (key, value) = (key.into(), value.into());
+        let write = self.write(&key, value.len())?;
+        let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let (route_mode, request) = (self.crew.route_mode(), Some(write.id));
+        let result = write.run(&v1::PutRequest { key, value, ttl_ms, route_mode, request }).await?;
+        Ok(result.version)
+    }
+
+    /// Deletes a key. Whether it existed.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn delete(&self, key: impl Into<Bytes>) -> Result<bool, Error> {
+        let key = key.into();
+        let write = self.write(&key, 0)?;
+        let (route_mode, request) = (self.crew.route_mode(), Some(write.id));
+        let result = write.run(&v1::DeleteRequest { key, route_mode, request }).await?;
+        Ok(result.existed)
+    }
+
+    /// Writes a value if the key has the version `expected`, or, with 0, if there is no such key.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. That the comparison failed is no error.
+    pub async fn compare_and_swap(
+        &self,
+        key: impl Into<Bytes>,
+        expected: Version,
+        value: impl Into<Bytes>,
+    ) -> Result<Swap, Error> {
+        let (key, value) = (key.into(), value.into());
+        let write = self.write(&key, value.len())?;
+        let request = v1::CompareAndSwapRequest {
+            key,
+            value,
+            ttl_ms: None,
+            expected_version: expected,
+            route_mode: self.crew.route_mode(),
+            request: Some(write.id),
+        };
+        let result = write.run(&request).await?;
+        let current = result.current.map(Value::from);
+        Ok(if result.swapped { Swap::Swapped(result.version) } else { Swap::Conflict(current) })
+    }
+
+    /// Reads a key: at least as new as everything that was answered before the call.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Value>, Error> {
+        self.read(key.into(), v1::Consistency::Linearizable).await
+    }
+
+    /// Reads a key from whichever replica answers, however far behind it may be. Also while the shard has no leader.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn get_stale(&self, key: impl Into<Bytes>) -> Result<Option<Value>, Error> {
+        self.read(key.into(), v1::Consistency::Stale).await
+    }
+
+    /// The records of a range, in the order of their keys, over all shards. Each page of each shard shows one moment of it;
+    /// the pages may show different moments. Needs to be called within a tokio runtime.
+    #[must_use]
+    pub fn scan(&self, range: ScanRange) -> Scan {
+        Scan::start(&self.crew, range)
+    }
+
+    async fn read(&self, key: Bytes, consistency: v1::Consistency) -> Result<Option<Value>, Error> {
+        check(&key, 0)?;
+        let operation = self.crew.operation(self.crew.aim(Target::Slot(Slot::of(&key))), Effect::Read);
+        let route_mode = self.crew.route_mode();
+        let request = v1::GetRequest { key, route_mode, consistency: consistency.into() };
+        let result = self.crew.run(operation, &request).await?;
+        if let Some(stamp) = &result.stamp {
+            self.crew.clock().at_least(ShardId(stamp.shard), stamp.shard_time_ms, wall_ms());
+        }
+        Ok(result.record.map(Value::from))
+    }
+
+    /// Begins a write: gives it its id, which all its attempts carry.
+    fn write(&self, key: &Bytes, value_bytes: usize) -> Result<Write, Error> {
+        check(key, value_bytes)?;
+        let crew = Arc::clone(&self.crew);
+        let target = Target::Slot(Slot::of(key));
+        let shard = crew.routes().shard(target).unwrap_or_default();
+        let good_for = crew.options.deadline + GRACE;
+        let good_for = u64::try_from(good_for.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = crew.clock().estimate(shard, wall_ms()).saturating_add(good_for);
+        let (ticket, id) = {
+            let mut requests = crew.requests();
+            let ticket = requests.begin();
+            let id = requests.id(&ticket, deadline_ms);
+            (ticket, id)
+        };
+        let operation = crew.operation(crew.aim(target), Effect::Write);
+        Ok(Write { operation, id, under_way: UnderWay { crew, ticket } })
+    }
+}
+
+/// A write that has an id and was not answered yet.
+struct Write {
+    operation: Operation,
+    id: v1::RequestId,
+    under_way: UnderWay,
+}
+
+/// Ends the write when it goes away, also when its future is dropped in the middle: nobody will try it again then.
+struct UnderWay {
+    crew: Arc<Crew>,
+    ticket: Ticket,
+}
+
+impl Write {
+    async fn run<C: Call>(self, request: &C) -> Result<C::Answer, Error> {
+        let crew = &self.under_way.crew;
+        let answer = crew.run(self.operation, request).await?;
+        if let Some(stamp) = C::stamp(&answer) {
+            crew.clock().present(ShardId(stamp.shard), stamp.shard_time_ms, wall_ms());
+        }
+        Ok(answer)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.crew.requests().end(&self.ticket);
+    }
+}
+
+/// What can be known to be wrong without asking. The fleet's own limits may be lower, and it will say so; but what does not
+/// fit into a message at all would be refused by the gRPC layer, which cannot say that nothing happened.
+fn check(key: &Bytes, value_bytes: usize) -> Result<(), Error> {
+    if key.is_empty() {
+        return Err(Error::invalid("key", "it is empty"));
+    }
+    let bytes = key.len().saturating_add(value_bytes);
+    if bytes > BATCH_BYTES_MAX {
+        let field = if key.len() > value_bytes { "key" } else { "value" };
+        return Err(Error::invalid(
+            field,
+            format!("{bytes} bytes, at most {BATCH_BYTES_MAX} fit into a message"),
+        ));
+    }
+    Ok(())
+}

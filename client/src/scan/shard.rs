@@ -1,0 +1,179 @@
+//! Reads the records of one shard, page by page; after a break it goes on where the last page ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flotilla_proto::v1;
+use flotilla_proto::v1::scan_response::Outcome;
+use flotilla_raft::Term;
+use flotilla_topology::{ShardId, SlotRange, SlotSet};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+
+use crate::call::kv;
+use crate::connections::Connection;
+use crate::crew::Crew;
+use crate::dispatch::{Effect, Failure, Operation, Target};
+use crate::wire_map::slot;
+use crate::{Error, KeyValue, ScanRange, Value};
+
+type Sender = mpsc::Sender<Result<Vec<KeyValue>, Error>>;
+
+/// Reads until the end of the range, an error, or nobody listens.
+pub(super) async fn read(crew: Arc<Crew>, shard: Option<ShardId>, range: ScanRange, sender: Sender) {
+    let mut reader = Reader { crew, shard, rest: range, done: false };
+    if let Err(error) = reader.read(&sender).await {
+        // The reader may be gone; then nobody needs to know.
+        let _ = sender.send(Err(error)).await;
+    }
+}
+
+struct Reader {
+    crew: Arc<Crew>,
+    shard: Option<ShardId>,
+    /// What was not read yet.
+    rest: ScanRange,
+    done: bool,
+}
+
+/// A stream of pages and where it comes from.
+struct Pages {
+    from: String,
+    connection: Connection,
+    stream: Streaming<v1::ScanResponse>,
+}
+
+/// What one message of the stream meant.
+enum Turn {
+    Page(v1::ScanPage),
+    Redirect(v1::Redirect),
+    /// The stream ended, though the last page said that there is more.
+    End,
+}
+
+impl Reader {
+    async fn read(&mut self, sender: &Sender) -> Result<(), Error> {
+        let mut operation = self.operation();
+        while !self.done {
+            let (to, patience) = self.crew.next(&mut operation).await?;
+            let opened = self.open(to, patience).await;
+            let broken = match opened {
+                Ok(mut pages) => self.follow(&mut pages, patience, &mut operation, sender).await?,
+                Err(failure) => Some(failure),
+            };
+            if let Some(failure) = broken {
+                self.crew.failed(&mut operation, &failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// The deadline is for each page: a long scan is not a slow one.
+    fn operation(&self) -> Operation {
+        let target = self.shard.map_or(Target::Anyone, Target::Shard);
+        self.crew.operation(target, Effect::Read)
+    }
+
+    async fn open(&self, from: String, patience: Duration) -> Result<Pages, Failure> {
+        let connection = self.crew.connections.get(&from).await.map_err(Failure::not_sent)?;
+        let message = v1::ScanRequest {
+            from: self.rest.from.clone(),
+            to: self.rest.to.clone().unwrap_or_default(),
+            reverse: self.rest.reverse,
+            limit: self.rest.limit.unwrap_or_default(),
+            shard: self.shard.map(|shard| shard.0),
+            route_mode: self.crew.route_mode(),
+            consistency: v1::Consistency::Linearizable.into(),
+        };
+        // No deadline in the headers: it would be one for the whole stream.
+        let mut client = kv(connection.channel.clone());
+        match timeout(patience, client.scan(message)).await {
+            Ok(Ok(response)) => Ok(Pages { from, connection, stream: response.into_inner() }),
+            Ok(Err(status)) => Err(self.broken(&from, &connection, &status).await),
+            Err(_) => Err(Failure::lost(format!("{from}: no answer within {} ms", patience.as_millis()))),
+        }
+    }
+
+    /// Takes pages until the stream ends. Returns how it broke, if it did.
+    async fn follow(
+        &mut self,
+        pages: &mut Pages,
+        patience: Duration,
+        operation: &mut Operation,
+        sender: &Sender,
+    ) -> Result<Option<Failure>, Error> {
+        while !self.done {
+            let page = match self.turn(pages, patience).await {
+                Ok(Turn::Page(page)) => page,
+                Ok(Turn::Redirect(redirect)) => {
+                    self.crew.redirected(operation, redirect);
+                    return Ok(None);
+                }
+                Ok(Turn::End) => {
+                    return Ok(Some(Failure::lost(format!("{}: the scan broke off", pages.from))));
+                }
+                Err(failure) => return Ok(Some(failure)),
+            };
+            if let Some(stamp) = &page.stamp {
+                operation.answered(ShardId(stamp.shard), Term(stamp.term), &mut self.crew.routes());
+            }
+            self.check_coverage(&page)?;
+            let records = self.advance(page);
+            if sender.send(Ok(records)).await.is_err() {
+                self.done = true;
+            }
+            *operation = self.operation();
+        }
+        Ok(None)
+    }
+
+    async fn turn(&self, pages: &mut Pages, patience: Duration) -> Result<Turn, Failure> {
+        match timeout(patience, pages.stream.message()).await {
+            Ok(Ok(Some(v1::ScanResponse { outcome: Some(Outcome::Result(page)) }))) => Ok(Turn::Page(page)),
+            Ok(Ok(Some(v1::ScanResponse { outcome: Some(Outcome::Redirect(it)) }))) => Ok(Turn::Redirect(it)),
+            Ok(Ok(Some(v1::ScanResponse { outcome: None }) | None)) => Ok(Turn::End),
+            Ok(Err(status)) => Err(self.broken(&pages.from, &pages.connection, &status).await),
+            Err(_) => {
+                Err(Failure::lost(format!("{}: no page within {} ms", pages.from, patience.as_millis())))
+            }
+        }
+    }
+
+    async fn broken(&self, from: &str, connection: &Connection, status: &Status) -> Failure {
+        if flotilla_proto::status::detail(status).is_none() {
+            self.crew.connections.forget(from, connection).await;
+        }
+        Failure::from_status(status)
+    }
+
+    /// A page that speaks for fewer slots than the map gives the shard would silently leave out keys.
+    fn check_coverage(&self, page: &v1::ScanPage) -> Result<(), Error> {
+        let (Some(shard), Some(map)) = (self.shard, self.crew.routes().map().cloned()) else { return Ok(()) };
+        let range = |range: &v1::SlotRange| SlotRange::new(slot(range.first)?, slot(range.last)?);
+        let covered: SlotSet = page.slots.iter().filter_map(range).collect();
+        let missing = map.slots_of(shard).difference(&covered);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let message =
+            format!("{shard} answered without the slots {missing}: the ring changed during the scan");
+        Err(Error::not_executed(message))
+    }
+
+    /// Takes the records of a page; what is left begins where it ended.
+    fn advance(&mut self, page: v1::ScanPage) -> Vec<KeyValue> {
+        let record = |it: v1::KeyRecord| Some(KeyValue { key: it.key, value: Value::from(it.record?) });
+        let records: Vec<KeyValue> = page.records.into_iter().filter_map(record).collect();
+        if let Some(left) = &mut self.rest.limit {
+            *left = left.saturating_sub(records.len() as u64);
+        }
+        if self.rest.reverse {
+            self.rest.to = Some(page.next.clone());
+        } else {
+            self.rest.from.clone_from(&page.next);
+        }
+        self.done = page.next.is_empty() || self.rest.is_empty();
+        records
+    }
+}

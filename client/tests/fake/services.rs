@@ -1,0 +1,194 @@
+//! The services of a fake node.
+
+use super::*;
+use flotilla_proto::v1::cluster_server::Cluster;
+use flotilla_proto::v1::kv_server::Kv;
+
+/// The greatest version plus one, and the record put in.
+fn put(sea: &Sea, key: &Bytes, value: Bytes) -> u64 {
+    let mut records = sea.records.lock().unwrap();
+    let version = records.values().map(|record| record.version).max().unwrap_or_default() + 1;
+    records.insert(key.clone(), v1::Record { value, version, expires_ms: None });
+    version
+}
+
+macro_rules! respond {
+    ($response:ident, $outcome:path, $played:expr) => {{
+        use $outcome as Outcome;
+        let outcome = match $played {
+            (Fate::Redirected(redirect), _) => Outcome::Redirect(redirect),
+            (Fate::Executed, result) => Outcome::Result(result.unwrap()),
+        };
+        Ok(Response::new(v1::$response { outcome: Some(outcome) }))
+    }};
+}
+
+#[tonic::async_trait]
+impl Kv for FakeNode {
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        let it = request.into_inner();
+        let stale = it.consistency() == v1::Consistency::Stale;
+        let played = self.play("get", &it.key, None, it.route_mode, || v1::GetResult {
+            record: self.sea.records.lock().unwrap().get(&it.key).cloned(),
+            lag: stale.then(v1::Lag::default),
+            stamp: Some(self.stamp(&it.key, 0)),
+        });
+        respond!(GetResponse, v1::get_response::Outcome, played.await?)
+    }
+
+    async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+        let it = request.into_inner();
+        let played = self.play("put", &it.key, it.request.clone(), it.route_mode, || {
+            let version = put(&self.sea, &it.key, it.value.clone());
+            v1::PutResult { version, stamp: Some(self.stamp(&it.key, version)) }
+        });
+        respond!(PutResponse, v1::put_response::Outcome, played.await?)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
+        let it = request.into_inner();
+        let played = self.play("delete", &it.key, it.request.clone(), it.route_mode, || v1::DeleteResult {
+            existed: self.sea.records.lock().unwrap().remove(&it.key).is_some(),
+            stamp: Some(self.stamp(&it.key, 0)),
+        });
+        respond!(DeleteResponse, v1::delete_response::Outcome, played.await?)
+    }
+
+    async fn compare_and_swap(
+        &self,
+        request: Request<v1::CompareAndSwapRequest>,
+    ) -> Result<Response<v1::CompareAndSwapResponse>, Status> {
+        let it = request.into_inner();
+        let played = self.play("cas", &it.key, it.request.clone(), it.route_mode, || {
+            let current = self.sea.records.lock().unwrap().get(&it.key).cloned();
+            let swapped = current.as_ref().map_or(0, |record| record.version) == it.expected_version;
+            let version = if swapped { put(&self.sea, &it.key, it.value.clone()) } else { 0 };
+            let stamp = Some(self.stamp(&it.key, version));
+            v1::CompareAndSwapResult { swapped, version, current: current.filter(|_| !swapped), stamp }
+        });
+        respond!(CompareAndSwapResponse, v1::compare_and_swap_response::Outcome, played.await?)
+    }
+
+    type ScanStream = Pages;
+
+    /// One page, then the stream breaks off: the client must go on by itself.
+    async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Pages>, Status> {
+        let it = request.into_inner();
+        let played = self.play("scan", &it.from, None, it.route_mode, || page(&self.sea, &it));
+        let outcome = match played.await? {
+            (Fate::Redirected(redirect), _) => v1::scan_response::Outcome::Redirect(redirect),
+            (Fate::Executed, page) => v1::scan_response::Outcome::Result(page.unwrap()),
+        };
+        let response = v1::ScanResponse { outcome: Some(outcome) };
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(response)))))
+    }
+}
+
+fn page(sea: &Sea, it: &v1::ScanRequest) -> v1::ScanPage {
+    let within = |key: &Bytes| {
+        *key >= it.from
+            && (it.to.is_empty() || *key < it.to)
+            && it.shard.is_none_or(|shard| shard_of(key, sea.shards) == shard)
+    };
+    let all = sea.records.lock().unwrap().clone();
+    let mut found: Vec<v1::KeyRecord> = all
+        .into_iter()
+        .filter(|(key, _)| within(key))
+        .map(|(key, record)| v1::KeyRecord { key, record: Some(record) })
+        .collect();
+    if it.reverse {
+        found.reverse();
+    }
+    let more = found.len() > sea.page_records;
+    found.truncate(sea.page_records);
+    let next = match found.last() {
+        Some(last) if more && it.reverse => last.key.clone(),
+        Some(last) if more => [last.key.as_ref(), b"\0"].concat().into(),
+        _ => Bytes::new(),
+    };
+    let slots = it.shard.map_or(vec![v1::SlotRange { first: 0, last: u32::from(SLOTS) - 1 }], |shard| {
+        vec![slots_of(shard, sea.shards)]
+    });
+    v1::ScanPage { records: found, slots, epoch: 1, next, lag: None, stamp: None }
+}
+
+fn slots_of(shard: u64, shards: u64) -> v1::SlotRange {
+    let owned: Vec<u32> = Slot::all()
+        .map(|slot| u32::from(slot.number()))
+        .filter(|slot| u64::from(*slot) * shards / u64::from(SLOTS) + 1 == shard)
+        .collect();
+    v1::SlotRange { first: owned[0], last: owned[owned.len() - 1] }
+}
+
+type Maps = Pin<Box<dyn Stream<Item = Result<v1::WatchMapResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Cluster for FakeNode {
+    async fn get_map(&self, _: Request<v1::GetMapRequest>) -> Result<Response<v1::GetMapResponse>, Status> {
+        let node = |(position, address): (usize, &String)| v1::Node {
+            node: position as u64 + 1,
+            client_addr: address.clone(),
+            peer_addr: "peer:1".into(),
+            http_addr: "http:1".into(),
+        };
+        let nodes: Vec<v1::Node> = self.sea.addresses.iter().enumerate().map(node).collect();
+        let replica = |node: &v1::Node| v1::Replica {
+            replica: node.node,
+            node: node.node,
+            membership: v1::Membership::Voter.into(),
+        };
+        let shard = |shard: u64| v1::Shard {
+            shard,
+            replicas: nodes.iter().map(replica).collect(),
+            slots: if shard == 0 { vec![] } else { vec![slots_of(shard, self.sea.shards)] },
+        };
+        let map = v1::ClusterMap {
+            cluster: Some(1.into()),
+            epoch: *self.sea.epoch.lock().unwrap(),
+            shards: (0..=self.sea.shards).map(shard).collect(),
+            nodes,
+        };
+        let outcome = Some(v1::get_map_response::Outcome::Result(map));
+        Ok(Response::new(v1::GetMapResponse { outcome }))
+    }
+
+    type WatchMapStream = Maps;
+
+    async fn watch_map(&self, _: Request<v1::WatchMapRequest>) -> Result<Response<Maps>, Status> {
+        Err(Status::unimplemented("a fake node"))
+    }
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        Ok(Response::new(v1::StatusResponse { node: self.node, ..v1::StatusResponse::default() }))
+    }
+
+    async fn shard_status(
+        &self,
+        request: Request<v1::ShardStatusRequest>,
+    ) -> Result<Response<v1::ShardStatusResponse>, Status> {
+        let it = request.into_inner();
+        if it.shard > self.sea.shards {
+            let detail = v1::ErrorDetail { definite: true, ..v1::ErrorDetail::default() };
+            let code = tonic::Code::NotFound;
+            return Err(flotilla_proto::status::with_detail(code, "no such replica", &detail));
+        }
+        let replica = v1::ReplicaStatus { shard: it.shard, keys: 7, ..v1::ReplicaStatus::default() };
+        Ok(Response::new(v1::ShardStatusResponse { replica: Some(replica) }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        let it = request.into_inner();
+        let key = Bytes::new();
+        let played = self.play("transfer", &key, None, it.route_mode, || v1::TransferLeaderResult {
+            leader_node: it.to_node,
+            term: 9,
+        });
+        respond!(TransferLeaderResponse, v1::transfer_leader_response::Outcome, played.await?)
+    }
+}
