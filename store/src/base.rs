@@ -1,9 +1,9 @@
 //! The base: the ordered store under all overlays of a node, behind a trait.
 //!
-//! Two implementors: [`crate::disk`] (fjall) and [`crate::memory`] (for the simulator). The base journals nothing that
-//! matters: the Raft log is the journal, and a checkpoint that is lost in a crash is replayed from it. What the base
-//! owes is that a batch is atomic, that batches survive in order (never a later one without an earlier one), and that
-//! [`Base::sync`] makes everything committed before it survive.
+//! Two implementors: [`crate::disk`] (fjall) and [`crate::memory`] (for the simulator). The base journals
+//! nothing that matters: the Raft log is the journal, and a checkpoint that is lost in a crash is replayed
+//! from it. What the base owes is that a batch is atomic, that batches survive in order (never a later one
+//! without an earlier one), and that [`Base::sync`] makes everything committed before it survive.
 //!
 //! One writer (the flusher thread), many readers (the reader pool), each through a [`View`].
 
@@ -19,7 +19,8 @@ pub trait Base: Clone + Send + 'static {
     /// The state now, which no later commit changes. Cheap and without I/O: a worker takes it.
     fn view(&self) -> Self::View;
 
-    /// Writes all of the batch or, after a crash, nothing of it. Visible to views taken afterwards. May block.
+    /// Writes all of the batch or, after a crash, nothing of it. Visible to views taken afterwards. May
+    /// block.
     ///
     /// # Errors
     ///
@@ -43,8 +44,8 @@ pub trait View: Clone + Send + 'static {
     /// What the store reports.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, BaseError>;
 
-    /// The keys from `from` (included) to `to` (excluded) with their values, in rising order or, when `reverse`, in
-    /// falling order. Lazy.
+    /// The keys from `from` (included) to `to` (excluded) with their values, in rising order or, when
+    /// `reverse`, in falling order. Lazy.
     fn range(
         &self,
         from: &[u8],

@@ -1,8 +1,8 @@
 //! Commands: what a log entry of a shard holds, and its bytes (`docs/formats/entry.md`).
 //!
 //! One entry carries many operations: all that were ready for the shard when the leader turned. The bytes are
-//! hand-written because every put passes them four times (leader, two followers, restart): decoding slices the entry
-//! and copies nothing. A command with no operations only advances shard time (a *time entry*).
+//! hand-written because every put passes them four times (leader, two followers, restart): decoding slices
+//! the entry and copies nothing. A command with no operations only advances shard time (a *time entry*).
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -14,8 +14,8 @@ const FORMAT: u8 = 1;
 const TAG_PUT: u8 = 1;
 const TAG_DELETE: u8 = 2;
 const TAG_COMPARE_AND_SWAP: u8 = 3;
-// Reserved, see docs/formats/entry.md: 4 = txn, 16..=31 = slot moves. Unknown until then, so that a release that does
-// not know them refuses the entry instead of skipping it: replicas would part ways.
+// Reserved, see docs/formats/entry.md: 4 = txn, 16..=31 = slot moves. Unknown until then, so that a release
+// that does not know them refuses the entry instead of skipping it: replicas would part ways.
 
 /// Set in the tag's byte when a request id follows.
 const FLAG_REQUEST: u8 = 0x80;
@@ -31,8 +31,9 @@ pub struct RequestId {
     pub sequence: u64,
     /// The client has the answers of all operations *below* this sequence.
     pub acknowledged: u64,
-    /// From this shard time on (milliseconds) the operation is refused and its result forgotten. Not bounded here: the
-    /// gate refuses what lies further ahead than `deadline_max`, because results are remembered that long.
+    /// From this shard time on (milliseconds) the operation is refused and its result forgotten. Not bounded
+    /// here: the gate refuses what lies further ahead than `deadline_max`, because results are remembered
+    /// that long.
     pub deadline_ms: u64,
 }
 
@@ -130,7 +131,8 @@ impl Command {
         }
         let stamp_ms = reader.varint("stamp")?;
         let count = reader.varint("operation count")?;
-        // The count is not trusted: an operation takes at least two bytes, so this reserves at most what was sent.
+        // The count is not trusted: an operation takes at least two bytes, so this reserves at most what was
+        // sent.
         let fits = usize::try_from(count).ok().filter(|&count| count <= reader.remaining() / 2);
         let Some(count) = fits else { return Err(DecodeError::Short { what: "operations" }) };
         let mut operations = Vec::with_capacity(count.min(OPERATIONS_RESERVED));
@@ -142,7 +144,8 @@ impl Command {
     }
 }
 
-/// Operations for which room is reserved at once: a decoded operation is some forty times as big as its shortest form.
+/// Operations for which room is reserved at once: a decoded operation is some forty times as big as its
+/// shortest form.
 const OPERATIONS_RESERVED: usize = 1024;
 
 impl Operation {

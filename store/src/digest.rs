@@ -1,7 +1,7 @@
 //! Digests: whether two replicas hold the same, without comparing what they hold.
 //!
-//! The digest of a set is the sum of the hashes of its members, so that it is kept while members come and go, in any
-//! order. It guards against bugs and rot, not against an adversary who chooses values.
+//! The digest of a set is the sum of the hashes of its members, so that it is kept while members come and go,
+//! in any order. It guards against bugs and rot, not against an adversary who chooses values.
 
 use std::fmt;
 
@@ -70,8 +70,8 @@ pub(crate) struct Member {
     pub(crate) bytes: u64,
 }
 
-/// What the base holds of a shard, as of `applied`. A pure function of the entries up to there: equal for all replicas
-/// of the shard, however often each of them flushed, restarted or installed a snapshot.
+/// What the base holds of a shard, as of `applied`. A pure function of the entries up to there: equal for all
+/// replicas of the shard, however often each of them flushed, restarted or installed a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
     /// The last entry that is in it.
@@ -82,6 +82,7 @@ pub struct Stats {
     pub version: u64,
     /// The keys that had not expired at `time_ms`.
     pub keys: Tally,
-    /// Over everything: keys, remembered results, floors, shard time, version counter, slots, configuration, position.
+    /// Over everything: keys, remembered results, floors, shard time, version counter, slots, configuration,
+    /// position.
     pub state: Digest,
 }

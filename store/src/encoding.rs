@@ -1,7 +1,7 @@
 //! Reading and writing of the hand-written binary formats (`docs/formats/entry.md`, `docs/formats/base.md`).
 //!
-//! Numbers are LEB128 varints, byte strings are length and bytes. The reader slices its input, it never copies
-//! and never allocates by a length that it read: a length beyond the end is an error.
+//! Numbers are LEB128 varints, byte strings are length and bytes. The reader slices its input, it never
+//! copies and never allocates by a length that it read: a length beyond the end is an error.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

@@ -32,7 +32,8 @@ pub enum Error {
         /// Which record.
         record: &'static str,
     },
-    /// The base holds another generation than the one that was to be written: a snapshot became current meanwhile.
+    /// The base holds another generation than the one that was to be written: a snapshot became current
+    /// meanwhile.
     #[error("{shard}: generation {generation} is not current in the base ({current:?} is)")]
     Generation {
         /// The shard.

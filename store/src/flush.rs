@@ -1,9 +1,10 @@
 //! Flushes: a frozen overlay becomes part of the base, as one atomic batch and one sync.
 //!
-//! The flusher thread is the only writer of the base, and the only one who keeps keys, bytes and digest: it must read the old record of every
-//! key that it overwrites (decision D6). Expired records are removed here too, a bounded number per flush, by an index ordered by
-//! expiry. So *what is stored* depends on when flushes took place; *what counts* does not: it is what is stored, less the expired
-//! records that the index still names ([`crate::stats`]).
+//! The flusher thread is the only writer of the base, and the only one who keeps keys, bytes and digest: it
+//! must read the old record of every key that it overwrites (decision D6). Expired records are removed here
+//! too, a bounded number per flush, by an index ordered by expiry. So *what is stored* depends on when
+//! flushes took place; *what counts* does not: it is what is stored, less the expired records that the index
+//! still names ([`crate::stats`]).
 
 use std::sync::Arc;
 
@@ -84,8 +85,8 @@ impl Flush {
         self.meta.applied
     }
 
-    /// Writes and syncs. Blocks on I/O. After a failure it may be run again, on the same base or on the reopened one: it looks
-    /// whether the batch took place.
+    /// Writes and syncs. Blocks on I/O. After a failure it may be run again, on the same base or on the
+    /// reopened one: it looks whether the batch took place.
     ///
     /// # Errors
     ///
@@ -111,8 +112,8 @@ impl Flush {
         Ok(Flushed { generation, applied: meta.applied, expires_ms, backlog, stored: meta.stored })
     }
 
-    /// Whether the batch took place before. A flush that only removes expired records does not advance `applied`; doing
-    /// it twice does no harm.
+    /// Whether the batch took place before. A flush that only removes expired records does not advance
+    /// `applied`; doing it twice does no harm.
     fn repeats(&self, found: &Meta) -> bool {
         self.before != Some(found.applied)
     }
@@ -195,8 +196,8 @@ impl Flush {
         Ok(())
     }
 
-    /// The record that the base holds, with its bytes. The clean layer saves the read of hot keys: it is what the flush
-    /// before this one wrote, and nobody else writes.
+    /// The record that the base holds, with its bytes. The clean layer saves the read of hot keys: it is what
+    /// the flush before this one wrote, and nobody else writes.
     fn old_record(
         &self,
         view: &impl View,
@@ -214,8 +215,8 @@ impl Flush {
         Ok(Some((record, encoded)))
     }
 
-    /// Removes records that have expired, the oldest first; not those of the layer, which are dealt with. Returns the
-    /// time up to which the index is empty now.
+    /// Removes records that have expired, the oldest first; not those of the layer, which are dealt with.
+    /// Returns the time up to which the index is empty now.
     fn remove_expired(
         &self,
         view: &impl View,
@@ -290,8 +291,8 @@ pub(crate) fn expiry_outlook(
     Ok((backlog, ahead))
 }
 
-/// What the base holds of a shard; `None`: nothing (it was never flushed here). Reads what the removal of expired records is behind
-/// by, which is little unless very many fell due at once.
+/// What the base holds of a shard; `None`: nothing (it was never flushed here). Reads what the removal of
+/// expired records is behind by, which is little unless very many fell due at once.
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
 //! The keys and records of the base (`docs/formats/base.md`).
 //!
-//! Every key is `shard u64 BE ‖ generation u64 BE ‖ tag u8 ‖ rest`, so that a shard is one range, a generation is one
-//! range in it, and user keys sort in their own order. Generation 0 holds only the pointer to the current generation.
+//! Every key is `shard u64 BE ‖ generation u64 BE ‖ tag u8 ‖ rest`, so that a shard is one range, a
+//! generation is one range in it, and user keys sort in their own order. Generation 0 holds only the pointer
+//! to the current generation.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use flotilla_raft::{Configuration, Index, LogId, Term};
@@ -192,8 +193,8 @@ impl Meta {
         Ok(meta)
     }
 
-    /// The digest of everything, given the keys that have not expired. What depends on when flushes took place
-    /// (`stored`, `cleared_ms`) is not in it.
+    /// The digest of everything, given the keys that have not expired. What depends on when flushes took
+    /// place (`stored`, `cleared_ms`) is not in it.
     pub(crate) fn digest(&self, keys: Tally) -> Digest {
         let mut out = BytesMut::new();
         self.encode_state(&mut out);

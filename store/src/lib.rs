@@ -1,14 +1,16 @@
 //! The state machine of a shard.
 //!
-//! Reading order: [`Command`] (what an entry says) → [`Machine`] (what it does) → the overlay and exactly-once bookkeeping
-//! inside it → [`Flush`] (how the overlay becomes part of the [`Base`]) → [`snapshot`] (how a whole state travels).
+//! Reading order: [`Command`] (what an entry says) → [`Machine`] (what it does) → the overlay and
+//! exactly-once bookkeeping inside it → [`Flush`] (how the overlay becomes part of the [`Base`]) →
+//! [`snapshot`] (how a whole state travels).
 //!
-//! The Raft log is the journal: nothing is journalled twice. Entries are applied to an ordered overlay in memory; a flusher thread
-//! writes frozen overlays to the base, one atomic batch and one sync each; the log is replayed from there after a restart.
+//! The Raft log is the journal: nothing is journalled twice. Entries are applied to an ordered overlay in
+//! memory; a flusher thread writes frozen overlays to the base, one atomic batch and one sync each; the log
+//! is replayed from there after a restart.
 //!
-//! Everything here is deterministic and synchronous, without clock, randomness or threads of its own. Only [`disk`] touches the
-//! file system. What it deliberately does not do: propose, replicate or time anything (the host does), check limits (the gate
-//! does), or move slots (the states have room for it).
+//! Everything here is deterministic and synchronous, without clock, randomness or threads of its own. Only
+//! [`disk`] touches the file system. What it deliberately does not do: propose, replicate or time anything
+//! (the host does), check limits (the gate does), or move slots (the states have room for it).
 
 mod base;
 mod command;

@@ -1,19 +1,20 @@
 //! The machine: one shard's state on one node, advanced by the entries of its log.
 //!
-//! Synchronous and deterministic: two machines that applied the same entries hold the same, whenever each of them
-//! flushed, restarted or installed a snapshot. It reads no clock; *shard time* advances by the stamps in the entries,
-//! and everything that depends on time (expiry, deadlines) depends on shard time only.
+//! Synchronous and deterministic: two machines that applied the same entries hold the same, whenever each of
+//! them flushed, restarted or installed a snapshot. It reads no clock; *shard time* advances by the stamps in
+//! the entries, and everything that depends on time (expiry, deadlines) depends on shard time only.
 //!
 //! Rules that are decided here:
 //!
-//! - The version counter steps once per write that changes something: a put, a comparison that holds, a delete of an existing
-//!   key. A conflict or a delete of a missing key takes no step.
-//! - An expired key does not exist, for any operation, from the entry on whose stamp brings shard time to its expiry.
-//! - Ownership is checked after the remembered results: who asks again for the result of a slot that has moved gets it.
-//!   An operation refused for its slot leaves no trace.
+//! - The version counter steps once per write that changes something: a put, a comparison that holds, a
+//!   delete of an existing key. A conflict or a delete of a missing key takes no step.
+//! - An expired key does not exist, for any operation, from the entry on whose stamp brings shard time to its
+//!   expiry.
+//! - Ownership is checked after the remembered results: who asks again for the result of a slot that has
+//!   moved gets it. An operation refused for its slot leaves no trace.
 //!
-//! It does not bound keys, values or deadlines (the gate does), and it never reads the base: what an operation must know
-//! is loaded before (decision D5).
+//! It does not bound keys, values or deadlines (the gate does), and it never reads the base: what an
+//! operation must know is loaded before (decision D5).
 
 use bytes::Bytes;
 use flotilla_raft::{Configuration, Index, LogId};
@@ -86,7 +87,8 @@ impl Machine {
         }
     }
 
-    /// The state that the base holds; that of a new shard when it holds none. Reads the results and floors into memory.
+    /// The state that the base holds; that of a new shard when it holds none. Reads the results and floors
+    /// into memory.
     ///
     /// # Errors
     ///
@@ -175,11 +177,17 @@ impl Machine {
         &self.slots
     }
 
-    /// Memory that only a flush can free, in bytes: the overlay, and the remembered results (which also need
-    /// acknowledgement or time).
+    /// Memory that only a flush can free, in bytes.
     #[must_use]
     pub fn overlay_bytes(&self) -> usize {
-        self.overlay.dirty_bytes() + self.remembered.bytes()
+        self.overlay.dirty_bytes()
+    }
+
+    /// Memory that the remembered results take, in bytes. Acknowledgements free it, and shard time; a flush
+    /// does not.
+    #[must_use]
+    pub fn remembered_bytes(&self) -> usize {
+        self.remembered.bytes()
     }
 
     /// Memory that [`Machine::drop_clean`] frees, in bytes.
@@ -200,8 +208,8 @@ impl Machine {
         self.remembered.len()
     }
 
-    /// Keys, bytes and digest of what the base stores as of `durable`, expired records that are not yet removed included. Cheap,
-    /// for metrics; the exact figures are [`crate::stats`].
+    /// Keys, bytes and digest of what the base stores as of `durable`, expired records that are not yet
+    /// removed included. Cheap, for metrics; the exact figures are [`crate::stats`].
     #[must_use]
     pub const fn stored(&self) -> Tally {
         self.base.stored
@@ -216,8 +224,9 @@ impl Machine {
         self.slots.check(key)
     }
 
-    /// The keys that must be loaded before the command can be applied: those whose present value an operation depends on
-    /// and only the base knows. Ask again right before the apply: a flush or `drop_clean` may have forgotten some.
+    /// The keys that must be loaded before the command can be applied: those whose present value an operation
+    /// depends on and only the base knows. Ask again right before the apply: a flush or `drop_clean` may have
+    /// forgotten some.
     #[must_use]
     pub fn missing(&self, command: &Command) -> Vec<Bytes> {
         let mut keys = Vec::new();
@@ -238,7 +247,8 @@ impl Machine {
         BaseRead::new(self.shard, layout::key(self.shard, self.generation, Tag::Data, key), self.time_ms)
     }
 
-    /// Takes in what [`Machine::base_read`] found for a missing key. Nothing may have been applied since the view was taken.
+    /// Takes in what [`Machine::base_read`] found for a missing key. Nothing may have been applied since the
+    /// view was taken.
     pub fn load(&mut self, key: Bytes, record: Option<Record>) {
         self.overlay.load(key, record);
     }
@@ -301,7 +311,8 @@ impl Machine {
         }
     }
 
-    /// A conflict whose record was too big to be remembered is whole again when the key still holds that record.
+    /// A conflict whose record was too big to be remembered is whole again when the key still holds that
+    /// record.
     fn complete(&self, outcome: Outcome, key: &Bytes) -> Outcome {
         let Outcome::ConflictForgotten { version } = outcome else { return outcome };
         // The key may have gone to another shard since; then it was not loaded.
@@ -353,8 +364,8 @@ impl Machine {
         record.as_ref().filter(|record| !record.expired(self.time_ms))
     }
 
-    /// Reads a key at the present moment of the shard: `applied`, shard time. For a base read take the view in the
-    /// same turn.
+    /// Reads a key at the present moment of the shard: `applied`, shard time. For a base read take the view
+    /// in the same turn.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Lookup {
         if let Err(slot) = self.slots.check(key) {
@@ -368,14 +379,16 @@ impl Machine {
         }
     }
 
-    /// Begins to read a range at the present moment of the shard. Take the view for the slice in the same turn.
+    /// Begins to read a range at the present moment of the shard. Take the view for the slice in the same
+    /// turn.
     #[must_use]
     pub fn scan(&self, range: &ScanRange, limits: Limits) -> ScanSlice {
         ScanSlice::new(self.shard, self.generation, self.time_ms, &self.slots, &self.overlay, range, limits)
     }
 
-    /// Whether shard time should be moved to `now_ms`, the leader's clock, by a time entry (a command without operations):
-    /// a key expires by then, or something remembered can be forgotten. A leader asks now and then.
+    /// Whether shard time should be moved to `now_ms`, the leader's clock, by a time entry (a command without
+    /// operations): a key expires by then, or something remembered can be forgotten. A leader asks now and
+    /// then.
     #[must_use]
     pub fn due(&self, now_ms: u64) -> bool {
         let base = self.base.expires_ms.is_some_and(|due_ms| due_ms > self.time_ms && due_ms <= now_ms);
@@ -389,8 +402,8 @@ impl Machine {
         self.applied != self.base.durable || self.base.backlog || expired
     }
 
-    /// Freezes what was applied since the last flush and describes the flush. `None` when there is nothing to flush or a
-    /// flush is under way.
+    /// Freezes what was applied since the last flush and describes the flush. `None` when there is nothing to
+    /// flush or a flush is under way.
     pub fn freeze(&mut self) -> Option<Flush> {
         if self.overlay.frozen.is_some() || !self.needs_flush() {
             return None;
@@ -413,8 +426,8 @@ impl Machine {
         Some(Flush::new(self.shard, self.generation, before, meta, layer, clean, changes))
     }
 
-    /// The flush took place: its entries are durable and its layer is a cache. What is returned is best dropped on another
-    /// thread: it may be big.
+    /// The flush took place: its entries are durable and its layer is a cache. What is returned is best
+    /// dropped on another thread: it may be big.
     pub fn flushed(&mut self, done: Flushed) -> Retired {
         assert!(
             done.generation == self.generation && done.applied.index <= self.applied.index,

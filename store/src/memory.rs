@@ -1,8 +1,10 @@
-//! A base in memory, for simulation and tests: atomic batches, cheap views, torn checkpoints at a crash, faults.
+//! A base in memory, for simulation and tests: atomic batches, cheap views, torn checkpoints at a crash,
+//! faults.
 //!
-//! Every key has its values by the number of the batch that wrote them, so that a view is a number, and a crash is a truncation: the
-//! store falls back to the state after *some* batch between the last sync and the latest, which is what a journalling
-//! store may do. Values that no view and no crash can reach any more are dropped.
+//! Every key has its values by the number of the batch that wrote them, so that a view is a number, and a
+//! crash is a truncation: the store falls back to the state after *some* batch between the last sync and the
+//! latest, which is what a journalling store may do. Values that no view and no crash can reach any more are
+//! dropped.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -63,8 +65,8 @@ impl Memory {
         Self::default()
     }
 
-    /// The process or the machine dies: batches after the last sync survive up to a point that the seed chooses. Views
-    /// taken before are void. Returns how many batches were lost.
+    /// The process or the machine dies: batches after the last sync survive up to a point that the seed
+    /// chooses. Views taken before are void. Returns how many batches were lost.
     pub fn crash(&self, seed: u64) -> u64 {
         let mut state = lock(&self.state);
         let range = state.latest - state.synced + 1;
@@ -72,7 +74,8 @@ impl Memory {
         state.fall_back(survivor)
     }
 
-    /// While failing, every commit and sync returns an I/O error and poisons the base, as a disk does that is full or broken.
+    /// While failing, every commit and sync returns an I/O error and poisons the base, as a disk does that is
+    /// full or broken.
     pub fn set_failing(&self, failing: bool) {
         lock(&self.state).failing = failing;
     }
@@ -154,7 +157,8 @@ impl State {
             let Some((_, keys)) = self.recent.pop_front() else { return };
             for key in keys {
                 let Some(values) = self.keys.get_mut(&key) else { continue };
-                // The newest value that everyone can see hides the older ones; a removal then hides nothing more.
+                // The newest value that everyone can see hides the older ones; a removal then hides nothing
+                // more.
                 let visible = values.partition_point(|&(number, _)| number <= oldest);
                 if visible > 0 {
                     let removed = values[visible - 1].1.is_none();

@@ -34,7 +34,8 @@ pub enum Outcome {
     Deleted {
         /// Whether it existed before.
         existed: bool,
-        /// The step of the counter that removed it; when there was nothing to remove, the counter as it stood.
+        /// The step of the counter that removed it; when there was nothing to remove, the counter as it
+        /// stood.
         version: u64,
     },
     /// A comparison held and the value was written.
@@ -47,8 +48,8 @@ pub enum Outcome {
         /// What the key held then.
         current: Option<Record>,
     },
-    /// The same, answered to a later attempt under the same request id: the record was too big to be remembered
-    /// ([`CONFLICT_VALUE_BYTES_MAX`]) and the key has changed since.
+    /// The same, answered to a later attempt under the same request id: the record was too big to be
+    /// remembered ([`CONFLICT_VALUE_BYTES_MAX`]) and the key has changed since.
     ConflictForgotten {
         /// The version that the key had then.
         version: u64,
@@ -77,6 +78,6 @@ pub enum Refusal {
     },
 }
 
-/// A conflict remembers the record that it met when its value has at most this many bytes, else only the version. One
-/// entry may hold many thousand comparisons that meet the same mebibyte.
+/// A conflict remembers the record that it met when its value has at most this many bytes, else only the
+/// version. One entry may hold many thousand comparisons that meet the same mebibyte.
 pub const CONFLICT_VALUE_BYTES_MAX: usize = 1024;

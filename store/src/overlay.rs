@@ -1,8 +1,8 @@
 //! The overlay: what was applied and is not in the base yet, ordered, in memory.
 //!
-//! Three layers, newest first: *active* takes every write; *frozen* is on its way into the base, shared with the
-//! flusher; *clean* is in the base already and serves reads until the next flush replaces it. Beside them lie records
-//! that were *loaded* from the base because an operation needed them.
+//! Three layers, newest first: *active* takes every write; *frozen* is on its way into the base, shared with
+//! the flusher; *clean* is in the base already and serves reads until the next flush replaces it. Beside them
+//! lie records that were *loaded* from the base because an operation needed them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +22,8 @@ const LOADED_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct Layer {
     pub(crate) records: BTreeMap<Bytes, Option<Record>>,
     bytes: usize,
-    /// The expiries of records written here. One whose record was overwritten stays: it costs a time entry too many.
+    /// The expiries of records written here. One whose record was overwritten stays: it costs a time entry
+    /// too many.
     expiries: BTreeSet<u64>,
     /// Shard time when it was frozen.
     pub(crate) time_ms: u64,
@@ -62,7 +63,8 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    /// What the overlay knows of a key: `None` when only the base can tell. Expired records are not told apart here.
+    /// What the overlay knows of a key: `None` when only the base can tell. Expired records are not told
+    /// apart here.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Option<Record>> {
         let active = self.active.records.get(key);
         let frozen = || self.frozen.as_ref().and_then(|layer| layer.records.get(key));
@@ -72,7 +74,8 @@ impl Overlay {
 
     /// Writes a record, or a tombstone.
     pub(crate) fn write(&mut self, key: Bytes, record: Option<Record>) {
-        // The loaded record must go: once this write has been flushed and its layer dropped, it would come back to life.
+        // The loaded record must go: once this write has been flushed and its layer dropped, it would come
+        // back to life.
         if !self.loaded.is_empty()
             && let Some(old) = self.loaded.remove(&key)
         {

@@ -1,14 +1,16 @@
 //! Exactly once: remembered results and floors (DESIGN.md §6).
 //!
-//! A write with a request id is executed at most once, however often it arrives: its result is remembered until the
-//! client has acknowledged it, or its deadline has passed in shard time. What arrives after either is refused: by the
-//! client's *floor* (the greatest `acknowledged` seen), or by the deadline itself. The floor is needed until the latest
-//! deadline seen from that client has passed: from then on the deadline refuses what the floor refused.
+//! A write with a request id is executed at most once, however often it arrives: its result is remembered
+//! until the client has acknowledged it, or its deadline has passed in shard time. What arrives after either
+//! is refused: by the client's *floor* (the greatest `acknowledged` seen), or by the deadline itself. The
+//! floor is needed until the latest deadline seen from that client has passed: from then on the deadline
+//! refuses what the floor refused.
 //!
-//! A result *counts* while its sequence is not below the floor and its deadline lies ahead. It is *removed* later, in
-//! bounded steps, so that no apply stalls over a million results that fall due together. The steps depend on nothing
-//! but the entries applied, and what is there is stored as it is there: replicas hold the same, and a restart changes
-//! nothing. The results of one entry are one record in the base, and are removed together at their latest deadline.
+//! A result *counts* while its sequence is not below the floor and its deadline lies ahead. It is *removed*
+//! later, in bounded steps, so that no apply stalls over a million results that fall due together. The steps
+//! depend on nothing but the entries applied, and what is there is stored as it is there: replicas hold the
+//! same, and a restart changes nothing. The results of one entry are one record in the base, and are removed
+//! together at their latest deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,7 +119,8 @@ pub(crate) struct Remembered {
 }
 
 impl Remembered {
-    /// Decides about an operation, in the order of DESIGN.md §6: a remembered result, then floor and deadline.
+    /// Decides about an operation, in the order of DESIGN.md §6: a remembered result, then floor and
+    /// deadline.
     pub(crate) fn check(&self, request: &RequestId, time_ms: u64) -> Verdict {
         let client = self.clients.get(&request.client);
         let floor = client.map_or(0, |client| client.floor_at(time_ms));
@@ -141,7 +144,8 @@ impl Remembered {
         self.entries.get(entry)?.slots.get(*place)?.as_ref()
     }
 
-    /// Takes note of what an attempt says of its client: which answers it has, and how long attempts may come.
+    /// Takes note of what an attempt says of its client: which answers it has, and how long attempts may
+    /// come.
     pub(crate) fn note(&mut self, request: &RequestId, time_ms: u64) {
         // A passed deadline adds nothing: whatever comes under it is refused by itself.
         if request.deadline_ms <= time_ms {
@@ -190,7 +194,8 @@ impl Remembered {
         if request.sequence < client.floor {
             return; // It acknowledges itself: nobody will ask.
         }
-        // A result whose deadline has passed may still lie there, when attempts disagree about their deadline.
+        // A result whose deadline has passed may still lie there, when attempts disagree about their
+        // deadline.
         if let Some((entry, place)) = client.results.remove(&request.sequence) {
             self.forget(entry, place);
         }
@@ -274,7 +279,8 @@ impl Remembered {
 
     fn remove_entry(&mut self, index: u64) -> usize {
         let Some(entry) = self.entries.get(&index) else { panic!("entry {index} is due but has no results") };
-        // Live results are what is counted: a restart closes the gaps between them, and must not change the budget.
+        // Live results are what is counted: a restart closes the gaps between them, and must not change the
+        // budget.
         let count = entry.live;
         for place in 0..entry.slots.len() {
             let slot = self.entries.get(&index).and_then(|entry| entry.slots.get(place)?.as_ref());
@@ -298,7 +304,8 @@ impl Remembered {
             mark(&mut client.dirty, &mut self.dirty_clients, id);
             return 1;
         }
-        // All its deadlines have passed; its results may wait for the latest deadline of an entry that they share.
+        // All its deadlines have passed; its results may wait for the latest deadline of an entry that they
+        // share.
         let results = std::mem::take(&mut client.results);
         if client.stored {
             mark(&mut client.dirty, &mut self.dirty_clients, id);
@@ -411,7 +418,8 @@ fn mark<T>(dirty: &mut bool, list: &mut Vec<T>, id: T) {
 }
 
 impl Client {
-    /// The floor while it counts: until the latest deadline has passed. It may lie here for longer, until it is reviewed.
+    /// The floor while it counts: until the latest deadline has passed. It may lie here for longer, until it
+    /// is reviewed.
     const fn floor_at(&self, time_ms: u64) -> u64 {
         if self.latest_ms > time_ms { self.floor } else { 0 }
     }

@@ -1,7 +1,8 @@
 //! Ordered scans, a page at a time.
 //!
-//! The worker takes a *slice*: the overlay's part of the range, limited in count, and with it a view of the base; the reader
-//! pool merges the two. The page shows one moment: that of slice and view. The next page shows a later one.
+//! The worker takes a *slice*: the overlay's part of the range, limited in count, and with it a view of the
+//! base; the reader pool merges the two. The page shows one moment: that of slice and view. The next page
+//! shows a later one.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -114,8 +115,8 @@ impl ScanSlice {
         slice
     }
 
-    /// Takes the overlay's entries, newest layer first where both have the key. The clean layer is not needed: the view
-    /// holds it.
+    /// Takes the overlay's entries, newest layer first where both have the key. The clean layer is not
+    /// needed: the view holds it.
     fn collect(&mut self, overlay: &Overlay) {
         let count_max = self.limits.records_max.saturating_add(SLICE_EXTRA).min(self.limits.examined_max);
         let empty = Layer::default();
@@ -164,7 +165,8 @@ impl ScanSlice {
             let heavy = !records.is_empty() && bytes >= self.limits.bytes_max;
             let full = heavy || records.len() >= self.limits.records_max;
             if full || examined >= self.limits.examined_max {
-                // The next entry is where the next page begins, so that a finished range is known to be finished.
+                // The next entry is where the next page begins, so that a finished range is known to be
+                // finished.
                 let next = match next_key(&mut overlay, &mut base, reverse)? {
                     Some(key) if reverse => Some(successor(&key)),
                     Some(key) => Some(key),
@@ -202,7 +204,8 @@ fn base_entry(entry: BaseEntry) -> BaseEntry {
     entry.map(|(key, value)| (key.slice(KEY_OFFSET..), value))
 }
 
-/// Where a scan goes on behind `key`: the first key after it or, in reverse, the excluded end that the key itself is.
+/// Where a scan goes on behind `key`: the first key after it or, in reverse, the excluded end that the key
+/// itself is.
 fn after(key: &Bytes, reverse: bool) -> Bytes {
     if reverse { key.clone() } else { successor(key) }
 }

@@ -1,7 +1,8 @@
 //! Which keys a shard owns: replicated state, checked at apply and at every read.
 //!
-//! The data path is right even when the meta shard is down or a route is stale, because the shard itself knows. A user
-//! shard owns slots, each in a state; the meta shard owns no slot, only the keys under [`META_PREFIX`].
+//! The data path is right even when the meta shard is down or a route is stale, because the shard itself
+//! knows. A user shard owns slots, each in a state; the meta shard owns no slot, only the keys under
+//! [`META_PREFIX`].
 
 use std::sync::Arc;
 
@@ -31,8 +32,8 @@ pub struct SlotSpan {
     pub last: Slot,
 }
 
-/// What a shard may do with a slot. The states of a move (exporting, frozen, moved, importing, sealed) come with the
-/// moves; their tags are reserved.
+/// What a shard may do with a slot. The states of a move (exporting, frozen, moved, importing, sealed) come
+/// with the moves; their tags are reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {
     /// Serves it, since this epoch of the cluster map.
@@ -58,8 +59,8 @@ const STATE_OWNED: u8 = 1;
 pub struct Slots {
     meta: bool,
     ranges: Arc<[SlotRange]>,
-    /// One bit per slot that is served: a ring interleaves shards, so a search among thousands of ranges per operation
-    /// would cost more than the operation.
+    /// One bit per slot that is served: a ring interleaves shards, so a search among thousands of ranges per
+    /// operation would cost more than the operation.
     served: Arc<[u64; WORDS]>,
 }
 

@@ -179,7 +179,8 @@ fn a_floor_survives_flush_and_restart<B: TestBase>() {
 fn a_remembered_result_goes_before_a_floor_and_a_deadline<B: TestBase>() {
     let mut replica = Replica::<B>::new();
     replica.one(1, by(CLIENT, 5, 0, 1000, put("a", "1")));
-    // The same sequence, with a deadline that has passed: a client never does that, and gets its answer all the same.
+    // The same sequence, with a deadline that has passed: a client never does that, and gets its answer all
+    // the same.
     assert_eq!(replica.one(50, by(CLIENT, 5, 0, 20, put("a", "1"))), written(1));
     assert_eq!(replica.one(50, by(CLIENT, 4, 0, 20, put("a", "1"))), expired(50));
     assert_eq!(replica.one(50, by(CLIENT, 6, 6, 1000, put("a", "1"))), written(2));

@@ -1,4 +1,5 @@
-//! The bytes of entries, births and snapshots: what is written is read back; anything else is an error, never a panic.
+//! The bytes of entries, births and snapshots: what is written is read back; anything else is an error, never
+//! a panic.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod harness;

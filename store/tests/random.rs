@@ -1,5 +1,6 @@
-//! Random histories: three replicas of one log, each flushing, crashing, failing and installing snapshots on its own
-//! schedule, against the naive model. They must give the model's outcomes and reads, and end with one digest.
+//! Random histories: three replicas of one log, each flushing, crashing, failing and installing snapshots on
+//! its own schedule, against the naive model. They must give the model's outcomes and reads, and end with one
+//! digest.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod harness;

@@ -1,12 +1,13 @@
 //! A base on disk: fjall, an LSM tree. The only place of this crate that touches the file system.
 //!
-//! One keyspace for all shards of the node (a thousand keyspaces take seconds to create). A batch goes to fjall's journal
-//! and its memtable, [`Base::sync`] makes the journal durable. Known of fjall 3.1 and heeded here: one worker thread can deadlock, so there are at
-//! least two; a commit may sleep up to 100 ms while its flushing lags, which only the flusher thread feels; a failed write poisons the
-//! database until it is opened again, see [`Disk::reopen`].
+//! One keyspace for all shards of the node (a thousand keyspaces take seconds to create). A batch goes to
+//! fjall's journal and its memtable, [`Base::sync`] makes the journal durable. Known of fjall 3.1 and heeded
+//! here: one worker thread can deadlock, so there are at least two; a commit may sleep up to 100 ms while its
+//! flushing lags, which only the flusher thread feels; a failed write poisons the database until it is opened
+//! again, see [`Disk::reopen`].
 //!
-//! Views are fjall snapshots: a sequence number and two handles, no I/O. They keep the directory locked, so a reopening waits until they
-//! are gone.
+//! Views are fjall snapshots: a sequence number and two handles, no I/O. They keep the directory locked, so a
+//! reopening waits until they are gone.
 
 use std::error::Error as _;
 use std::io;
@@ -27,7 +28,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// The memtable: at this size it is written out as a table, in bytes.
     pub memtable_bytes: u64,
-    /// All journal files together, in bytes; at least 64 MiB. Beyond it memtables are written out to free the oldest.
+    /// All journal files together, in bytes; at least 64 MiB. Beyond it memtables are written out to free the
+    /// oldest.
     pub journal_bytes_max: u64,
     /// Threads for flushing and compaction; at least 2, since a single one can wait for itself.
     pub worker_threads: usize,
@@ -90,13 +92,16 @@ impl Disk {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Closes and opens the store, after a failed write. Blocks. All handles see the new one; reads fail meanwhile.
+    /// Closes and opens the store, after a failed write. Blocks. All handles see the new one; reads fail
+    /// meanwhile.
     ///
     /// # Errors
     ///
-    /// Opening fails, or old views are still alive ([`BaseError::Locked`]): the store stays closed, try again.
+    /// Opening fails, or old views are still alive ([`BaseError::Locked`]): the store stays closed, try
+    /// again.
     pub fn reopen(&self) -> Result<(), BaseError> {
-        // Taken out of the lock before it is dropped and opened: a worker that takes a view must not wait for that.
+        // Taken out of the lock before it is dropped and opened: a worker that takes a view must not wait for
+        // that.
         let old = self.write_lock().take();
         drop(old);
         let new = Handles::open(&self.shared.path, &self.shared.options)?;
@@ -166,7 +171,8 @@ impl Base for Disk {
 
     fn sync(&self) -> Result<(), BaseError> {
         let open = self.current().ok_or(BaseError::Poisoned)?;
-        // fdatasync also makes a grown file's size durable; new files are synced by fjall when it creates them.
+        // fdatasync also makes a grown file's size durable; new files are synced by fjall when it creates
+        // them.
         open.database.persist(PersistMode::SyncData).map_err(failure)
     }
 }

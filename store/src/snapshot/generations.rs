@@ -16,8 +16,8 @@ pub fn current_generation(view: &impl View, shard: ShardId) -> Result<Option<u64
     layout::read_pointer(view, shard)
 }
 
-/// A generation of which the base holds nothing, for [`crate::Machine::create`]. Above all that it holds: nothing that an earlier replica
-/// left behind ever mixes with it.
+/// A generation of which the base holds nothing, for [`crate::Machine::create`]. Above all that it holds:
+/// nothing that an earlier replica left behind ever mixes with it.
 ///
 /// # Errors
 ///
@@ -54,8 +54,8 @@ pub fn activate<B: Base>(base: &B, shard: ShardId, generation: u64) -> Result<()
     Ok(())
 }
 
-/// The generations of a shard that do not count: old ones, and what an interrupted snapshot left. A snapshot that is being staged
-/// is among them.
+/// The generations of a shard that do not count: old ones, and what an interrupted snapshot left. A snapshot
+/// that is being staged is among them.
 ///
 /// # Errors
 ///
@@ -76,8 +76,8 @@ pub fn leftovers(view: &impl View, shard: ShardId) -> Result<Vec<u64>, Error> {
     Ok(found)
 }
 
-/// Removes up to `keys_max` keys of a generation that is not current. Returns whether it is gone. Not synced: what comes back in a
-/// crash is found again.
+/// Removes up to `keys_max` keys of a generation that is not current. Returns whether it is gone. Not synced:
+/// what comes back in a crash is found again.
 ///
 /// # Errors
 ///
@@ -96,7 +96,8 @@ pub fn purge<B: Base>(base: &B, shard: ShardId, generation: u64, keys_max: usize
     remove(base, &view, &from, &to, keys_max)
 }
 
-/// Removes up to `keys_max` keys of a shard, the pointer first. Returns whether all is gone. For a replica that was removed.
+/// Removes up to `keys_max` keys of a shard, the pointer first. Returns whether all is gone. For a replica
+/// that was removed.
 ///
 /// # Errors
 ///

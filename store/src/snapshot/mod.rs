@@ -6,10 +6,11 @@
 //!                                                   activate: the pointer, synced      then purge the old generation
 //! ```
 //!
-//! The source reads a view, so it goes on serving and flushing. The receiver writes under a generation of its own: until
-//! [`activate`] nothing of it counts, and a crash leaves garbage that [`leftovers`] finds. Both sides hold one chunk in memory (the
-//! receiver also the results and floors, to check them). The receiver counts and hashes every record and compares the sum with the digest that
-//! the source's flusher kept: what was damaged on the source's disk does not become current here.
+//! The source reads a view, so it goes on serving and flushing. The receiver writes under a generation of its
+//! own: until [`activate`] nothing of it counts, and a crash leaves garbage that [`leftovers`] finds. Both
+//! sides hold one chunk in memory (the receiver also the results and floors, to check them). The receiver
+//! counts and hashes every record and compares the sum with the digest that the source's flusher kept: what
+//! was damaged on the source's disk does not become current here.
 //!
 //! It does not transport anything, and a stream that breaks starts again from the beginning.
 

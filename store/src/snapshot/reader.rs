@@ -35,8 +35,8 @@ enum Stage {
 }
 
 impl<V: View> Reader<V> {
-    /// A reader of what is current in the view: as of the last flush before the view was taken. `None`: the shard was never
-    /// flushed.
+    /// A reader of what is current in the view: as of the last flush before the view was taken. `None`: the
+    /// shard was never flushed.
     ///
     /// # Errors
     ///
@@ -60,7 +60,8 @@ impl<V: View> Reader<V> {
         }
     }
 
-    /// The next chunk: not longer than `bytes_max` unless a single item is. `None` after the last. May block on I/O.
+    /// The next chunk: not longer than `bytes_max` unless a single item is. `None` after the last. May block
+    /// on I/O.
     ///
     /// # Errors
     ///
@@ -83,7 +84,8 @@ impl<V: View> Reader<V> {
         Ok(Some(out.freeze()))
     }
 
-    /// Adds the items of one stage. Returns the next stage; `None` when the chunk is full or the snapshot ends.
+    /// Adds the items of one stage. Returns the next stage; `None` when the chunk is full or the snapshot
+    /// ends.
     fn fill(&self, stage: &mut Stage, tally: &mut Tally, chunk: &mut Chunk) -> Result<Option<Stage>, Error> {
         let (shard, generation) = (self.shard, self.generation);
         match stage {

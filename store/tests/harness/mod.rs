@@ -1,4 +1,5 @@
-//! What the stories stand on: bases that crash, a replica that flushes and restarts, short words for operations.
+//! What the stories stand on: bases that crash, a replica that flushes and restarts, short words for
+//! operations.
 #![allow(dead_code)]
 
 use std::sync::Arc;
