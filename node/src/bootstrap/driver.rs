@@ -76,7 +76,12 @@ pub(super) fn check_flags(node: NodeId, founding: &Founding) -> Result<(), Boots
     if !founding.nodes.contains_key(&node) {
         return Err(BootstrapError::NotNamed { node });
     }
-    plan(ClusterId(0), founding, &Addresses::default(), node, &BTreeMap::new())?;
+    // What the nodes will advertise is not known yet: only the numbers and the peer addresses are judged.
+    let any = |id: NodeId| {
+        let address = founding.nodes.get(&id).map(|named| named.peer_addr.clone()).unwrap_or_default();
+        Addresses { client: address.clone(), peer: address.clone(), http: address }
+    };
+    plan(ClusterId(0), founding, any)?;
     Ok(())
 }
 
@@ -134,7 +139,11 @@ async fn found_now(
     let Some(founding) = stamp.membership.founding() else {
         panic!("{}: founds {cluster} without a founding", stamp.node)
     };
-    let map = plan(cluster, founding, &inner.addresses, stamp.node, &confirmed)?;
+    let stated = |id: NodeId| match confirmed.get(&id) {
+        Some(confirmation) => confirmation.addresses.clone(),
+        None => inner.addresses.clone(),
+    };
+    let map = plan(cluster, founding, stated)?;
     let map = Bytes::from(map.encode());
     blocking(inner, move |inner| {
         let mut machine = inner.machine();
@@ -152,22 +161,13 @@ async fn found_now(
 fn plan(
     cluster: ClusterId,
     founding: &Founding,
-    ours: &Addresses,
-    node: NodeId,
-    confirmed: &BTreeMap<NodeId, Confirmation>,
+    stated: impl Fn(NodeId) -> Addresses,
 ) -> Result<ClusterMap, PlanError> {
-    let info = |id: &NodeId, peer_addr: &str| {
-        let stated = if *id == node { Some(ours) } else { confirmed.get(id).map(|it| &it.addresses) };
-        let stated = |of: fn(&Addresses) -> &String| {
-            stated.map(of).filter(|address| !address.is_empty()).cloned().unwrap_or_default()
-        };
-        NodeInfo {
-            client_addr: stated(|it| &it.client),
-            peer_addr: peer_addr.to_string(),
-            http_addr: stated(|it| &it.http),
-        }
+    let info = |id: NodeId, peer_addr: &str| {
+        let Addresses { client, http, .. } = stated(id);
+        NodeInfo { client_addr: client, peer_addr: peer_addr.to_string(), http_addr: http }
     };
-    let nodes = founding.nodes.iter().map(|(id, named)| (*id, info(id, &named.peer_addr))).collect();
+    let nodes = founding.nodes.iter().map(|(id, named)| (*id, info(*id, &named.peer_addr))).collect();
     plan_initial(cluster.0, nodes, u64::from(founding.shards), founding.replicas as usize)
 }
 

@@ -34,3 +34,6 @@ mod machine;
 pub use door::Door;
 pub use driver::{FirstStart, Founded, Options, found};
 pub use error::{BootstrapError, Difference};
+
+#[cfg(test)]
+mod tests;

@@ -222,3 +222,7 @@ fn count_boot(directory: &Path, chance: &mut dyn Chance) -> Result<Boot, Directo
     BOOT.write(directory, &number.to_be_bytes())?;
     Ok(Boot { number, id: BootId(chance.draw().map_err(DirectoryError::Chance)?) })
 }
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

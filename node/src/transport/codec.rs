@@ -216,3 +216,7 @@ pub(super) fn decode_meta(meta: Option<v1::SnapshotMeta>) -> Result<SnapshotMeta
         configuration_index: Index(meta.configuration_index),
     })
 }
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

@@ -97,15 +97,15 @@ impl Outbox {
             Phase::Open { .. } => {}
             // The oldest: whoever comes back wants to hear who leads now, not who did when it left.
             Phase::Down | Phase::Silent(_) | Phase::Greeted => {
+                if bytes > self.bounds.unconnected {
+                    self.counters.dropped(1);
+                    return;
+                }
                 while queue.bytes + bytes > self.bounds.unconnected
                     && let Some(oldest) = queue.messages.pop_front()
                 {
                     queue.bytes -= oldest.bytes;
                     self.counters.dropped(1);
-                }
-                if bytes > self.bounds.unconnected {
-                    self.counters.dropped(1);
-                    return;
                 }
             }
         }
@@ -267,3 +267,7 @@ impl Stream for FrameStream {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+//! Directories of one node and of another, whole and damaged.
+
+use std::fs;
+
+use super::*;
+use crate::storage::{ClusterId, Founding, FoundingNode};
+
+fn chance() -> impl FnMut() -> u128 + Send {
+    let mut drawn = 0;
+    move || {
+        drawn += 1;
+        drawn
+    }
+}
+
+fn open(path: &Path, node: u64) -> Result<DataDirectory, DirectoryError> {
+    DataDirectory::open(path, NodeId(node), &mut chance())
+}
+
+fn founding() -> Founding {
+    let nodes = [(NodeId(1), FoundingNode { peer_addr: "a:1".into() })].into();
+    Founding { nodes, shards: 1, replicas: 1 }
+}
+
+#[test]
+fn a_directory_is_made_kept_and_counted() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("a/b");
+    let first = open(&path, 1).unwrap();
+    assert_eq!(first.stamp().membership, Membership::Blank);
+    assert_eq!((first.boot().number, first.stamp().directory), (1, DirectoryId(1)));
+    drop(first);
+    let second = DataDirectory::open(&path, NodeId(1), &mut || 77).unwrap();
+    assert_eq!((second.boot().number, second.boot().id), (2, BootId(77)));
+    assert_eq!(second.stamp().directory, DirectoryId(1), "drawn once");
+}
+
+#[test]
+fn a_second_owner_is_told_who_the_first_is() {
+    let parent = tempfile::tempdir().unwrap();
+    let first = open(parent.path(), 1).unwrap();
+    let error = open(parent.path(), 1).unwrap_err();
+    let expected =
+        format!("data directory {} is in use by process {}", parent.path().display(), std::process::id());
+    assert_eq!(error.to_string(), expected);
+    drop(first);
+    open(parent.path(), 1).unwrap();
+}
+
+#[test]
+fn the_directory_of_another_node_is_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    drop(open(parent.path(), 1).unwrap());
+    let error = open(parent.path(), 2).unwrap_err();
+    assert!(error.to_string().ends_with("belongs to node 1, but this node is 2"), "{error}");
+    assert_eq!(open(parent.path(), 1).unwrap().boot().number, 2, "it was not counted as a start");
+}
+
+#[test]
+fn a_directory_never_goes_to_another_cluster() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = open(parent.path(), 1).unwrap();
+    let promised = |cluster| Membership::Promised { cluster: ClusterId(cluster), founding: founding() };
+    directory.become_member(promised(5)).unwrap();
+    directory.become_member(promised(5)).unwrap();
+    let error = directory.become_member(promised(6)).unwrap_err();
+    assert!(matches!(error, DirectoryError::OtherCluster { .. }), "{error}");
+    drop(directory);
+    assert_eq!(open(parent.path(), 1).unwrap().stamp().membership, promised(5));
+}
+
+#[test]
+#[should_panic(expected = "after Promised")]
+fn a_directory_never_goes_back() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = open(parent.path(), 1).unwrap();
+    let cluster = ClusterId(5);
+    directory.become_member(Membership::Promised { cluster, founding: founding() }).unwrap();
+    drop(directory.become_member(Membership::Blank));
+}
+
+#[test]
+fn a_lost_stamp_is_no_new_directory() {
+    for what in ["wal", "base", "GENESIS", "MAP", "BOOT"] {
+        let parent = tempfile::tempdir().unwrap();
+        let at = parent.path().join(what);
+        if what == what.to_lowercase() {
+            fs::create_dir(&at).unwrap();
+            drop(open(parent.path(), 1).unwrap());
+            fs::remove_file(parent.path().join("STAMP")).unwrap();
+            fs::remove_file(parent.path().join("BOOT")).unwrap();
+            fs::write(at.join("something"), b"x").unwrap();
+        } else {
+            fs::write(&at, b"x").unwrap();
+        }
+        let error = open(parent.path(), 1).unwrap_err();
+        assert!(matches!(error, DirectoryError::Unstamped { what: found, .. } if found == what), "{error}");
+    }
+}
+
+#[test]
+fn a_damaged_stamp_is_refused_and_named() {
+    let parent = tempfile::tempdir().unwrap();
+    drop(open(parent.path(), 1).unwrap());
+    let path = parent.path().join("STAMP");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let error = open(parent.path(), 1).unwrap_err();
+    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+}
+
+#[test]
+fn maps_are_kept() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = open(parent.path(), 1).unwrap();
+    assert_eq!((directory.genesis().unwrap(), directory.cached_map().unwrap()), (None, None));
+    directory.write_genesis(b"first").unwrap();
+    directory.cache_map(b"second").unwrap();
+    directory.cache_map(b"third").unwrap();
+    assert_eq!(directory.genesis().unwrap().unwrap(), Bytes::from_static(b"first"));
+    assert_eq!(directory.cached_map().unwrap().unwrap(), Bytes::from_static(b"third"));
+}

@@ -1,0 +1,180 @@
+//! Every message survives the wire; nothing that comes over it panics.
+
+use bytes::Bytes;
+use prost::Message as _;
+use rand_core::Rng;
+use rand_pcg::Pcg64Mcg;
+
+use super::*;
+
+/// Draws messages.
+struct Draw(Pcg64Mcg);
+
+impl Draw {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0.next_u64() % bound
+    }
+
+    /// Small numbers, and the ends of the scale.
+    fn number(&mut self) -> u64 {
+        match self.below(8) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => self.0.next_u64(),
+            _ => self.below(300),
+        }
+    }
+
+    fn flag(&mut self) -> bool {
+        self.below(2) == 0
+    }
+
+    fn log_id(&mut self) -> LogId {
+        LogId::new(Index(self.number()), Term(self.number()))
+    }
+
+    fn configuration(&mut self) -> Configuration {
+        let mut set = |most| (0..self.below(most)).map(|_| ReplicaId(self.number())).collect();
+        Configuration { voters: set(6), outgoing: set(4), learners: set(3) }
+    }
+
+    fn entries(&mut self, after: Index) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let mut index = after;
+        for _ in 0..self.below(5) {
+            if index.0 == u64::MAX {
+                break;
+            }
+            index = index.next();
+            let payload = match self.below(3) {
+                0 => Payload::Noop,
+                1 => Payload::Data(Bytes::from(vec![self.below(256) as u8; self.below(70) as usize])),
+                _ => Payload::Configuration(self.configuration()),
+            };
+            entries.push(Entry { id: LogId::new(index, Term(self.number())), payload });
+        }
+        entries
+    }
+
+    fn rpc(&mut self) -> Rpc {
+        let term = Term(self.number());
+        let index = Index(self.number());
+        match self.below(11) {
+            0 => Rpc::PreVote { campaign: term, last: self.log_id() },
+            1 => Rpc::PreVoteReply { campaign: term, granted: self.flag() },
+            2 => Rpc::Vote { last: self.log_id(), transfer: self.flag() },
+            3 => Rpc::VoteReply { granted: self.flag() },
+            4 => {
+                let previous = self.log_id();
+                Rpc::Append { previous, entries: self.entries(previous.index), commit: index }
+            }
+            5 => Rpc::AppendReply { matched: index },
+            6 => Rpc::AppendRejected { previous: index, hint: self.log_id() },
+            7 => Rpc::Heartbeat { commit: index, sent: Index(self.number()), round: Round(self.number()) },
+            8 => Rpc::HeartbeatReply {
+                round: Round(self.number()),
+                sent: index,
+                accepted: Index(self.number()),
+                matched: Index(self.number()),
+            },
+            9 => Rpc::TimeoutNow,
+            _ => Rpc::TermOver,
+        }
+    }
+
+    fn message(&mut self) -> Message {
+        let (from, to) = (ReplicaId(self.number()), ReplicaId(self.number()));
+        Message { from, to, term: Term(self.number()), rpc: self.rpc() }
+    }
+}
+
+#[test]
+fn every_message_is_read_as_it_was_written_and_is_not_longer_than_promised() {
+    let mut draw = Draw(Pcg64Mcg::new(1));
+    for _ in 0..20_000 {
+        let (shard, message) = (ShardId(draw.number()), draw.message());
+        let wire = v1::PeerFrame { messages: vec![encode(shard, message.clone())], ..Default::default() };
+        let bytes = wire.encode_to_vec();
+        assert!(bytes.len() <= bytes_bound(&message), "{} bytes: {message:?}", bytes.len());
+        let mut back = v1::PeerFrame::decode(&bytes[..]).unwrap();
+        assert_eq!(decode(back.messages.remove(0)), Ok((shard, message)));
+    }
+}
+
+#[test]
+fn a_configuration_as_long_as_they_come_is_not_longer_than_promised() {
+    let voters = (0..40).map(|id| ReplicaId(u64::MAX - id)).collect();
+    let payload = Payload::Configuration(Configuration { voters, ..Configuration::default() });
+    let entry = Entry { id: LogId::new(Index(u64::MAX), Term(u64::MAX)), payload };
+    let previous = LogId::new(Index(u64::MAX - 1), Term(u64::MAX));
+    let rpc = Rpc::Append { previous, entries: vec![entry], commit: Index(u64::MAX) };
+    let id = ReplicaId(u64::MAX);
+    let message = Message { from: id, to: id, term: Term(u64::MAX), rpc };
+    let wire = encode(ShardId(u64::MAX), message.clone());
+    let frame = v1::PeerFrame { messages: vec![wire], ..Default::default() };
+    assert!(frame.encoded_len() <= bytes_bound(&message));
+}
+
+#[test]
+fn a_meta_is_read_as_it_was_written() {
+    let mut draw = Draw(Pcg64Mcg::new(2));
+    for _ in 0..1_000 {
+        let meta = SnapshotMeta {
+            last: draw.log_id(),
+            configuration: draw.configuration(),
+            configuration_index: Index(draw.number()),
+        };
+        assert_eq!(decode_meta(Some(encode_meta(&meta))), Ok(meta));
+    }
+    assert!(decode_meta(None).is_err());
+}
+
+#[test]
+fn nothing_that_comes_over_the_wire_panics() {
+    let mut draw = Draw(Pcg64Mcg::new(3));
+    let mut understood = 0;
+    for _ in 0..50_000 {
+        let mut bytes = encode(ShardId(draw.number()), draw.message()).encode_to_vec();
+        for _ in 0..=draw.below(4) {
+            let at = draw.below(bytes.len() as u64 + 1) as usize;
+            match draw.below(3) {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, draw.below(256) as u8),
+                _ if at < bytes.len() => bytes[at] ^= 1 << draw.below(8),
+                _ => {}
+            }
+        }
+        if let Ok(wire) = v1::ShardMessage::decode(&bytes[..]) {
+            understood += usize::from(decode(wire).is_ok());
+        }
+    }
+    assert!(understood > 1_000, "only {understood} got as far as a message: the test damages too much");
+}
+
+#[test]
+fn a_message_without_its_parts_is_refused() {
+    let mut draw = Draw(Pcg64Mcg::new(4));
+    let whole = encode(ShardId(1), draw.message());
+    let of = |rpc| decode(v1::ShardMessage { rpc, ..whole.clone() });
+    assert!(matches!(of(None), Err(WireError::Missing { .. })));
+    assert!(matches!(of(Some(WireRpc::Vote(v1::Vote::default()))), Err(WireError::Missing { .. })));
+    assert!(matches!(of(Some(WireRpc::Append(v1::Append::default()))), Err(WireError::Missing { .. })));
+    let append = |entries| {
+        let previous = Some(v1::LogId { index: 4, term: 1 });
+        Some(WireRpc::Append(v1::Append { previous, entries, commit: 0 }))
+    };
+    let entry = |index| v1::Entry {
+        id: Some(v1::LogId { index, term: 1 }),
+        payload: Some(WirePayload::Noop(v1::Noop {})),
+    };
+    assert!(of(append(vec![entry(5), entry(6)])).is_ok());
+    assert!(matches!(of(append(vec![entry(5), entry(7)])), Err(WireError::Gap { wanted: Index(6), .. })));
+    assert!(matches!(
+        of(append(vec![v1::Entry { payload: None, ..entry(5) }])),
+        Err(WireError::Missing { .. })
+    ));
+    let voters = vec![2, 1];
+    let configuration = v1::Configuration { voters, ..v1::Configuration::default() };
+    let payload = Some(WirePayload::Configuration(configuration));
+    assert_eq!(of(append(vec![v1::Entry { payload, ..entry(5) }])), Err(WireError::Order));
+}

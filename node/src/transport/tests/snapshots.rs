@@ -1,0 +1,169 @@
+//! Snapshots from one base to another.
+
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use flotilla_raft::{Configuration, Index, LogId, Message, ReplicaId, Rpc, Term};
+use flotilla_store::memory::Memory;
+use flotilla_store::{
+    Action, Base, Command, Genesis, Machine, Operation, Scope, SlotSpan, WriteBatch, snapshot, stats,
+};
+use flotilla_topology::{Epoch, NodeId, SLOTS, Slot};
+use tokio::sync::oneshot;
+
+use super::side::{SHARD, Side, identity, options};
+use crate::host::SnapshotJob;
+use crate::transport::{Options, PeerEvent, SnapshotError, SnapshotOffer, Stage};
+
+const LAST: LogId = LogId { index: Index(40), term: Term(2) };
+
+/// A base that holds some thousand keys of the shard.
+fn filled() -> Memory {
+    let base = Memory::new();
+    let configuration = Configuration::of_voters([ReplicaId(1), ReplicaId(2)]);
+    let every_slot = SlotSpan { first: Slot::new(0).unwrap(), last: Slot::new(SLOTS - 1).unwrap() };
+    let genesis = Genesis { scope: Scope::Slots(vec![every_slot]), epoch: Epoch(1), configuration };
+    let mut machine = Machine::create(SHARD, 1, &genesis);
+    for index in 1..=LAST.index.0 {
+        let put = |at: u64| Operation {
+            request: None,
+            action: Action::Put {
+                key: Bytes::from(format!("key/{index:04}/{at:04}")),
+                value: Bytes::from(vec![at as u8; 100]),
+                ttl_ms: None,
+            },
+        };
+        let command = Command { stamp_ms: index, operations: (0..50).map(put).collect() };
+        machine.apply(LogId { index: Index(index), ..LAST }, &command);
+    }
+    machine.freeze().unwrap().run(&base).unwrap();
+    base
+}
+
+fn job(base: &Memory) -> SnapshotJob<<Memory as Base>::View> {
+    SnapshotJob {
+        shard: SHARD,
+        node: NodeId(2),
+        from: ReplicaId(1),
+        to: ReplicaId(2),
+        term: Term(5),
+        view: base.view(),
+    }
+}
+
+/// Starts to send; the outcome comes through the channel.
+fn send(from: &Side, base: &Memory) -> Receiver<Result<LogId, SnapshotError>> {
+    let (report, outcome) = channel();
+    from.transport.send_snapshot(job(base), move |sent| _ = report.send(sent));
+    outcome
+}
+
+fn pair() -> (Side, Side) {
+    let options = Options { snapshot_chunk_bytes_max: 10_000, ..options() };
+    let one = Side::start_as(identity(1, 1), options.clone(), "127.0.0.1:0");
+    let two = Side::start_as(identity(2, 1), options, "127.0.0.1:0");
+    one.knows(&[&two]);
+    (one, two)
+}
+
+fn await_offer(at: &Side) -> SnapshotOffer {
+    at.await_event("offer", |event| match event {
+        PeerEvent::SnapshotOffered(offer) => Some(offer),
+        _ => None,
+    })
+}
+
+/// The generation, and the message that the host gets.
+fn await_staged(at: &Side) -> (u64, Option<Message>) {
+    at.await_event("end of the stage", |event| match event {
+        PeerEvent::SnapshotStaged { shard, generation, snapshot } => {
+            assert_eq!(shard, SHARD);
+            Some((generation, snapshot))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn a_snapshot_arrives_whole() {
+    let (one, two) = pair();
+    let (source, target) = (filled(), Memory::new());
+    let outcome = send(&one, &source);
+    let offer = await_offer(&two);
+    assert_eq!((offer.node, offer.shard, offer.to, offer.term), (NodeId(1), SHARD, ReplicaId(2), Term(5)));
+    assert_eq!(offer.meta.last, LAST);
+    let sink_base = target.clone();
+    let (count, batches) = channel();
+    let sink = Box::new(move |batch: WriteBatch, committed: oneshot::Sender<Result<(), String>>| {
+        count.send(batch.bytes()).unwrap();
+        committed.send(sink_base.commit(batch).map_err(|error| error.to_string())).unwrap();
+    });
+    offer.answer.send(Ok(Stage { generation: 3, sink })).unwrap();
+    let (generation, message) = await_staged(&two);
+    let message = message.unwrap();
+    assert_eq!((generation, message.from, message.term), (3, ReplicaId(1), Term(5)));
+    assert!(matches!(message.rpc, Rpc::InstallSnapshot { meta } if meta == offer.meta));
+    assert_eq!(outcome.recv().unwrap().unwrap(), LAST);
+    let sizes: Vec<usize> = batches.iter().collect();
+    assert!(sizes.len() > 10 && sizes.iter().all(|bytes| *bytes < 30_000), "in pieces: {sizes:?}");
+    snapshot::activate(&target, SHARD, 3).unwrap();
+    assert_eq!(stats(&target.view(), SHARD).unwrap(), stats(&source.view(), SHARD).unwrap());
+}
+
+#[test]
+fn a_replica_that_does_not_want_it_says_why() {
+    let (one, two) = pair();
+    let outcome = send(&one, &filled());
+    await_offer(&two).answer.send(Err("it has something newer".to_string())).unwrap();
+    let error = outcome.recv().unwrap().unwrap_err();
+    assert!(matches!(&error, SnapshotError::Refused(why) if why == "it has something newer"), "{error}");
+}
+
+#[test]
+fn a_base_that_fails_ends_the_stream_and_both_are_told() {
+    let (one, two) = pair();
+    let outcome = send(&one, &filled());
+    let sink = Box::new(|_, committed: oneshot::Sender<Result<(), String>>| {
+        committed.send(Err("the disk is full".to_string())).unwrap();
+    });
+    await_offer(&two).answer.send(Ok(Stage { generation: 4, sink })).unwrap();
+    assert_eq!(await_staged(&two), (4, None));
+    let error = outcome.recv().unwrap().unwrap_err();
+    assert!(matches!(&error, SnapshotError::Refused(why) if why == "the disk is full"), "{error}");
+}
+
+#[test]
+fn a_sender_that_is_killed_in_the_middle_is_reported() {
+    let (one, two) = pair();
+    let _outcome = send(&one, &filled());
+    let (hold, held) = channel();
+    let sink =
+        Box::new(move |_, committed: oneshot::Sender<Result<(), String>>| hold.send(committed).unwrap());
+    await_offer(&two).answer.send(Ok(Stage { generation: 5, sink })).unwrap();
+    let _never_committed = held.recv().unwrap();
+    one.kill();
+    assert_eq!(await_staged(&two), (5, None));
+}
+
+#[test]
+fn a_receiver_that_is_killed_in_the_middle_is_reported() {
+    let (one, two) = pair();
+    let outcome = send(&one, &filled());
+    let (hold, held) = channel();
+    let sink =
+        Box::new(move |_, committed: oneshot::Sender<Result<(), String>>| hold.send(committed).unwrap());
+    await_offer(&two).answer.send(Ok(Stage { generation: 6, sink })).unwrap();
+    let _never_committed = held.recv().unwrap();
+    two.kill();
+    let error = outcome.recv().unwrap().unwrap_err();
+    assert!(matches!(error, SnapshotError::Broken(_)), "{error}");
+}
+
+#[test]
+fn a_shard_without_a_base_and_a_node_that_is_no_peer_are_reported() {
+    let (one, two) = pair();
+    let error = send(&one, &Memory::new()).recv().unwrap().unwrap_err();
+    assert!(matches!(error, SnapshotError::Empty), "{error}");
+    let error = send(&two, &filled()).recv().unwrap().unwrap_err();
+    assert!(matches!(error, SnapshotError::Unknown(NodeId(2))), "{error}");
+}
