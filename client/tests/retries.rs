@@ -104,7 +104,7 @@ async fn all_attempts_of_a_write_carry_one_id() {
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     client.put("ship", "Pinta").await.unwrap();
     let last = fleet.seen().pop().unwrap().request.unwrap();
-    assert_eq!((last.client.clone(), last.sequence), (ids[0].client.clone(), ids[0].sequence + 1));
+    assert_eq!((last.client, last.sequence), (ids[0].client, ids[0].sequence + 1));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ impl Kv for FakeNode {
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
         let it = request.into_inner();
-        let played = self.play("put", &it.key, it.request.clone(), it.route_mode, || {
+        let played = self.play("put", &it.key, it.request, it.route_mode, || {
             let version = put(&self.sea, &it.key, it.value.clone());
             v1::PutResult { version, stamp: Some(self.stamp(&it.key, version)) }
         });
@@ -50,7 +50,7 @@ impl Kv for FakeNode {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let it = request.into_inner();
-        let played = self.play("delete", &it.key, it.request.clone(), it.route_mode, || v1::DeleteResult {
+        let played = self.play("delete", &it.key, it.request, it.route_mode, || v1::DeleteResult {
             existed: self.sea.records.lock().unwrap().remove(&it.key).is_some(),
             stamp: Some(self.stamp(&it.key, 0)),
         });
@@ -62,7 +62,7 @@ impl Kv for FakeNode {
         request: Request<v1::CompareAndSwapRequest>,
     ) -> Result<Response<v1::CompareAndSwapResponse>, Status> {
         let it = request.into_inner();
-        let played = self.play("cas", &it.key, it.request.clone(), it.route_mode, || {
+        let played = self.play("cas", &it.key, it.request, it.route_mode, || {
             let current = self.sea.records.lock().unwrap().get(&it.key).cloned();
             let swapped = current.as_ref().map_or(0, |record| record.version) == it.expected_version;
             let version = if swapped { put(&self.sea, &it.key, it.value.clone()) } else { 0 };
