@@ -1,0 +1,222 @@
+//! Questions to the `Cluster` service: the map from any endpoint, the rest from the nodes that the map names.
+//!
+//! Why not through the SDK: it routes by key to leaders, while an operator asks *this* node what it sees.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use flotilla_proto::limits::MESSAGE_BYTES_MAX;
+use flotilla_proto::v1 as wire;
+use flotilla_topology::{NodeId, ShardId};
+use futures_util::future::join_all;
+use tokio::time::timeout_at;
+use tonic::transport::{Channel, Endpoint as TonicEndpoint};
+use tonic::{Code, Response, Status};
+use wire::cluster_client::ClusterClient;
+
+use crate::cli::Common;
+use crate::endpoint::Endpoint;
+use crate::failure::{Effect, Failure, one_line};
+use crate::view::Fleet;
+
+/// A dead host must not use up the time in which the next endpoint could answer.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(1);
+
+/// How many redirects are followed before giving up: a fleet that elects just now may know better each time.
+const REDIRECTS_MAX: usize = 3;
+
+/// Who asks, and how long it waits.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    endpoints: Vec<Endpoint>,
+    timeout: Duration,
+}
+
+impl Admin {
+    /// Asks the endpoints of the command line.
+    #[must_use]
+    pub fn new(common: &Common) -> Self {
+        Self { endpoints: common.endpoint.clone(), timeout: common.timeout.duration() }
+    }
+
+    /// The newest map that the first endpoint knows that answers.
+    ///
+    /// # Errors
+    /// None answers.
+    pub async fn map(&self) -> Result<wire::ClusterMap, Failure> {
+        self.living().await.map(|(_, map)| map)
+    }
+
+    /// The first endpoint that answers, and the newest map that it knows.
+    ///
+    /// # Errors
+    /// None answers.
+    pub async fn living(&self) -> Result<(&Endpoint, wire::ClusterMap), Failure> {
+        let mut reasons = Vec::new();
+        for endpoint in &self.endpoints {
+            match self.ask(endpoint.as_str(), get_map).await {
+                Ok(map) => return Ok((endpoint, map)),
+                Err(status) => reasons.push((endpoint, status)),
+            }
+        }
+        Err(nobody(&reasons))
+    }
+
+    /// The whole fleet: the map, and what each of its nodes says within the timeout.
+    ///
+    /// # Errors
+    /// No endpoint has a map.
+    pub async fn fleet(&self) -> Result<Fleet, Failure> {
+        let map = self.map().await?;
+        let asked = map.nodes.iter().map(|node| async {
+            let answer = self.ask(&node.client_addr, |mut client| async move {
+                client.status(wire::StatusRequest {}).await.map(Response::into_inner)
+            });
+            let answer = answer.await.map_err(|status| one_line(status.message())).and_then(|status| {
+                let other = format!("node {} answers there", status.node);
+                if status.node == node.node { Ok(status) } else { Err(other) }
+            });
+            (NodeId(node.node), answer)
+        });
+        let answers: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+        Ok(Fleet::of(&map, answers))
+    }
+
+    /// What one node says of its replica of a shard, after it has flushed it.
+    ///
+    /// # Errors
+    /// The reason, on one line.
+    pub async fn shard_status(&self, node_addr: &str, shard: ShardId) -> Result<wire::ReplicaStatus, String> {
+        let request = wire::ShardStatusRequest { shard: shard.0, flush: true };
+        let answer = self.ask(node_addr, |mut client| async move { client.shard_status(request).await });
+        let answer = answer.await.map_err(|status| one_line(status.message()))?;
+        answer.into_inner().replica.ok_or_else(|| "it sent no replica".to_string())
+    }
+
+    /// Hands a shard's leadership to a node, and answers with the node that leads then and its term.
+    ///
+    /// # Errors
+    /// Refused, or unknown whether it happened.
+    pub async fn transfer_leader(
+        &self,
+        shard: ShardId,
+        to: NodeId,
+        leader_addr: &str,
+    ) -> Result<(NodeId, u64), Failure> {
+        let mut address = leader_addr.to_string();
+        for _ in 0..=REDIRECTS_MAX {
+            let route_mode = wire::RouteMode::Redirect.into();
+            let request = wire::TransferLeaderRequest { shard: shard.0, to_node: to.0, route_mode };
+            let answer =
+                self.ask(&address, |mut client| async move { client.transfer_leader(request).await });
+            let answer =
+                answer.await.map_err(|status| Failure::of_status(&address, Effect::Write, &status))?;
+            match answer.into_inner().outcome {
+                Some(wire::transfer_leader_response::Outcome::Result(result)) => {
+                    return Ok((NodeId(result.leader_node), result.term));
+                }
+                Some(wire::transfer_leader_response::Outcome::Redirect(to)) if !to.leader_addr.is_empty() => {
+                    address = to.leader_addr;
+                }
+                _ => break,
+            }
+        }
+        Err(Failure::Refused(format!("{address}: shard {} has no leader just now; ask again", shard.0)))
+    }
+
+    /// One question to one address, within the timeout.
+    async fn ask<T, F>(
+        &self,
+        address: &str,
+        ask: impl FnOnce(ClusterClient<Channel>) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let late = || Status::unavailable(format!("no answer within {} ms", self.timeout.as_millis()));
+        let endpoint = TonicEndpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| Status::invalid_argument(error.to_string()))?
+            .connect_timeout(self.timeout.min(CONNECT_TIMEOUT_MAX));
+        let channel = match timeout_at(deadline, endpoint.connect()).await {
+            Err(_) => return Err(late()),
+            Ok(Err(error)) => return Err(unreachable(&error)),
+            Ok(Ok(channel)) => channel,
+        };
+        let client = ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        timeout_at(deadline, ask(client)).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+/// The newest map that a node or router knows, also when the meta shard is down.
+async fn get_map(mut client: ClusterClient<Channel>) -> Result<wire::ClusterMap, Status> {
+    let request = wire::GetMapRequest { linearizable: false, route_mode: wire::RouteMode::Proxy.into() };
+    match client.get_map(request).await?.into_inner().outcome {
+        Some(wire::get_map_response::Outcome::Result(map)) => Ok(map),
+        _ => Err(Status::internal("it sent no map")),
+    }
+}
+
+/// No connection: nothing was asked, so nothing was executed.
+fn unreachable(error: &(dyn Error + 'static)) -> Status {
+    flotilla_proto::status::unavailable(None, 0, root_cause(error))
+}
+
+/// The innermost reason: "transport error" helps nobody, "Connection refused" does.
+#[must_use]
+pub fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let text = one_line(&cause.to_string());
+    match text.split_once(" (os error") {
+        Some((reason, _)) => reason.to_lowercase(),
+        None => text,
+    }
+}
+
+/// No endpoint answered: all reasons on one line, and a hint.
+fn nobody(reasons: &[(&Endpoint, Status)]) -> Failure {
+    let said =
+        |(endpoint, status): &(&Endpoint, Status)| format!("{endpoint}: {}", one_line(status.message()));
+    let list = reasons.iter().map(said).collect::<Vec<_>>().join("; ");
+    if reasons.iter().any(|(_, status)| status.code() == Code::Internal) {
+        return Failure::Internal(list);
+    }
+    Failure::Refused(format!(
+        "no fleet answers: {list} (start one with `kvctl dev`, or name one with --endpoint)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn the_innermost_reason_is_named() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("transport error")]
+        struct Outer(#[source] io::Error);
+        let refused = io::Error::from_raw_os_error(111);
+        assert_eq!(root_cause(&Outer(refused)), "connection refused");
+        assert_eq!(root_cause(&Outer(io::Error::other("odd\nthings"))), "odd things");
+    }
+
+    #[tokio::test]
+    async fn when_nobody_answers_each_endpoint_is_named_with_a_hint() {
+        // A port that was free a moment ago: nobody listens.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let endpoint: Endpoint = free.to_string().parse().unwrap();
+        let admin = Admin { endpoints: vec![endpoint.clone(), endpoint], timeout: Duration::from_secs(2) };
+        let failure = admin.map().await.unwrap_err();
+        let expected = format!(
+            "no fleet answers: {free}: connection refused; {free}: connection refused \
+             (start one with `kvctl dev`, or name one with --endpoint)"
+        );
+        assert_eq!(failure, Failure::Refused(expected));
+    }
+}

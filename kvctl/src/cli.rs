@@ -1,0 +1,115 @@
+//! The command line: every command, and the flags that all of them share.
+//!
+//! A command's own arguments are described in its file under `verbs/`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::console::Format;
+use crate::duration::Span;
+use crate::endpoint::Endpoint;
+use crate::verbs::{
+    cas, completion, del, demo, dev, get, node_list, put, route, scan, shard_list, shard_show,
+    shard_transfer_leader, status,
+};
+
+/// Where a fleet is looked for when nothing else is said: a router on this machine, then the nodes of `kvctl dev`.
+pub const DEFAULT_ENDPOINTS: [&str; 4] =
+    ["127.0.0.1:7400", "127.0.0.1:7501", "127.0.0.1:7502", "127.0.0.1:7503"];
+
+/// kvctl writes, reads and looks after a Flotilla fleet, a sharded and replicated key-value store.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kvctl",
+    version = flotilla_node::VERSION_LINE,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Start with `kvctl dev`: a whole fleet on this machine.\n\n\
+        Every flag can also be set in the environment (KVCTL_…) and in a TOML file (--config FILE; the flags of a command \
+        stand in a table of its name). A flag beats the environment, the environment beats the file.\n\n\
+        Exit codes: 0 done · 1 the answer is no (no such key, comparison failed) · 2 wrong usage · 3 refused or unavailable, \
+        surely not executed · 4 unknown, may have been executed · 5 internal · 130 interrupted."
+)]
+pub struct Cli {
+    /// What all commands share.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of all commands.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Router or node to talk to; repeat it or separate by commas. They are tried in turn
+    #[arg(long, global = true, value_name = "HOST:PORT", value_delimiter = ',', default_values = DEFAULT_ENDPOINTS)]
+    pub endpoint: Vec<Endpoint>,
+    /// How results are written to stdout
+    #[arg(long, short, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
+    /// How long one request may take, retries included: 250ms, 5s, 2m
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5s")]
+    pub timeout: Span,
+    /// Answer yes to every question (no command of this version asks one)
+    #[arg(long, short, global = true)]
+    pub yes: bool,
+    /// Settings in TOML: flag names as keys, those of a command in a table of its name
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one value per process")]
+pub enum Command {
+    /// Run a whole fleet on this machine: real processes, ended by Ctrl-C
+    Dev(dev::DevArgs),
+    /// Kill leaders of a fleet of its own, measure the gaps, prove that nothing was lost
+    Demo(demo::DemoArgs),
+    /// Write a value
+    Put(put::PutArgs),
+    /// Read a value: its exact bytes
+    Get(get::GetArgs),
+    /// Delete a key; a missing key is no error
+    Del(del::DelArgs),
+    /// Write a value if the key still has a version (compare and swap)
+    Cas(cas::CasArgs),
+    /// List keys and values in order, over all shards
+    Scan(scan::ScanArgs),
+    /// Show where a key lives
+    Route(route::RouteArgs),
+    /// Show the fleet at a glance: nodes, shards, and what is wrong
+    Status(status::StatusArgs),
+    /// Look at shards, move their leaders
+    #[command(subcommand)]
+    Shard(ShardCommand),
+    /// Look at nodes
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Print a completion script for a shell
+    Completion(completion::CompletionArgs),
+}
+
+/// `kvctl shard …`
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true)]
+pub enum ShardCommand {
+    /// List all shards
+    List(shard_list::ShardListArgs),
+    /// Show one shard: replicas, positions, digests
+    Show(shard_show::ShardShowArgs),
+    /// Hand a shard's leadership to another node
+    TransferLeader(shard_transfer_leader::TransferLeaderArgs),
+}
+
+/// `kvctl node …`
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true)]
+pub enum NodeCommand {
+    /// List all nodes
+    List(node_list::NodeListArgs),
+}

@@ -1,0 +1,197 @@
+//! The processes of a local fleet, together.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join_all, select_all};
+
+use crate::admin::Admin;
+use crate::cli::Common;
+use crate::failure::Failure;
+use crate::local::directory::Directory;
+use crate::local::process::NodeProcess;
+use crate::local::shape::Shape;
+use crate::view::Fleet;
+
+/// How long a node may take to end by itself (the contract of `kvnode`); then it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Between two looks at a fleet that is not ready yet. There is nothing to wait for in a process that does not listen yet.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// The running nodes of a directory.
+#[derive(Debug)]
+pub struct LocalFleet {
+    directory: Directory,
+    program: PathBuf,
+    nodes: Vec<NodeProcess>,
+}
+
+impl LocalFleet {
+    /// Starts all nodes, by running this very program.
+    ///
+    /// # Errors
+    /// [`Failure::Internal`] when a process cannot be started.
+    pub fn start(directory: Directory) -> Result<Self, Failure> {
+        let program = std::env::current_exe();
+        let program =
+            program.map_err(|error| Failure::Internal(format!("cannot find this program: {error}")))?;
+        let mut fleet = Self { directory, program, nodes: Vec::new() };
+        for id in fleet.shape().ids() {
+            let node = fleet.spawn(id)?;
+            fleet.nodes.push(node);
+        }
+        Ok(fleet)
+    }
+
+    /// The fleet's shape.
+    #[must_use]
+    pub const fn shape(&self) -> Shape {
+        self.directory.shape()
+    }
+
+    /// Where it keeps everything.
+    #[must_use]
+    pub const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The nodes, in the order of their ids.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeProcess] {
+        &self.nodes
+    }
+
+    /// A client of its nodes: `common` with their addresses.
+    #[must_use]
+    pub fn common(&self, common: &Common) -> Common {
+        let shape = self.shape();
+        let endpoint = shape.ids().filter_map(|id| shape.client_addr(id).parse().ok()).collect();
+        Common { endpoint, ..common.clone() }
+    }
+
+    fn spawn(&self, id: u16) -> Result<NodeProcess, Failure> {
+        let args = self.shape().node_args(id, &self.directory.data(id));
+        NodeProcess::start(&self.program, id, args, self.directory.log(id))
+    }
+
+    /// Starts a node that has ended.
+    ///
+    /// # Errors
+    /// [`Failure::Internal`] when the process cannot be started.
+    pub fn restart(&mut self, id: u16) -> Result<(), Failure> {
+        let node = self.spawn(id)?;
+        let place = self.nodes.iter_mut().find(|node| node.id() == id);
+        let place = place.ok_or_else(|| Failure::Internal(format!("there is no node {id}")))?;
+        assert!(place.ended().is_some(), "node {id} was started twice");
+        *place = node;
+        Ok(())
+    }
+
+    /// Waits until some running node ends; for ever when none runs. Safe to cancel.
+    pub async fn any_end(&mut self) -> u16 {
+        let running = self.nodes.iter_mut().filter(|node| node.ended().is_none());
+        let ends: Vec<_> = running
+            .map(|node| {
+                Box::pin(async {
+                    node.end().await;
+                    node.id()
+                })
+            })
+            .collect();
+        if ends.is_empty() { std::future::pending().await } else { select_all(ends).await.0 }
+    }
+
+    /// Waits until every node answers and every shard has a leader.
+    ///
+    /// # Errors
+    /// A node ended, or it took longer than `patience`.
+    pub async fn ready(&mut self, admin: &Admin, patience: Duration) -> Result<Fleet, Failure> {
+        let shape = self.shape();
+        let give_up = Instant::now() + patience;
+        loop {
+            let looked = tokio::select! {
+                looked = admin.fleet() => looked,
+                id = self.any_end() => return Err(self.lost(id)),
+            };
+            let missing = match &looked {
+                Err(failure) => failure.to_string(),
+                Ok(fleet) => match missing(fleet, shape) {
+                    None => return looked,
+                    Some(missing) => missing,
+                },
+            };
+            if Instant::now() > give_up {
+                let seconds = patience.as_secs();
+                let logs = self.directory.path().display();
+                return Err(Failure::Refused(format!(
+                    "not ready after {seconds} s: {missing} (logs: {logs}/*.log)"
+                )));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_PAUSE) => {}
+                id = self.any_end() => return Err(self.lost(id)),
+            }
+        }
+    }
+
+    /// A node ended that should not have.
+    fn lost(&self, id: u16) -> Failure {
+        let node = self.nodes.iter().find(|node| node.id() == id);
+        Failure::Refused(node.map_or_else(|| format!("node {id} ended"), NodeProcess::obituary))
+    }
+
+    /// Ends all nodes: asks, waits, then kills. Answers with the ids of those that had to be killed.
+    pub async fn stop(&mut self) -> Vec<u16> {
+        self.nodes.iter().for_each(NodeProcess::terminate);
+        let all = join_all(self.nodes.iter_mut().map(NodeProcess::end));
+        if tokio::time::timeout(STOP_GRACE, all).await.is_ok() {
+            return Vec::new();
+        }
+        let late: Vec<u16> =
+            self.nodes.iter().filter(|node| node.ended().is_none()).map(NodeProcess::id).collect();
+        self.kill().await;
+        late
+    }
+
+    /// Ends all nodes at once.
+    pub async fn kill(&mut self) {
+        self.nodes.iter().for_each(NodeProcess::kill);
+        join_all(self.nodes.iter_mut().map(NodeProcess::end)).await;
+    }
+}
+
+/// What a fleet still lacks to be ready.
+fn missing(fleet: &Fleet, shape: Shape) -> Option<String> {
+    if fleet.nodes.len() < usize::from(shape.nodes) {
+        return Some(format!("the map names {} of {} nodes", fleet.nodes.len(), shape.nodes));
+    }
+    let silent = fleet.nodes.iter().find_map(|node| Some((node.id, node.answer.as_ref().err()?)));
+    if let Some((id, why)) = silent {
+        return Some(format!("node {} does not answer: {why}", id.0));
+    }
+    let leaderless = fleet.shards.iter().find(|shard| shard.leader.is_none());
+    leaderless.map(|shard| format!("shard {} has no leader", shard.id.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::samples::{map, three_nodes};
+    use flotilla_topology::NodeId;
+
+    #[test]
+    fn a_fleet_is_ready_when_all_nodes_answer_and_all_shards_are_led() {
+        let shape = Shape { nodes: 3, shards: 1, replicas: 3, base_port: 7400 };
+        assert_eq!(missing(&Fleet::of(&map(), three_nodes()), shape), None);
+        let four = Shape { nodes: 4, ..shape };
+        assert_eq!(missing(&Fleet::of(&map(), three_nodes()), four).unwrap(), "the map names 3 of 4 nodes");
+        let mut answers = three_nodes();
+        answers.insert(NodeId(2), Err("connection refused".to_string()));
+        let silent = missing(&Fleet::of(&map(), answers), shape).unwrap();
+        assert_eq!(silent, "node 2 does not answer: connection refused");
+        let mut answers = three_nodes();
+        answers.get_mut(&NodeId(2)).unwrap().as_mut().unwrap().replicas[1].role = 0;
+        assert_eq!(missing(&Fleet::of(&map(), answers), shape).unwrap(), "shard 1 has no leader");
+    }
+}

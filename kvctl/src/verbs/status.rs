@@ -1,0 +1,180 @@
+//! `kvctl status`: the fleet at a glance, and what is wrong with it.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::admin::Admin;
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::table::{Align, Table, or_dash};
+use crate::verbs::{node_list, shard_list};
+use crate::view::{Fleet, Node, Problem, Shard, problems};
+
+/// More shards than these are not all listed: only those that have no leader, lag, or miss a replica.
+const SHARDS_LISTED_MAX: usize = 20;
+
+/// Arguments of `kvctl status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {}
+
+/// Asks all nodes and prints what it comes to.
+///
+/// # Errors
+/// No endpoint answers, or stdout fails.
+pub async fn run(_: &StatusArgs, admin: &Admin, console: &mut Console) -> Result<(), Failure> {
+    let fleet = admin.fleet().await?;
+    let problems = problems(&fleet);
+    if console.json_wanted() {
+        console.json(&document(&fleet, &problems))
+    } else {
+        console.text(&page(&fleet, &problems))
+    }
+}
+
+/// Head, nodes, shards, problems.
+fn page(fleet: &Fleet, problems: &[Problem]) -> String {
+    let mut page = format!("cluster {:032x}, epoch {}\n\n{}\n", fleet.cluster, fleet.epoch, nodes(fleet));
+    let notable: Vec<&Shard> = fleet.shards.iter().filter(|shard| is_notable(shard)).collect();
+    if fleet.shards.len() <= SHARDS_LISTED_MAX {
+        page.push_str(&shard_list::table(&fleet.shards));
+    } else {
+        let shards = fleet.shards.len();
+        page.push_str(&format!("{shards} shards, {} of them worth a look\n", notable.len()));
+        if !notable.is_empty() {
+            page.push_str(&shard_list::table(notable.into_iter().take(SHARDS_LISTED_MAX)));
+        }
+    }
+    page.push('\n');
+    if problems.is_empty() {
+        page.push_str("all is well\n");
+    }
+    for problem in problems {
+        page.push_str(&format!("! {}\n  {}\n", problem.what, problem.fix));
+    }
+    page
+}
+
+/// Whether an operator of many shards wants to see this one.
+fn is_notable(shard: &Shard) -> bool {
+    shard.leader.is_none()
+        || shard.lag_max() > Some(0)
+        || shard.replicas.iter().any(|replica| replica.seen.is_none())
+}
+
+fn nodes(fleet: &Fleet) -> String {
+    let mut table = Table::new(&[
+        ("NODE", Align::Right),
+        ("STATE", Align::Left),
+        ("UPTIME", Align::Right),
+        ("REPLICAS", Align::Right),
+        ("LEADERS", Align::Right),
+        ("LAG", Align::Right),
+        ("CLIENT", Align::Left),
+    ]);
+    for node in &fleet.nodes {
+        let up = node.answer.as_ref().ok();
+        table.row(vec![
+            node.id.0.to_string(),
+            node_list::state(node).to_string(),
+            or_dash(up.map(|up| uptime(up.uptime_ms))),
+            or_dash(up.map(|up| up.replicas)),
+            or_dash(up.map(|up| up.leaders)),
+            or_dash(lag(fleet, node)),
+            node.client_addr.clone(),
+        ]);
+    }
+    table.render()
+}
+
+/// The greatest known lag of a node's replicas, in entries.
+fn lag(fleet: &Fleet, node: &Node) -> Option<u64> {
+    let replicas = fleet.shards.iter().flat_map(|shard| &shard.replicas);
+    replicas.filter(|replica| replica.node == node.id).filter_map(|replica| replica.lag).max()
+}
+
+/// The two greatest units: `2d 3h`, `1h 5m`, `1m 5s`, `5s`.
+fn uptime(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
+fn document(fleet: &Fleet, problems: &[Problem]) -> Value {
+    json!({
+        "cluster": format!("{:032x}", fleet.cluster),
+        "epoch": fleet.epoch.0,
+        "nodes": fleet.nodes.iter().map(node_list::object).collect::<Vec<_>>(),
+        "shards": fleet.shards.iter().map(shard_list::object).collect::<Vec<_>>(),
+        "moves": [],
+        "problems": problems.iter().map(|at| json!({ "what": at.what, "fix": at.fix })).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::samples::{map, three_nodes};
+    use flotilla_topology::NodeId;
+
+    #[test]
+    fn a_healthy_fleet_is_well() {
+        let fleet = Fleet::of(&map(), three_nodes());
+        let expected = "\
+cluster 0123456789abcdeffedcba9876543210, epoch 5
+
+NODE  STATE  UPTIME  REPLICAS  LEADERS  LAG  CLIENT
+   1  up      1m 5s         2        1    0  127.0.0.1:7501
+   2  up      1m 5s         2        1    0  127.0.0.1:7502
+   3  up      1m 5s         2        0    7  127.0.0.1:7503
+
+SHARD  LEADER  TERM  SLOTS  KEYS  BYTES  LAG  NODES
+    0       1     2      0     1    700    0  1 2 3
+    1       2     4  16384  1234   5.0M    7  1 2 3
+
+all is well
+";
+        assert_eq!(page(&fleet, &problems(&fleet)), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_stands_below_with_what_to_do() {
+        let mut answers = three_nodes();
+        answers.insert(NodeId(3), Err("connection refused".to_string()));
+        let fleet = Fleet::of(&map(), answers);
+        let page = page(&fleet, &problems(&fleet));
+        let expected = "\n! node 3 does not answer at 127.0.0.1:7503: connection refused\n  \
+                        start it again, with its data directory: kvnode --id 3 …\n";
+        assert!(page.ends_with(expected), "{page}");
+        assert!(page.contains("\n   3  down        -         -        -    7  127.0.0.1:7503\n"), "{page}");
+        assert_eq!(
+            document(&fleet, &problems(&fleet))["problems"][0]["fix"],
+            problems(&fleet)[0].fix.as_str()
+        );
+    }
+
+    #[test]
+    fn of_many_shards_only_the_notable_are_listed() {
+        let mut map = map();
+        for shard in 2..=40 {
+            map.shards.push(flotilla_proto::v1::Shard { shard, ..map.shards[0].clone() });
+        }
+        let fleet = Fleet::of(&map, three_nodes());
+        let page = page(&fleet, &[]);
+        // Shard 1 lags; shards 2 to 40 were heard of by nobody.
+        assert!(page.contains("\n41 shards, 40 of them worth a look\nSHARD"), "{page}");
+        assert_eq!(page.lines().filter(|line| line.ends_with(")")).count(), SHARDS_LISTED_MAX - 1);
+    }
+
+    #[test]
+    fn uptimes_are_short() {
+        let cases = [(999, "0s"), (65_000, "1m 5s"), (3_900_000, "1h 5m"), (183_600_000, "2d 3h")];
+        for (ms, text) in cases {
+            assert_eq!(uptime(ms), text);
+        }
+    }
+}
