@@ -1,0 +1,59 @@
+//! The `Cluster` service: the cluster map, and what an operator asks of one node.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use flotilla_proto::v1::cluster_server::Cluster;
+use flotilla_proto::v1::{
+    GetMapRequest, GetMapResponse, ShardStatusRequest, ShardStatusResponse, StatusRequest, StatusResponse,
+    TransferLeaderRequest, TransferLeaderResponse, WatchMapRequest, WatchMapResponse,
+};
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use super::front::Front;
+use super::node_status::NodeStatus;
+use super::{maps, node_status, transfer_leader};
+
+/// The `Cluster` service of a node.
+#[derive(Clone, Debug)]
+pub struct ClusterService {
+    /// What it shares with the other services.
+    pub front: Arc<Front>,
+    /// What it says of the node itself.
+    pub status: Arc<NodeStatus>,
+}
+
+type Maps = Pin<Box<dyn Stream<Item = Result<WatchMapResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Cluster for ClusterService {
+    type WatchMapStream = Maps;
+
+    async fn get_map(&self, request: Request<GetMapRequest>) -> Result<Response<GetMapResponse>, Status> {
+        maps::get_map(&self.front, request.into_inner()).await
+    }
+
+    async fn watch_map(&self, request: Request<WatchMapRequest>) -> Result<Response<Maps>, Status> {
+        let stream = maps::watch_map(&self.front, request.get_ref().known_epoch);
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        node_status::status(&self.front, &self.status).await
+    }
+
+    async fn shard_status(
+        &self,
+        request: Request<ShardStatusRequest>,
+    ) -> Result<Response<ShardStatusResponse>, Status> {
+        node_status::shard_status(&self.front, request.into_inner()).await
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<TransferLeaderRequest>,
+    ) -> Result<Response<TransferLeaderResponse>, Status> {
+        transfer_leader::transfer_leader(&self.front, request.into_inner()).await
+    }
+}

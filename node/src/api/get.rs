@@ -1,0 +1,80 @@
+//! `Get`: the record of one key.
+
+use bytes::Bytes;
+use flotilla_proto::v1::get_response::Outcome;
+use flotilla_proto::v1::kv_client::KvClient;
+use flotilla_proto::v1::{self, GetRequest, GetResponse, GetResult};
+use flotilla_topology::ShardId;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use super::answers::{incomplete, lag, record, stamp_of_read, unexpected};
+use super::front::{Front, Routed, Verb};
+use super::gate;
+use crate::host::{Answer, Consistency, Token};
+use crate::runtime::Input;
+
+struct Get {
+    key: Bytes,
+    consistency: Consistency,
+    route_mode: v1::RouteMode,
+}
+
+pub(super) async fn get(front: &Front, request: GetRequest) -> Result<Response<GetResponse>, Status> {
+    let verb = Get {
+        key: gate::key(&front.limits, request.key)?,
+        consistency: gate::consistency(request.consistency)?,
+        route_mode: gate::route_mode(request.route_mode)?,
+    };
+    let outcome = match front.serve(verb).await? {
+        Routed::Done(result) => Outcome::Result(result),
+        Routed::Elsewhere(redirect) => Outcome::Redirect(redirect),
+    };
+    Ok(Response::new(GetResponse { outcome: Some(outcome) }))
+}
+
+impl Verb for Get {
+    type Result = GetResult;
+
+    fn key(&self) -> &Bytes {
+        &self.key
+    }
+
+    fn bytes(&self) -> usize {
+        self.key.len()
+    }
+
+    fn route_mode(&self) -> v1::RouteMode {
+        self.route_mode
+    }
+
+    fn input(&self, shard: ShardId, token: Token) -> Input {
+        Input::Get { shard, token, key: self.key.clone(), consistency: self.consistency }
+    }
+
+    fn result(&self, answer: Answer) -> Result<GetResult, Status> {
+        let Answer::Got(served, found) = answer else { return Err(unexpected(&answer)) };
+        Ok(GetResult {
+            stamp: Some(stamp_of_read(served)),
+            record: found.map(record),
+            lag: lag(self.consistency, served),
+        })
+    }
+
+    async fn forward(&self, mut node: KvClient<Channel>) -> Result<Routed<GetResult>, Status> {
+        let consistency = match self.consistency {
+            Consistency::Linearizable => v1::Consistency::Linearizable,
+            Consistency::Stale => v1::Consistency::Stale,
+        };
+        let request = GetRequest {
+            key: self.key.clone(),
+            route_mode: v1::RouteMode::Redirect.into(),
+            consistency: consistency.into(),
+        };
+        match node.get(request).await?.into_inner().outcome {
+            Some(Outcome::Result(result)) => Ok(Routed::Done(result)),
+            Some(Outcome::Redirect(redirect)) => Ok(Routed::Elsewhere(redirect)),
+            None => Err(incomplete()),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The `Kv` service: one file per verb.
+
+use std::sync::Arc;
+
+use flotilla_proto::v1::kv_server::Kv;
+use flotilla_proto::v1::{
+    CompareAndSwapRequest, CompareAndSwapResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,
+    PutRequest, PutResponse, ScanRequest,
+};
+use tonic::{Request, Response, Status};
+
+use super::front::Front;
+use super::scan::Pages;
+use super::{compare_and_swap, delete, get, put, scan};
+
+/// The `Kv` service of a node.
+#[derive(Clone, Debug)]
+pub struct KvService(pub Arc<Front>);
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    type ScanStream = Pages;
+
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        get::get(&self.0, request.into_inner()).await
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        put::put(&self.0, request.into_inner()).await
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
+        delete::delete(&self.0, request.into_inner()).await
+    }
+
+    async fn compare_and_swap(
+        &self,
+        request: Request<CompareAndSwapRequest>,
+    ) -> Result<Response<CompareAndSwapResponse>, Status> {
+        compare_and_swap::compare_and_swap(&self.0, request.into_inner()).await
+    }
+
+    async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<Pages>, Status> {
+        scan::scan(&self.0, request.into_inner()).await
+    }
+}

@@ -1,0 +1,137 @@
+//! `Status` and `ShardStatus`: what one node sees of itself. Never forwarded.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use flotilla_proto::v1::{self, PeerStatus, ShardStatusRequest, ShardStatusResponse, StatusResponse};
+use flotilla_store::Stats;
+use flotilla_topology::{ClusterMap, NodeId, ShardId};
+use tonic::{Response, Status};
+
+use super::answers::unexpected;
+use super::front::Front;
+use super::refusals;
+use crate::host::{Answer, FollowerStatus, ReplicaStatus};
+use crate::runtime::{Causes, Input};
+use crate::transport::Transport;
+
+/// What a node says of itself beside its replicas.
+#[derive(Debug)]
+pub struct NodeStatus {
+    /// The node.
+    pub node: NodeId,
+    /// When it started.
+    pub started: Instant,
+    /// Its line to its peers.
+    pub transport: Transport,
+}
+
+pub(super) async fn status(
+    front: &Arc<Front>,
+    node: &Arc<NodeStatus>,
+) -> Result<Response<StatusResponse>, Status> {
+    let map = front.newest_map();
+    let found = front.runtime.replicas().await.map_err(|_| refusals::ending(None))?;
+    let numbers = all_stats(front, found.iter().map(|replica| replica.shard).collect()).await?;
+    let replicas = found.iter().zip(numbers);
+    let replicas = replicas.map(|(replica, stats)| encode_replica(map.as_deref(), replica, stats));
+    let peers = node.transport.peers().into_iter();
+    Ok(Response::new(StatusResponse {
+        node: node.node.0,
+        cluster: map.as_ref().map(|map| map.cluster.into()),
+        version: crate::VERSION.to_string(),
+        commit: crate::COMMIT.to_string(),
+        pid: std::process::id(),
+        uptime_ms: u64::try_from(node.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        map_epoch: map.as_ref().map_or(0, |map| map.epoch.0),
+        replicas: replicas.collect(),
+        peers: peers.map(|peer| PeerStatus { node: peer.node.0, connected: peer.connected }).collect(),
+    }))
+}
+
+pub(super) async fn shard_status(
+    front: &Arc<Front>,
+    request: ShardStatusRequest,
+) -> Result<Response<ShardStatusResponse>, Status> {
+    let shard = ShardId(request.shard);
+    if request.flush {
+        let flushed = front.runtime.order(shard, |token| Input::Flush { shard, token }).await;
+        match flushed.map_err(|_| refusals::ending(Some(shard)))? {
+            Answer::Flushed(_) => {}
+            Answer::Refused(crate::host::Refusal::NotHosted { .. }) => return Err(absent(shard)),
+            Answer::Refused(refusal) => return Err(refusals::refused(shard, &refusal)),
+            answer => return Err(unexpected(&answer)),
+        }
+    }
+    let replicas = front.runtime.replicas().await.map_err(|_| refusals::ending(Some(shard)))?;
+    let Some(replica) = replicas.iter().find(|replica| replica.shard == shard) else {
+        return Err(absent(shard));
+    };
+    let stats = all_stats(front, vec![shard]).await?.pop().flatten();
+    let map = front.newest_map();
+    Ok(Response::new(ShardStatusResponse { replica: Some(encode_replica(map.as_deref(), replica, stats)) }))
+}
+
+fn absent(shard: ShardId) -> Status {
+    refusals::not_found(shard, format!("{shard} has no replica on this node"))
+}
+
+/// What the base says of these shards: read away from the threads of the services, because it may wait for a disk.
+async fn all_stats(front: &Arc<Front>, shards: Vec<ShardId>) -> Result<Vec<Option<Stats>>, Status> {
+    let view = front.runtime.view();
+    let read = tokio::task::spawn_blocking(move || {
+        shards.into_iter().map(|shard| flotilla_store::stats(&view, shard)).collect::<Result<Vec<_>, _>>()
+    });
+    match read.await {
+        Ok(Ok(stats)) => Ok(stats),
+        Ok(Err(error)) => Err(refusals::precondition(None, Causes(&error).to_string())),
+        Err(error) => Err(refusals::precondition(None, error.to_string())),
+    }
+}
+
+fn encode_replica(
+    map: Option<&ClusterMap>,
+    replica: &ReplicaStatus,
+    stats: Option<Stats>,
+) -> v1::ReplicaStatus {
+    let leader = replica.leader.and_then(|node| map?.replica_on(replica.shard, node));
+    v1::ReplicaStatus {
+        shard: replica.shard.0,
+        replica: replica.replica.0,
+        role: if replica.leads { v1::Role::Leader } else { v1::Role::Follower }.into(),
+        membership: membership(replica).into(),
+        term: replica.term.0,
+        leader: leader.map_or(0, |leader| leader.0),
+        leader_node: replica.leader.map_or(0, |node| node.0),
+        commit_index: replica.commit.0,
+        applied_index: replica.applied.index.0,
+        durable_index: replica.durable.index.0,
+        last_index: replica.last.0,
+        persisted_index: 0,
+        compacted_index: replica.compacted.0,
+        keys: stats.map_or(0, |stats| stats.keys.keys),
+        bytes: stats.map_or(0, |stats| stats.keys.bytes),
+        digest: stats.map(|stats| stats.state.0.into()),
+        digest_index: stats.map_or(0, |stats| stats.applied.index.0),
+        version: replica.version,
+        shard_time_ms: replica.time_ms,
+        slots: u32::try_from(replica.slots).unwrap_or(u32::MAX),
+        followers: replica.followers.iter().map(|follower| encode_follower(replica, follower)).collect(),
+    }
+}
+
+fn membership(replica: &ReplicaStatus) -> v1::Membership {
+    if replica.voters.contains(&replica.replica) { v1::Membership::Voter } else { v1::Membership::Learner }
+}
+
+fn encode_follower(leader: &ReplicaStatus, follower: &FollowerStatus) -> v1::FollowerStatus {
+    v1::FollowerStatus {
+        replica: follower.replica.0,
+        node: follower.node.map_or(0, |node| node.0),
+        match_index: follower.matched.0,
+        next_index: follower.matched.0 + 1,
+        progress: if follower.snapshot { v1::Progress::Snapshot } else { v1::Progress::Replicate }.into(),
+        lag: leader.last.0.saturating_sub(follower.matched.0),
+        active: follower.active,
+    }
+}

@@ -1,0 +1,121 @@
+//! What the host refuses, as gRPC says it.
+//!
+//! Every status made here carries our detail, and says truthfully whether the request was surely not executed.
+
+use flotilla_proto::status;
+use flotilla_proto::v1::ErrorDetail;
+use flotilla_store::Refusal as Refused;
+use flotilla_topology::ShardId;
+use tonic::{Code, Status};
+
+use crate::host::Refusal;
+
+/// Not worth asking again sooner: an election takes about as long.
+const ELECTION_RETRY_MS: u64 = 50;
+/// Not worth asking again sooner: a queue needs a moment.
+const QUEUE_RETRY_MS: u64 = 20;
+
+/// A refusal of the host.
+pub(super) fn refused(shard: ShardId, refusal: &Refusal) -> Status {
+    let text = refusal.to_string();
+    let shard = Some(shard.0);
+    match refusal {
+        Refusal::NotHosted { .. }
+        | Refusal::NotLeader { .. }
+        | Refusal::Transferring { .. }
+        | Refusal::ReadLost { .. } => status::unavailable(shard, ELECTION_RETRY_MS, text),
+        Refusal::Overloaded { .. } => status::exhausted(shard, QUEUE_RETRY_MS, text),
+        Refusal::DeadlineTooFar { .. } => status::invalid("request.deadline_ms", text),
+        Refusal::TooLarge { .. } => status::invalid("value", text),
+        Refusal::Unknown { .. } => status::unknown(shard, text),
+        Refusal::Impossible { .. } => precondition(shard, text),
+    }
+}
+
+/// A refusal of the state machine: an earlier attempt under the same request id may have been executed.
+pub(super) fn not_again(shard: ShardId, refusal: Refused) -> Status {
+    let (code, text) = match refusal {
+        Refused::Stale { floor } => (
+            Code::Unknown,
+            format!(
+                "the client has said that it has the answers of all writes below {floor}; this one is older"
+            ),
+        ),
+        Refused::Expired { time_ms } => (
+            Code::DeadlineExceeded,
+            format!("the request's deadline has passed: the shard time is {time_ms}"),
+        ),
+    };
+    let detail = ErrorDetail { definite: false, shard: Some(shard.0), ..ErrorDetail::default() };
+    status::with_detail(code, text, &detail)
+}
+
+/// The shard does not own the slot: this node's map and the shard's own state differ at the moment.
+pub(super) fn wrong_slot(shard: ShardId) -> Status {
+    status::unavailable(Some(shard.0), ELECTION_RETRY_MS, format!("{shard} does not own the slot of the key"))
+}
+
+/// The node does not know the fleet yet.
+pub(super) fn no_map() -> Status {
+    status::unavailable(None, ELECTION_RETRY_MS, "this node has no cluster map yet")
+}
+
+/// Nobody is known to lead the shard.
+pub(super) fn no_leader(shard: ShardId) -> Status {
+    status::unavailable(Some(shard.0), ELECTION_RETRY_MS, format!("{shard} has no known leader"))
+}
+
+/// The node is about to end.
+pub(super) fn ending(shard: Option<ShardId>) -> Status {
+    status::unavailable(shard.map(|shard| shard.0), 0, "this node is shutting down")
+}
+
+/// The node ended while a request was under way: nobody knows.
+pub(super) fn ended(shard: ShardId) -> Status {
+    status::unknown(Some(shard.0), "this node ended while the request was under way")
+}
+
+/// It cannot be done as asked, and was not.
+pub(super) fn precondition(shard: Option<u64>, text: impl Into<String>) -> Status {
+    let detail = ErrorDetail { definite: true, shard, ..ErrorDetail::default() };
+    status::with_detail(Code::FailedPrecondition, text, &detail)
+}
+
+/// There is no such thing on this node.
+pub(super) fn not_found(shard: ShardId, text: impl Into<String>) -> Status {
+    let detail = ErrorDetail { definite: true, shard: Some(shard.0), ..ErrorDetail::default() };
+    status::with_detail(Code::NotFound, text, &detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardId = ShardId(3);
+
+    #[test]
+    fn only_what_nobody_knows_is_ambiguous() {
+        let told = [
+            (Refusal::NotHosted { shard: SHARD }, Code::Unavailable),
+            (Refusal::Transferring { shard: SHARD }, Code::Unavailable),
+            (Refusal::ReadLost { shard: SHARD }, Code::Unavailable),
+            (Refusal::Overloaded { shard: SHARD, what: "x" }, Code::ResourceExhausted),
+            (Refusal::DeadlineTooFar { time_ms: 1, deadline_max_ms: 2 }, Code::InvalidArgument),
+            (Refusal::TooLarge { bytes: 2, bytes_max: 1 }, Code::InvalidArgument),
+            (Refusal::Impossible { reason: "x".into() }, Code::FailedPrecondition),
+            (Refusal::Unknown { shard: SHARD }, Code::Unknown),
+        ];
+        for (refusal, code) in told {
+            let status = refused(SHARD, &refusal);
+            assert_eq!(status.code(), code, "{refusal:?}");
+            assert_eq!(status::definite(&status), refusal.definite(), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_repetition_is_ambiguous_because_the_first_attempt_may_have_run() {
+        for refusal in [Refused::Stale { floor: 4 }, Refused::Expired { time_ms: 9 }] {
+            assert!(!status::definite(&not_again(SHARD, refusal)), "{refusal:?}");
+        }
+    }
+}

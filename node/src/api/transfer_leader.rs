@@ -1,0 +1,82 @@
+//! `TransferLeader`: another node shall lead a shard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flotilla_proto::status;
+use flotilla_proto::v1::transfer_leader_response::Outcome;
+use flotilla_proto::v1::{self, TransferLeaderRequest, TransferLeaderResponse, TransferLeaderResult};
+use flotilla_topology::{NodeId, ShardId};
+use tonic::{Response, Status};
+
+use super::answers::{incomplete, unexpected};
+use super::front::{Front, Routed};
+use super::{gate, refusals};
+use crate::host::Answer;
+use crate::runtime::Input;
+
+/// How often the replica is asked whether it knows the new leader.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a new leader is waited for. A transfer that fails is given up by the old one after an election timeout.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) async fn transfer_leader(
+    front: &Arc<Front>,
+    request: TransferLeaderRequest,
+) -> Result<Response<TransferLeaderResponse>, Status> {
+    let map = front.map()?;
+    let shard = ShardId(request.shard);
+    let to = NodeId(request.to_node);
+    let route_mode = gate::route_mode(request.route_mode)?;
+    if !map.shards.contains_key(&shard) {
+        return Err(status::invalid("shard", format!("there is no {shard}")));
+    }
+    if map.replica_on(shard, to).is_none() {
+        return Err(status::invalid("to_node", format!("{shard} has no replica on {to}")));
+    }
+    let asked = front.runtime.order(shard, |token| Input::Transfer { shard, token, to: Some(to) }).await;
+    let asked = asked.map_err(|_| refusals::ending(Some(shard)))?;
+    let outcome = match front.own(shard, asked)? {
+        Ok(Answer::Transfer) => Outcome::Result(wait(front, shard, to).await?),
+        Ok(answer) => return Err(unexpected(&answer)),
+        Err(leader) if route_mode == v1::RouteMode::Redirect => {
+            Outcome::Redirect(front.redirect(&map, None, shard, leader))
+        }
+        Err(leader) => {
+            let send = |address: String| async move {
+                let request = TransferLeaderRequest { route_mode: v1::RouteMode::Redirect.into(), ..request };
+                match front.backends.cluster(&address)?.transfer_leader(request).await?.into_inner().outcome {
+                    Some(Outcome::Result(result)) => Ok(Routed::Done(result)),
+                    Some(Outcome::Redirect(redirect)) => Ok(Routed::Elsewhere(redirect)),
+                    None => Err(incomplete()),
+                }
+            };
+            match front.forward(&map, shard, leader, send).await? {
+                Routed::Done(result) => Outcome::Result(result),
+                Routed::Elsewhere(redirect) => Outcome::Redirect(redirect),
+            }
+        }
+    };
+    Ok(Response::new(TransferLeaderResponse { outcome: Some(outcome) }))
+}
+
+/// Waits until another leader is known.
+async fn wait(front: &Arc<Front>, shard: ShardId, to: NodeId) -> Result<TransferLeaderResult, Status> {
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    let waiting = async {
+        loop {
+            look.tick().await;
+            let replicas = front.runtime.replicas().await.map_err(|_| refusals::ended(shard))?;
+            let Some(replica) = replicas.into_iter().find(|replica| replica.shard == shard) else {
+                return Err(refusals::not_found(shard, format!("{shard} has left this node")));
+            };
+            if let Some(leader) = replica.leader.filter(|leader| *leader != front.node || to == front.node) {
+                return Ok(TransferLeaderResult { leader_node: leader.0, term: replica.term.0 });
+            }
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, waiting).await;
+    found.unwrap_or_else(|_| {
+        Err(status::unknown(Some(shard.0), format!("no new leader of {shard} is known yet")))
+    })
+}

@@ -1,0 +1,101 @@
+//! `host:port`, where the host may be a name that is resolved again on every connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// An address as a user writes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort(String);
+
+impl HostPort {
+    /// The text, `host:port`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host, without the port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.rsplit_once(':').map_or("", |(host, _)| host)
+    }
+
+    /// The addresses that the host has now.
+    ///
+    /// # Errors
+    /// The name cannot be resolved.
+    pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host(self.as_str()).await?.collect())
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, HostPortError> {
+        let (host, port) = text.rsplit_once(':').ok_or(HostPortError::Port)?;
+        // Port 0 would be another one at each start, and no other node could find it.
+        if port.parse::<u16>().unwrap_or(0) == 0 {
+            return Err(HostPortError::Port);
+        }
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host_ok = match bare {
+            Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => {
+                !host.is_empty()
+                    && !host.contains([':', '[', ']', '/'])
+                    && !host.contains(char::is_whitespace)
+            }
+        };
+        if host_ok { Ok(Self(text.to_string())) } else { Err(HostPortError::Host) }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Text that is no `host:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostPortError {
+    /// There is no port, or it is no number from 1 to 65535.
+    #[error("expected HOST:PORT with a port from 1 to 65535")]
+    Port,
+    /// The host is empty or holds characters that no host has.
+    #[error("expected HOST:PORT; the host is no name, no IPv4 address and no [IPv6] address")]
+    Host,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_are_accepted() {
+        for text in ["127.0.0.1:7501", "localhost:1", "[::1]:65535", "node-1.fleet:80"] {
+            assert_eq!(text.parse::<HostPort>().map(|address| address.to_string()), Ok(text.to_string()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "",
+            "7501",
+            ":7501",
+            "host",
+            "host:",
+            "host:65536",
+            "host:0",
+            "::1:7501",
+            "[host]:1",
+            "a b:1",
+            "http://a:1",
+        ] {
+            assert!(text.parse::<HostPort>().is_err(), "{text:?} was accepted");
+        }
+    }
+}

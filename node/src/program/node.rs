@@ -1,0 +1,404 @@
+//! One node, from its configuration to its end.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use flotilla_topology::{NodeId, NodeInfo};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use crate::api::{Front, NodeStatus, Readiness, ServeError, serve, serve_http};
+use crate::bootstrap::{self, BootstrapError, Door, FirstStart, Founded, found};
+use crate::config::{Config, HostPort, InitNode};
+use crate::host::Answer;
+use crate::runtime::{Fatal, FleetKeeper, Input, Runtime, StartError, Started, options, start};
+use crate::storage::{DataDirectory, DirectoryError, Founding, FoundingNode, SystemChance};
+use crate::transport::{self, Addresses, Announcements, Identity, PeerService, Transport};
+
+/// How often it is looked whether the node became ready, or stopped to be.
+const READY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Why a node did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Something of the operating system.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+    /// An address that is not loopback, without encryption.
+    #[error(
+        "{flag}: {address} is not loopback and nothing is encrypted; give --insecure to serve it all the same"
+    )]
+    Insecure {
+        /// The flag.
+        flag: &'static str,
+        /// What it says.
+        address: HostPort,
+    },
+    /// An address whose host has no address.
+    #[error("{flag}: {address} cannot be resolved: {source}")]
+    Resolve {
+        /// The flag.
+        flag: &'static str,
+        /// What it says.
+        address: HostPort,
+        /// What the resolver says.
+        source: std::io::Error,
+    },
+    /// An address that cannot be bound.
+    #[error("{flag}: cannot listen on {address}: {source}")]
+    Bind {
+        /// The flag.
+        flag: &'static str,
+        /// What it says.
+        address: HostPort,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The data directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The fleet was not founded.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The threads did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The client address.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    runtime: Arc<Runtime>,
+    front: Arc<Front>,
+    transport: Transport,
+    readiness: Readiness,
+    ready: watch::Receiver<bool>,
+    ended: watch::Sender<bool>,
+    listening: Listening,
+    client: JoinHandle<Result<(), ServeError>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What is served from the first moment.
+#[derive(Debug)]
+struct Listening {
+    peer: JoinHandle<Result<(), tonic::transport::Error>>,
+    http: JoinHandle<std::io::Result<()>>,
+}
+
+/// The listeners of a node, bound before anything else: two nodes on one address shall find out at once.
+struct Bound {
+    client: TcpListener,
+    peer: TcpListener,
+    http: TcpListener,
+}
+
+/// A node that does not serve clients yet.
+struct Starting {
+    config: Config,
+    directory: Arc<DataDirectory>,
+    service: PeerService,
+    readiness: Readiness,
+    ended: watch::Sender<bool>,
+    listening: Listening,
+    client: TcpListener,
+}
+
+impl Node {
+    /// Runs a node until `shutdown` ends, then ends it in good order.
+    ///
+    /// # Errors
+    /// It could not start; the text is one line for the operator.
+    pub async fn run(
+        config: Config,
+        fatal: Fatal,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), NodeError> {
+        let mut shutdown = pin!(shutdown);
+        // Before the fleet is founded there is nothing to end in good order.
+        let node = tokio::select! {
+            node = Box::pin(Self::start(config, fatal)) => node?,
+            () = &mut shutdown => return Ok(()),
+        };
+        shutdown.await;
+        node.stop().await;
+        Ok(())
+    }
+
+    /// Starts a node: returns when its clients are served. With a blank directory that is when the fleet is founded,
+    /// for which all its nodes are needed.
+    ///
+    /// # Errors
+    /// It could not start; the text is one line for the operator.
+    pub async fn start(config: Config, fatal: Fatal) -> Result<Self, NodeError> {
+        let mut chance = SystemChance;
+        let directory = Arc::new(open_directory(&config).await?);
+        let bound = bind(&config).await?;
+        let own = own_addresses(&config);
+        let first = first_start(&config);
+        let door = Door::new(Arc::clone(&directory), own.clone(), first, bootstrap::Options::default())?;
+        let service = PeerService::new(door.clone());
+        let (readiness, ended) = (Readiness::default(), watch::Sender::new(false));
+        let listening = listen(&config, bound.peer, bound.http, &service, &readiness, &ended);
+        info!(
+            node = %config.id,
+            version = crate::VERSION_LINE,
+            peer = %config.addresses.peer_addr,
+            data_dir = %config.data_dir.display(),
+            "starting"
+        );
+        let starting =
+            Starting { config, directory, service, readiness, ended, listening, client: bound.client };
+        let founded = found(&door, &mut chance).await?;
+        let identity = Identity {
+            cluster: founded.cluster,
+            node: starting.config.id,
+            directory: founded.directory,
+            boot: starting.directory.boot().id,
+            addresses: own,
+        };
+        let started = start_threads(&starting.config, &starting.directory, identity, fatal).await?;
+        starting.serve(&founded, started).await
+    }
+
+    /// The configuration that the node runs with.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns when every shard with a replica here has a known leader.
+    pub async fn ready(&self) {
+        // An error says that the node is ending: nobody waits for it any more.
+        drop(self.ready.clone().wait_for(|ready| *ready).await);
+    }
+
+    /// What is missing until the node is ready; `None`: it is.
+    pub async fn missing(&self) -> Option<String> {
+        self.readiness.missing().await
+    }
+
+    /// Ends the node: leaders move away, requests end, threads end.
+    pub async fn stop(self) {
+        let patience = Duration::from_millis(self.config.timing.shutdown_timeout_ms);
+        let deadline = Instant::now() + patience;
+        let moving = tokio::time::timeout(patience / 2, move_leaders(&self.runtime)).await;
+        if moving.is_err() {
+            warn!("some leaderships could not be moved away in time");
+        }
+        self.front.end();
+        self.ended.send_replace(true);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut client = self.client;
+        if tokio::time::timeout(left, &mut client).await.is_err() {
+            warn!("some requests did not end in time");
+            client.abort();
+        }
+        self.transport.shutdown();
+        self.listening.peer.abort();
+        self.listening.http.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
+        let runtime = Arc::clone(&self.runtime);
+        drop(tokio::task::spawn_blocking(move || runtime.end()).await);
+        info!(node = %self.config.id, "ended");
+    }
+}
+
+impl Starting {
+    /// The threads run: takes in the map, opens the peer address in full, and serves clients.
+    async fn serve(self, founded: &Founded, started: Started) -> Result<Node, NodeError> {
+        let Self { config, directory, service, readiness, ended, listening, client } = self;
+        let Started { runtime, transport, map_changed, maps } = started;
+        let genesis = Bytes::from(founded.genesis.encode());
+        let keeper = Arc::new(FleetKeeper::new(
+            config.id,
+            own_info(&config),
+            genesis.clone(),
+            Arc::clone(&runtime),
+            transport.clone(),
+            Arc::clone(&directory),
+        ));
+        service.open(transport.clone(), announcements(&keeper));
+        keeper.take(genesis).await;
+        if let Some(cached) = directory.cached_map()? {
+            keeper.take(cached).await;
+        }
+        let bytes_max = options::message_bytes_max(&config);
+        let limits = config.limits.clone();
+        let front = Arc::new(Front::new(config.id, Arc::clone(&runtime), limits, keeper.maps(), bytes_max));
+        readiness.open(Arc::clone(&front));
+        let status =
+            Arc::new(NodeStatus { node: config.id, started: Instant::now(), transport: transport.clone() });
+        let (telling, ready) = watch::channel(false);
+        let shutdown = when(ended.subscribe());
+        let serving = serve(client, Arc::clone(&front), status, bytes_max, ready.clone(), shutdown);
+        let client = tokio::spawn(serving);
+        let tasks = vec![
+            tokio::spawn(keeper.run(map_changed, maps, ended.subscribe())),
+            tokio::spawn(tell_ready(config.id, readiness.clone(), telling)),
+        ];
+        info!(
+            node = %config.id,
+            cluster = %founded.cluster,
+            client = %config.addresses.client_addr,
+            peer = %config.addresses.peer_addr,
+            http = %config.addresses.http_addr,
+            "serving"
+        );
+        Ok(Node { config, runtime, front, transport, readiness, ready, ended, listening, client, tasks })
+    }
+}
+
+async fn open_directory(config: &Config) -> Result<DataDirectory, NodeError> {
+    let (path, node) = (config.data_dir.clone(), config.id);
+    blocking(move || DataDirectory::open(&path, node, &mut SystemChance).map_err(NodeError::from)).await
+}
+
+async fn start_threads(
+    config: &Config,
+    directory: &Arc<DataDirectory>,
+    identity: Identity,
+    fatal: Fatal,
+) -> Result<Started, NodeError> {
+    let (config, directory) = (config.clone(), Arc::clone(directory));
+    let handle = Handle::current();
+    blocking(move || {
+        start(&config, &directory, identity, &mut SystemChance, &handle, &fatal).map_err(NodeError::from)
+    })
+    .await
+}
+
+/// Runs what waits for a disk where that harms nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
+) -> Result<T, NodeError> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+async fn bind(config: &Config) -> Result<Bound, NodeError> {
+    let addresses = &config.addresses;
+    let insecure = addresses.insecure;
+    Ok(Bound {
+        client: bind_one("--client-addr", &addresses.client_addr, insecure).await?,
+        peer: bind_one("--peer-addr", &addresses.peer_addr, insecure).await?,
+        http: bind_one("--http-addr", &addresses.http_addr, insecure).await?,
+    })
+}
+
+async fn bind_one(flag: &'static str, address: &HostPort, insecure: bool) -> Result<TcpListener, NodeError> {
+    let resolved = address.resolve().await;
+    let resolved =
+        resolved.map_err(|source| NodeError::Resolve { flag, address: address.clone(), source })?;
+    if !insecure && !resolved.iter().all(|resolved| resolved.ip().is_loopback()) {
+        return Err(NodeError::Insecure { flag, address: address.clone() });
+    }
+    let bound = TcpListener::bind(resolved.as_slice()).await;
+    bound.map_err(|source| NodeError::Bind { flag, address: address.clone(), source })
+}
+
+/// Serves the peer address and the HTTP address, which answer from the first moment.
+fn listen(
+    config: &Config,
+    peer: TcpListener,
+    http: TcpListener,
+    service: &PeerService,
+    readiness: &Readiness,
+    ended: &watch::Sender<bool>,
+) -> Listening {
+    let (service, peer_options) = (service.clone(), options::transport(config));
+    let shutdown = when(ended.subscribe());
+    let peer = tokio::spawn(async move { transport::serve(peer, service, &peer_options, shutdown).await });
+    let http = tokio::spawn(serve_http(http, readiness.clone(), when(ended.subscribe())));
+    Listening { peer, http }
+}
+
+/// Ends when the node does.
+fn when(mut ended: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+    async move {
+        // An error says that the node itself is gone, which is as good.
+        drop(ended.wait_for(|ended| *ended).await);
+    }
+}
+
+/// Says when the node becomes ready, and when it stops to be.
+async fn tell_ready(node: NodeId, readiness: Readiness, ready: watch::Sender<bool>) {
+    let mut look = tokio::time::interval(READY_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let missing = readiness.missing().await;
+        let now = missing.is_none();
+        let changed = ready.send_if_modified(|before| std::mem::replace(before, now) != now);
+        match missing {
+            None if changed => info!(%node, "ready"),
+            Some(missing) if changed => warn!(%node, missing, "no longer ready"),
+            _ => {}
+        }
+    }
+}
+
+/// Moves every leadership of this node to another, and returns when it leads nothing that another could.
+async fn move_leaders(runtime: &Runtime) {
+    let mut look = tokio::time::interval(READY_INTERVAL / 5);
+    loop {
+        look.tick().await;
+        let Ok(replicas) = runtime.replicas().await else { return };
+        // A shard with one voter has nobody to lead it.
+        let led = replicas.into_iter().filter(|replica| replica.leads && replica.voters.len() > 1);
+        let mut moving = 0;
+        for replica in led {
+            let shard = replica.shard;
+            let asked = runtime.order(shard, |token| Input::Transfer { shard, token, to: None }).await;
+            // Refused where no follower is fit to lead, or where a transfer is under way: looked at again.
+            moving += usize::from(matches!(asked, Ok(Answer::Transfer | Answer::Refused(_))));
+        }
+        if moving == 0 {
+            return;
+        }
+    }
+}
+
+fn announcements(keeper: &Arc<FleetKeeper>) -> Announcements {
+    let keeper = Arc::clone(keeper);
+    Arc::new(move |request| {
+        let keeper = Arc::clone(&keeper);
+        Box::pin(async move { keeper.announced(request).await })
+    })
+}
+
+fn first_start(config: &Config) -> FirstStart {
+    let first = &config.first_start;
+    let node = |member: &InitNode| (member.node, FoundingNode { peer_addr: member.peer_addr.to_string() });
+    let nodes: BTreeMap<NodeId, FoundingNode> = first.init.iter().map(node).collect();
+    let founding = Founding { nodes, shards: first.shards, replicas: first.replicas };
+    FirstStart {
+        init: (!first.init.is_empty()).then_some(founding),
+        join: first.join.as_ref().map(ToString::to_string),
+    }
+}
+
+fn own_addresses(config: &Config) -> Addresses {
+    let addresses = &config.addresses;
+    Addresses {
+        client: addresses.advertised_client().to_string(),
+        peer: addresses.advertised_peer().to_string(),
+        http: addresses.advertised_http(),
+    }
+}
+
+fn own_info(config: &Config) -> NodeInfo {
+    let Addresses { client, peer, http } = own_addresses(config);
+    NodeInfo { client_addr: client, peer_addr: peer, http_addr: http }
+}

@@ -1,0 +1,340 @@
+//! The keeper of the cluster map on one node.
+//!
+//! The map is an ordinary value in the meta shard (shard 0), under one key, replaced by compare-and-swap. Its keeper
+//!
+//! - founds it: whichever node leads the meta shard writes the genesis map, if there is none yet;
+//! - learns of newer maps: from the own replica of the meta shard when that applied a write, else from other nodes;
+//! - spreads them: to the disk (a restarted node finds a moved meta shard), to the transport, which tells the peers, to
+//!   the workers (which replicas live here, and where the others are), to the services (`watch`);
+//! - sees to it that the map states this node's addresses.
+//!
+//! What it does not do: it decides nothing. `ClusterMap::apply` does, wherever a change is asked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flotilla_proto::v1::raft_client::RaftClient;
+use flotilla_proto::{status, v1};
+use flotilla_store::{Action, Operation, Outcome, Record};
+use flotilla_topology::{Change, ClusterMap, Epoch, NodeId, NodeInfo, Refusal, ShardId};
+use tokio::sync::{Notify, mpsc, watch};
+use tonic::Status;
+use tracing::{info, warn};
+
+use super::births::birth;
+use super::{Causes, Input, Runtime};
+use crate::host::{Answer, Consistency, Refusal as Refused};
+use crate::storage::DataDirectory;
+use crate::transport::{Patience, Transport, connect};
+
+/// The newest map that this node has.
+pub type NewestMap = Option<Arc<ClusterMap>>;
+
+/// Where the map stands in the meta shard. Under the prefix that the meta shard owns.
+pub const MAP_KEY: &[u8] = b"\0flotilla/map";
+
+/// How often what is still to be done (founding, stating our addresses) is tried. An election takes about as long.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long a node may take to hear of our addresses.
+const ANNOUNCE_PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(1),
+    keepalive_interval: Duration::from_secs(1),
+    keepalive_timeout: Duration::from_secs(1),
+};
+/// How often a compare-and-swap that met another change is tried.
+const SWAPS_MAX: u32 = 8;
+
+/// Keeps the cluster map of one node up to date.
+#[derive(Debug)]
+pub struct FleetKeeper {
+    node: NodeId,
+    own: NodeInfo,
+    genesis: Bytes,
+    runtime: Arc<Runtime>,
+    transport: Transport,
+    directory: Arc<DataDirectory>,
+    newest: watch::Sender<NewestMap>,
+}
+
+/// A map as it stands in the meta shard.
+struct Stored {
+    map: ClusterMap,
+    version: u64,
+}
+
+/// Why a keeper woke.
+enum Event {
+    /// The own replica of the meta shard applied a write.
+    Changed,
+    /// Another node sent its map.
+    Arrived(Bytes),
+    /// Something is still to be done.
+    Retry,
+}
+
+impl FleetKeeper {
+    /// A keeper that knows no map yet. `own` is what the map shall say of this node, `genesis` the map that founds it.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        own: NodeInfo,
+        genesis: Bytes,
+        runtime: Arc<Runtime>,
+        transport: Transport,
+        directory: Arc<DataDirectory>,
+    ) -> Self {
+        Self { node, own, genesis, runtime, transport, directory, newest: watch::Sender::new(None) }
+    }
+
+    /// Hears of every newer map.
+    #[must_use]
+    pub fn maps(&self) -> watch::Receiver<NewestMap> {
+        self.newest.subscribe()
+    }
+
+    /// Takes in a map, if it is newer than the one that is known.
+    pub async fn take(&self, encoded: Bytes) {
+        let map = match ClusterMap::decode(&encoded) {
+            Ok(map) => map,
+            Err(error) => {
+                warn!(reason = %Causes(&error), "a cluster map that cannot be read");
+                return;
+            }
+        };
+        let known = self.newest.borrow().as_ref().map(|known| (known.epoch, known.cluster));
+        if known.is_some_and(|(epoch, cluster)| epoch >= map.epoch || cluster != map.cluster) {
+            return;
+        }
+        info!(epoch = %map.epoch, nodes = map.nodes.len(), shards = map.shards.len(), "a newer cluster map");
+        let peers: BTreeMap<NodeId, String> =
+            map.nodes.iter().map(|(node, info)| (*node, info.peer_addr.clone())).collect();
+        self.transport.set_peers(&peers);
+        self.tell_workers(&map);
+        self.transport.announce_map(map.epoch, encoded.clone());
+        self.newest.send_replace(Some(Arc::new(map)));
+        self.cache(encoded).await;
+    }
+
+    /// Which replicas live here, and where the others of their shards are.
+    fn tell_workers(&self, map: &ClusterMap) {
+        for (shard, replica) in map.replicas_on(self.node) {
+            // Ignored by the host where the replica lives already, or lived once.
+            if let Some(birth) = birth(map, shard, replica) {
+                self.runtime.tell(shard, Input::Create { shard, birth });
+            }
+            let replicas = map.shards.get(&shard).into_iter().flat_map(|info| &info.replicas);
+            let placement = replicas.map(|(replica, placement)| (*replica, placement.node)).collect();
+            self.runtime.tell(shard, Input::Placed { shard, placement });
+        }
+    }
+
+    async fn cache(&self, encoded: Bytes) {
+        let directory = Arc::clone(&self.directory);
+        let cached = tokio::task::spawn_blocking(move || directory.cache_map(&encoded)).await;
+        match cached {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(reason = %Causes(&error), "the cluster map cannot be cached"),
+            Err(error) => warn!(%error, "the cluster map cannot be cached"),
+        }
+    }
+
+    /// Runs until the node ends. `changed` tells of writes in the meta shard, `arrivals` brings other nodes' maps.
+    pub async fn run(
+        self: Arc<Self>,
+        changed: Arc<Notify>,
+        mut arrivals: mpsc::Receiver<(Epoch, Bytes)>,
+        mut ended: watch::Receiver<bool>,
+    ) {
+        let mut founded = !self.hosts_meta();
+        let mut stated = false;
+        let mut retry = tokio::time::interval(RETRY);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                () = changed.notified() => Event::Changed,
+                Some((_, map)) = arrivals.recv() => Event::Arrived(map),
+                _ = retry.tick(), if !founded || !stated => Event::Retry,
+                _ = ended.wait_for(|ended| *ended) => return,
+            };
+            match event {
+                Event::Changed => self.look().await,
+                Event::Arrived(map) => self.take(map).await,
+                Event::Retry if founded => stated = self.state_addresses().await,
+                Event::Retry => founded = self.found().await,
+            }
+        }
+    }
+
+    fn hosts_meta(&self) -> bool {
+        self.newest.borrow().as_ref().is_some_and(|map| map.replica_on(ShardId::META, self.node).is_some())
+    }
+
+    /// Reads what the own replica of the meta shard has applied.
+    async fn look(&self) {
+        if let Ok(Some(record)) = self.read(Consistency::Stale).await {
+            self.take(record.value).await;
+        }
+    }
+
+    /// Writes the genesis map, if this node leads the meta shard and there is none. Whether there is one now.
+    async fn found(&self) -> bool {
+        if let Ok(Some(record)) = self.read(Consistency::Stale).await {
+            self.take(record.value).await;
+            return true;
+        }
+        matches!(self.swap(0, self.genesis.clone()).await, Ok(_))
+    }
+
+    /// Sees to it that the map states this node's addresses. Whether it does.
+    async fn state_addresses(&self) -> bool {
+        let Some(map) = self.newest.borrow().clone() else { return false };
+        if map.nodes.get(&self.node).is_none_or(|stated| *stated == self.own) {
+            return true;
+        }
+        let request = v1::AnnounceRequest {
+            cluster: Some(map.cluster.into()),
+            node: self.node.0,
+            directory: Some(self.directory.stamp().directory.0.into()),
+            client_addr: self.own.client_addr.clone(),
+            peer_addr: self.own.peer_addr.clone(),
+            http_addr: self.own.http_addr.clone(),
+        };
+        if self.announced(request.clone()).await.is_ok_and(|reply| is_epoch(&reply)) {
+            return true;
+        }
+        for node in map.preference(ShardId::META).filter(|node| *node != self.node) {
+            let Some(info) = map.nodes.get(&node) else { continue };
+            match self.announce_to(&info.peer_addr, request.clone()).await {
+                Ok(reply) if is_epoch(&reply) => return true,
+                Ok(_) => {}
+                Err(failure) => {
+                    warn!(%node, reason = failure.message(), "our new addresses were not taken");
+                }
+            }
+        }
+        false
+    }
+
+    async fn announce_to(
+        &self,
+        address: &str,
+        request: v1::AnnounceRequest,
+    ) -> Result<v1::AnnounceReply, Status> {
+        let channel = connect(address, ANNOUNCE_PATIENCE).await;
+        let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(RaftClient::new(channel).announce(request).await?.into_inner())
+    }
+
+    /// Another node (or this one) announces its addresses: if this node leads the meta shard, the map will state them.
+    ///
+    /// # Errors
+    /// The node is not of this fleet, or the map refuses; UNAVAILABLE while there is no leader.
+    pub async fn announced(&self, request: v1::AnnounceRequest) -> Result<v1::AnnounceReply, Status> {
+        let node = NodeId(request.node);
+        self.check_announcer(node, &request)?;
+        let info = NodeInfo {
+            client_addr: request.client_addr,
+            peer_addr: request.peer_addr,
+            http_addr: request.http_addr,
+        };
+        for _ in 0..SWAPS_MAX {
+            let stored = match self.stored().await? {
+                Ok(stored) => stored,
+                Err(redirect) => return Ok(reply(v1::announce_reply::Outcome::Redirect(redirect))),
+            };
+            let next = match stored.map.apply(Change::SetAddresses { node, info: info.clone() }) {
+                Ok(next) => next,
+                Err(Refusal::Unchanged) => {
+                    return Ok(reply(v1::announce_reply::Outcome::Epoch(stored.map.epoch.0)));
+                }
+                Err(refusal) => return Err(Status::failed_precondition(refusal.to_string())),
+            };
+            let epoch = next.epoch;
+            match self.swap(stored.version, next.encode().into()).await {
+                Ok(true) => {
+                    info!(%node, %epoch, "the map states its new addresses");
+                    return Ok(reply(v1::announce_reply::Outcome::Epoch(epoch.0)));
+                }
+                Ok(false) => {}
+                Err(refusal) => return Err(Status::unavailable(refusal)),
+            }
+        }
+        Err(Status::unavailable("the map keeps changing"))
+    }
+
+    fn check_announcer(&self, node: NodeId, request: &v1::AnnounceRequest) -> Result<(), Status> {
+        let Some(map) = self.newest.borrow().clone() else {
+            return Err(Status::unavailable("this node has no cluster map yet"));
+        };
+        if request.cluster.map(u128::from) != Some(map.cluster) {
+            return Err(Status::failed_precondition("it belongs to another cluster"));
+        }
+        let seen = self.transport.directory_of(node).map(|directory| directory.0);
+        let claimed = request.directory.map(u128::from);
+        if seen.is_some() && seen != claimed {
+            return Err(Status::failed_precondition(format!("{node} was seen with another data directory")));
+        }
+        Ok(())
+    }
+
+    /// The map as the meta shard has it now, or who leads the meta shard instead.
+    async fn stored(&self) -> Result<Result<Stored, v1::Redirect>, Status> {
+        match self.read(Consistency::Linearizable).await {
+            Ok(Some(record)) => {
+                let map = ClusterMap::decode(&record.value)
+                    .map_err(|error| Status::data_loss(format!("the map in the meta shard: {error}")))?;
+                Ok(Ok(Stored { map, version: record.version }))
+            }
+            Ok(None) => Err(Status::unavailable("the fleet has not been founded yet")),
+            Err(Some(Refused::NotLeader { term, leader, .. })) => Ok(Err(v1::Redirect {
+                shard: ShardId::META.0,
+                term: term.0,
+                leader_node: leader.map_or(0, |node| node.0),
+                ..v1::Redirect::default()
+            })),
+            Err(refusal) => {
+                let text =
+                    refusal.map_or_else(|| "this node is ending".to_string(), |refusal| refusal.to_string());
+                Err(status::unavailable(Some(ShardId::META.0), 0, text))
+            }
+        }
+    }
+
+    /// The map's record. The error is a refusal; `None`: the node ends.
+    async fn read(&self, consistency: Consistency) -> Result<Option<Record>, Option<Refused>> {
+        let shard = ShardId::META;
+        let key = Bytes::from_static(MAP_KEY);
+        let answer = self.runtime.order(shard, |token| Input::Get { shard, token, key, consistency }).await;
+        match answer {
+            Ok(Answer::Got(_, record)) => Ok(record),
+            Ok(Answer::Refused(refusal)) => Err(Some(refusal)),
+            Ok(other) => unreachable!("a read of the map was answered by {other:?}"),
+            Err(_) => Err(None),
+        }
+    }
+
+    /// Replaces the map if it still has this version. Whether it had.
+    async fn swap(&self, expected: u64, value: Bytes) -> Result<bool, String> {
+        let shard = ShardId::META;
+        let key = Bytes::from_static(MAP_KEY);
+        let action = Action::CompareAndSwap { key, expected, value, ttl_ms: None };
+        let operation = Operation { request: None, action };
+        match self.runtime.order(shard, |token| Input::Write { shard, token, operation }).await {
+            Ok(Answer::Written(_, Outcome::Swapped { .. })) => Ok(true),
+            Ok(Answer::Written(_, Outcome::Conflict { .. })) => Ok(false),
+            Ok(Answer::Refused(refusal)) => Err(refusal.to_string()),
+            Ok(other) => unreachable!("a swap of the map was answered by {other:?}"),
+            Err(ended) => Err(ended.to_string()),
+        }
+    }
+}
+
+fn reply(outcome: v1::announce_reply::Outcome) -> v1::AnnounceReply {
+    v1::AnnounceReply { outcome: Some(outcome) }
+}
+
+fn is_epoch(reply: &v1::AnnounceReply) -> bool {
+    matches!(reply.outcome, Some(v1::announce_reply::Outcome::Epoch(_)))
+}

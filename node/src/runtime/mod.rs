@@ -1,0 +1,213 @@
+//! The threads of a node: they carry inputs to the workers, and effects to where they belong.
+//!
+//! ```text
+//!                          ┌───────────────────────────────┐
+//!   api ── ask ──► inbox ──┤ worker thread (shards id % n) ├──► log thread ──► Persisted ──► inbox
+//!   peers ───────► inbox ──┤   turn(now, inputs) → effects ├──► flusher ─────► Flushed ────► inbox
+//!                          └──────────┬────────────────────┘
+//!                                     ├──► reader pool ──► answers, Loaded
+//!                                     ├──► transport ────► messages, snapshots
+//!                                     └──► tokens ───────► whoever asked
+//! ```
+//!
+//! Workers never wait but for inputs. Everything that may block has a thread of its own kind: the log, the base's one
+//! writer, the base's readers, the network (tokio).
+//!
+//! Reading order: `inbox.rs`, `worker_thread.rs`, `log_thread.rs`, `flusher.rs`, `readers.rs`, `tokens.rs`, `clock.rs`,
+//! `peers.rs` (what the transport says), `start.rs` (how a node comes up), `fleet.rs` (the cluster map).
+//!
+//! What it does not do: it decides nothing about data. Which of the effects may wait for which is the host's contract.
+
+mod births;
+mod causes;
+mod clock;
+mod fleet;
+mod flusher;
+mod inbox;
+mod log_thread;
+pub(crate) mod options;
+mod peers;
+mod readers;
+mod start;
+mod tokens;
+mod worker_thread;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use flotilla_store::Base;
+use flotilla_topology::ShardId;
+
+use crate::host;
+pub use crate::host::Input;
+use crate::host::{Answer, Refusal, ReplicaStatus, Token};
+
+pub use causes::Causes;
+pub use clock::Clock;
+pub use fleet::{FleetKeeper, MAP_KEY, NewestMap};
+pub use inbox::{Full, Inbox};
+pub use start::{StartError, Started, start};
+pub use tokens::{Ended, Tokens};
+
+use flusher::FlusherQueue;
+use log_thread::LogQueue;
+use readers::Readers;
+
+/// The base of a real node.
+pub type NodeBase = flotilla_store::disk::Disk;
+/// A view of it.
+pub type BaseView = <NodeBase as Base>::View;
+/// What they want done.
+pub type Effects = host::Effects<NodeBase>;
+
+/// Room that an input takes beside its keys and values, in bytes.
+const INPUT_BYTES: usize = 128;
+
+/// Called when the node cannot go on. In a real node it writes one line and ends the process; it may return only in
+/// tests.
+#[derive(Clone)]
+pub struct Fatal(Arc<dyn Fn(String) + Send + Sync>);
+
+impl Fatal {
+    /// Calls this.
+    pub fn new(call: impl Fn(String) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(call))
+    }
+
+    /// The node cannot go on, because of this.
+    pub fn call(&self, reason: String) {
+        (self.0)(reason);
+    }
+}
+
+impl fmt::Debug for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fatal")
+    }
+}
+
+/// The worker of a shard.
+#[must_use]
+pub fn worker_of(shard: ShardId, workers: usize) -> usize {
+    usize::try_from(shard.0 % workers as u64).unwrap_or(0)
+}
+
+/// The running threads of a node, and the way to ask them.
+pub struct Runtime {
+    inboxes: Vec<Arc<Inbox>>,
+    tokens: Arc<Tokens>,
+    log: Arc<LogQueue>,
+    flusher: Arc<FlusherQueue>,
+    readers: Arc<Readers>,
+    base: NodeBase,
+    threads: Mutex<Threads>,
+}
+
+/// The threads, in the order in which they must end.
+#[derive(Debug, Default)]
+struct Threads {
+    workers: Vec<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
+    flusher: Option<JoinHandle<()>>,
+    log: Option<JoinHandle<()>>,
+}
+
+impl Runtime {
+    /// Asks the worker of a shard on behalf of a client. `bytes` is what the question carries; when the worker's inbox
+    /// is full the answer is a refusal, at once.
+    ///
+    /// # Errors
+    /// The node ended before it answered.
+    pub async fn ask(
+        &self,
+        shard: ShardId,
+        bytes: usize,
+        question: impl FnOnce(Token) -> Input + Send,
+    ) -> Result<Answer, Ended> {
+        let waiting = self.tokens.draw();
+        let input = question(waiting.token());
+        if self.inbox(shard).offer_client(bytes.saturating_add(INPUT_BYTES), input).is_err() {
+            return Ok(Answer::Refused(Refusal::Overloaded { shard, what: "the inbox of its worker" }));
+        }
+        waiting.await
+    }
+
+    /// Asks the worker of a shard on behalf of the node itself: always let in.
+    ///
+    /// # Errors
+    /// The node ended before it answered.
+    pub async fn order(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(Token) -> Input + Send,
+    ) -> Result<Answer, Ended> {
+        let waiting = self.tokens.draw();
+        let input = question(waiting.token());
+        if self.inbox(shard).deliver(input) { waiting.await } else { Err(Ended) }
+    }
+
+    /// Tells the worker of a shard something that is not answered.
+    pub fn tell(&self, shard: ShardId, input: Input) {
+        self.inbox(shard).deliver(input);
+    }
+
+    /// All replicas of this node, by their shards.
+    ///
+    /// # Errors
+    /// The node ended before it answered.
+    pub async fn replicas(&self) -> Result<Vec<ReplicaStatus>, Ended> {
+        let asked: Vec<_> = self
+            .inboxes
+            .iter()
+            .map(|inbox| {
+                let waiting = self.tokens.draw();
+                inbox.deliver(Input::Inspect { token: waiting.token() }).then_some(waiting).ok_or(Ended)
+            })
+            .collect();
+        let mut replicas = Vec::new();
+        for waiting in asked {
+            match waiting?.await? {
+                Answer::Status(found) => replicas.extend(found),
+                other => unreachable!("a worker answered an inspection with {other:?}"),
+            }
+        }
+        replicas.sort_by_key(|replica| replica.shard);
+        Ok(replicas)
+    }
+
+    /// A view of the base as it is now.
+    #[must_use]
+    pub fn view(&self) -> BaseView {
+        self.base.view()
+    }
+
+    /// Ends all threads, in an order in which none leaves work for one that has ended. Blocks until they have.
+    pub fn end(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inboxes.iter().for_each(|inbox| inbox.close());
+        threads.workers.drain(..).for_each(join);
+        self.readers.close();
+        threads.readers.drain(..).for_each(join);
+        self.flusher.close();
+        threads.flusher.take().into_iter().for_each(join);
+        self.log.close();
+        threads.log.take().into_iter().for_each(join);
+        self.tokens.end();
+    }
+
+    fn inbox(&self, shard: ShardId) -> &Inbox {
+        &self.inboxes[worker_of(shard, self.inboxes.len())]
+    }
+}
+
+/// Waits for a thread. One that panicked has said so itself.
+fn join(thread: JoinHandle<()>) {
+    drop(thread.join());
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("workers", &self.inboxes.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,251 @@
+//! How the threads of a node come up: base, log, recovery, workers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+
+use flotilla_store::{Base, BaseError, disk, snapshot};
+use flotilla_topology::{NodeId, ShardId};
+use flotilla_wal::{Log, OpenError, Recovered};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+use tracing::{info, warn};
+
+use super::flusher::{Flusher, FlusherQueue};
+use super::log_thread::{LogQueue, LogThread};
+use super::peers::PeerDesk;
+use super::readers::Readers;
+use super::worker_thread::{Outlets, WorkerThread};
+use super::{Clock, Fatal, Inbox, NodeBase, Runtime, Threads, Tokens, options, worker_of};
+use crate::config::Config;
+use crate::host::{BaseJob, RecoveryError, Worker, recover};
+use crate::storage::{Chance, DataDirectory, DirectoryError, RealDisk};
+use crate::transport::{Identity, Transport};
+
+/// How many maps of other nodes wait for the keeper.
+const MAPS_WAITING_MAX: usize = 8;
+
+/// Why the threads could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The base.
+    #[error("cannot open the base in {path}: {source}")]
+    Base {
+        /// Where it lives.
+        path: String,
+        /// Why.
+        source: BaseError,
+    },
+    /// The base was opened but cannot be read.
+    #[error("cannot read the base: {0}")]
+    Read(#[from] flotilla_store::Error),
+    /// The shared log.
+    #[error("cannot open the log: {0}")]
+    Log(#[from] OpenError),
+    /// A replica.
+    #[error("cannot recover: {0}")]
+    Recovery(#[from] RecoveryError),
+    /// The log does not know a shard that the base holds.
+    #[error("the base holds {shard}, but the log knows nothing of it: the log was lost, and votes with it")]
+    LogLost {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The operating system.
+    #[error("cannot start a thread or draw a random number: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What runs, and what its maker still needs.
+#[derive(Debug)]
+pub struct Started {
+    /// The threads.
+    pub runtime: Arc<Runtime>,
+    /// The line to the peers.
+    pub transport: Transport,
+    /// Told of writes in the meta shard.
+    pub map_changed: Arc<Notify>,
+    /// Maps that other nodes send.
+    pub maps: mpsc::Receiver<(flotilla_topology::Epoch, bytes::Bytes)>,
+}
+
+/// What lies on the disk of a node.
+struct Found {
+    base: NodeBase,
+    log: Log<RealDisk>,
+    recovered: Recovered,
+}
+
+/// Opens what the directory holds, recovers all replicas, and starts the threads. Blocks on the disk.
+///
+/// # Errors
+/// The node must not start; the text says why.
+pub fn start(
+    config: &Config,
+    directory: &DataDirectory,
+    identity: Identity,
+    chance: &mut dyn Chance,
+    handle: &Handle,
+    fatal: &Fatal,
+) -> Result<Started, StartError> {
+    let found = open(config, directory)?;
+    check_base(&found)?;
+    let count = config.memory.workers();
+    let inbox = || {
+        let memory = &config.memory;
+        Arc::new(Inbox::new(memory.inbox_bytes_max.as_usize(), memory.peer_inbox_bytes_max.as_usize()))
+    };
+    let inboxes: Vec<Arc<Inbox>> = (0..count).map(|_| inbox()).collect();
+    let tokens = Arc::new(Tokens::default());
+    let flusher = Arc::new(FlusherQueue::default());
+    let (maps_sender, maps) = mpsc::channel(MAPS_WAITING_MAX);
+    let desk = PeerDesk {
+        inboxes: inboxes.clone(),
+        flusher: Arc::clone(&flusher),
+        tokens: Arc::clone(&tokens),
+        maps: maps_sender,
+        handle: handle.clone(),
+    };
+    let entered = handle.enter();
+    let transport = Transport::start(options::transport(config), identity.clone(), desk.events());
+    drop(entered);
+    let jobs_max = usize::try_from(config.memory.reads_queued_max).unwrap_or(usize::MAX);
+    let readers =
+        Readers::new(jobs_max, found.base.clone(), Arc::clone(&tokens), inboxes.clone(), fatal.clone());
+    let outlets = Outlets {
+        transport: transport.clone(),
+        log: Arc::new(LogQueue::default()),
+        flusher,
+        readers: Arc::new(readers),
+        tokens,
+        map_changed: Arc::new(Notify::new()),
+    };
+    purge_leftovers(&found.base, &outlets.flusher)?;
+    let map_changed = Arc::clone(&outlets.map_changed);
+    let runtime = spawn(config, identity.node, found, inboxes, outlets, chance, fatal)?;
+    Ok(Started { runtime: Arc::new(runtime), transport, map_changed, maps })
+}
+
+fn open(config: &Config, directory: &DataDirectory) -> Result<Found, StartError> {
+    let path = directory.base_path();
+    let cache_bytes = config.memory.base_cache_bytes.0;
+    let base = disk::Disk::open(&path, disk::Options { cache_bytes, ..disk::Options::default() })
+        .map_err(|source| StartError::Base { path: path.display().to_string(), source })?;
+    let id = directory.stamp().directory.0;
+    let (log, recovered) = Log::open(directory.wal()?, flotilla_wal::Options::default(), id)?;
+    if let Some(torn) = recovered.torn {
+        info!(segment = torn.segment, offset = torn.offset, "an unfinished write was cut from the log");
+    }
+    Ok(Found { base, log, recovered })
+}
+
+/// The birth of every replica goes to the log before anything of it goes to the base.
+fn check_base(found: &Found) -> Result<(), StartError> {
+    let known = &found.recovered;
+    for shard in snapshot::shards_in(&found.base.view())? {
+        if !known.shards.contains_key(&shard) && !known.tombstones.contains_key(&shard) {
+            return Err(StartError::LogLost { shard });
+        }
+    }
+    Ok(())
+}
+
+/// Snapshots that were being staged, and states that they replaced, are cleared away when there is time.
+fn purge_leftovers(base: &NodeBase, flusher: &FlusherQueue) -> Result<(), StartError> {
+    let view = base.view();
+    for shard in snapshot::shards_in(&view)? {
+        for generation in snapshot::leftovers(&view, shard)? {
+            flusher.push(BaseJob::Purge { shard, generation });
+        }
+    }
+    Ok(())
+}
+
+/// The workers, with the replicas that were found.
+fn workers(
+    config: &Config,
+    node: NodeId,
+    base: &NodeBase,
+    recovered: Recovered,
+    clock: Clock,
+    chance: &mut dyn Chance,
+) -> Result<Vec<Worker<NodeBase>>, StartError> {
+    let count = config.memory.workers();
+    let mut workers = Vec::with_capacity(count);
+    for _ in 0..count {
+        let seed = chance.draw()?.to_be_bytes();
+        let seed =
+            u64::from_be_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
+        workers.push(Worker::new(node, options::host(config), base.clone(), seed));
+    }
+    for (shard, replica) in recovered.tombstones {
+        workers[worker_of(shard, count)].remember(shard, replica);
+    }
+    let mut found = BTreeMap::new();
+    for (shard, state) in recovered.shards {
+        let replica = recover(base, shard, state)?;
+        found.insert(shard, replica.recovered.entries.len());
+        workers[worker_of(shard, count)].adopt(clock.now(), replica);
+    }
+    if !found.is_empty() {
+        info!(replicas = found.len(), entries = found.values().sum::<usize>(), "recovered");
+    }
+    Ok(workers)
+}
+
+fn spawn(
+    config: &Config,
+    node: NodeId,
+    found: Found,
+    inboxes: Vec<Arc<Inbox>>,
+    outlets: Outlets,
+    chance: &mut dyn Chance,
+    fatal: &Fatal,
+) -> Result<Runtime, StartError> {
+    let Found { base, log, recovered } = found;
+    let clock = Clock::start();
+    let workers = workers(config, node, &base, recovered, clock, chance)?;
+    let mut threads = Threads::default();
+    let log_thread = LogThread::new(log, Arc::clone(&outlets.log), inboxes.clone(), fatal.clone());
+    threads.log = Some(named("log", fatal, move || log_thread.run())?);
+    let flusher = Flusher::new(base.clone(), Arc::clone(&outlets.flusher), inboxes.clone(), fatal.clone());
+    threads.flusher = Some(named("flusher", fatal, move || flusher.run())?);
+    for number in 0..config.memory.readers {
+        let readers = Arc::clone(&outlets.readers);
+        threads.readers.push(named(&format!("reader-{number}"), fatal, move || readers.run())?);
+    }
+    for (number, worker) in workers.into_iter().enumerate() {
+        let inbox = Arc::clone(&inboxes[number]);
+        let thread = WorkerThread::new(number, worker, inbox, clock, outlets.clone());
+        threads.workers.push(named(&format!("worker-{number}"), fatal, move || thread.run())?);
+    }
+    Ok(Runtime {
+        inboxes,
+        tokens: outlets.tokens,
+        log: outlets.log,
+        flusher: outlets.flusher,
+        readers: outlets.readers,
+        base,
+        threads: Mutex::new(threads),
+    })
+}
+
+/// A thread of this name. A panic in it (a broken invariant) ends the node: without one of its threads it would look
+/// alive and serve nothing.
+fn named(
+    name: &str,
+    fatal: &Fatal,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, std::io::Error> {
+    let fatal = fatal.clone();
+    let label = name.to_string();
+    Builder::new().name(name.to_string()).spawn(move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+            warn!(thread = label, "panicked");
+            fatal.call(format!("the thread {label} panicked"));
+        }
+    })
+}

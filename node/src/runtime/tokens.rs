@@ -1,0 +1,199 @@
+//! Who waits for which answer.
+//!
+//! A token is drawn for each question, goes through a worker, and comes back once with the answer, from any thread.
+//! Who no longer wants the answer drops its future, and the place is free at once: the answer then finds nobody.
+//!
+//! Places are reused, so a token also says which use of its place it means: `generation ‖ place ‖ drawer`. The places
+//! are spread over drawers, each with a lock of its own, so that threads seldom meet.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+use crate::host::{Answer, Token};
+
+const DRAWER_BITS: u32 = 4;
+const PLACE_BITS: u32 = 28;
+const DRAWERS: usize = 1 << DRAWER_BITS;
+
+/// All who wait.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    drawers: [Mutex<Drawer>; DRAWERS],
+    next: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Drawer {
+    places: Vec<Place>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    generation: u32,
+    sender: Option<oneshot::Sender<Answer>>,
+}
+
+/// The answer to come. Dropped early, it frees its place.
+#[derive(Debug)]
+pub struct Waiting {
+    token: Token,
+    tokens: Arc<Tokens>,
+    receiver: oneshot::Receiver<Answer>,
+}
+
+/// The node has ended: there will be no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node has ended")]
+pub struct Ended;
+
+impl Tokens {
+    /// Draws a token.
+    #[must_use]
+    pub fn draw(self: &Arc<Self>) -> Waiting {
+        let (sender, receiver) = oneshot::channel();
+        let drawer_at = self.next.fetch_add(1, Ordering::Relaxed) % DRAWERS;
+        let mut drawer = self.drawer(drawer_at);
+        let place_at = drawer.free.pop().unwrap_or_else(|| {
+            drawer.places.push(Place::default());
+            u32::try_from(drawer.places.len() - 1).unwrap_or(u32::MAX)
+        });
+        assert!(place_at < 1 << PLACE_BITS, "{place_at} answers are waited for in one drawer");
+        let place = &mut drawer.places[place_at as usize];
+        place.sender = Some(sender);
+        let generation = place.generation;
+        drop(drawer);
+        let low = (u64::from(place_at) << DRAWER_BITS) | drawer_at as u64;
+        Waiting { token: Token((u64::from(generation) << 32) | low), tokens: Arc::clone(self), receiver }
+    }
+
+    /// Hands an answer to whoever waits; drops it if nobody does.
+    pub fn answer(&self, token: Token, answer: Answer) {
+        if let Some(sender) = self.take(token) {
+            // Dropped between our taking the sender and here: nobody wants the answer any more.
+            drop(sender.send(answer));
+        }
+    }
+
+    /// How many answers are waited for.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        (0..DRAWERS).map(|at| self.drawer(at)).map(|drawer| drawer.places.len() - drawer.free.len()).sum()
+    }
+
+    /// Gives up every wait: each ends with [`Ended`].
+    pub fn end(&self) {
+        for at in 0..DRAWERS {
+            let mut drawer = self.drawer(at);
+            let drawer = &mut *drawer;
+            for (place_at, place) in drawer.places.iter_mut().enumerate() {
+                if place.sender.take().is_some() {
+                    place.generation = place.generation.wrapping_add(1);
+                    drawer.free.push(u32::try_from(place_at).unwrap_or(u32::MAX));
+                }
+            }
+        }
+    }
+
+    /// Frees the place of a token, if it is still the one that the token means.
+    fn take(&self, token: Token) -> Option<oneshot::Sender<Answer>> {
+        let drawer_at = usize::try_from(token.0).unwrap_or(usize::MAX) % DRAWERS;
+        let place_at = u32::try_from((token.0 >> DRAWER_BITS) & ((1 << PLACE_BITS) - 1)).unwrap_or(u32::MAX);
+        let mut drawer = self.drawer(drawer_at);
+        let place = drawer.places.get_mut(place_at as usize)?;
+        if u64::from(place.generation) != token.0 >> 32 {
+            return None;
+        }
+        let sender = place.sender.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        drawer.free.push(place_at);
+        Some(sender)
+    }
+
+    fn drawer(&self, at: usize) -> MutexGuard<'_, Drawer> {
+        self.drawers[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// What goes into the question.
+    #[must_use]
+    pub const fn token(&self) -> Token {
+        self.token
+    }
+}
+
+impl Future for Waiting {
+    type Output = Result<Answer, Ended>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.receiver).poll(context).map_err(|_| Ended)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(self.tokens.take(self.token));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_finds_who_asked() {
+        let tokens = Arc::new(Tokens::default());
+        let waiting: Vec<Waiting> = (0..100).map(|_| tokens.draw()).collect();
+        assert_eq!(tokens.waiting(), 100);
+        for (generation, waiting) in waiting.iter().enumerate().rev() {
+            tokens.answer(waiting.token(), Answer::Stage { generation: generation as u64 });
+        }
+        assert_eq!(tokens.waiting(), 0);
+        for (expected, waiting) in waiting.into_iter().enumerate() {
+            let answer = waiting.await;
+            assert!(
+                matches!(answer, Ok(Answer::Stage { generation }) if generation == expected as u64),
+                "question {expected} got {answer:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dropped_future_leaves_nothing_behind_and_its_answer_reaches_no_one_else() {
+        let tokens = Arc::new(Tokens::default());
+        let late = {
+            let given_up = tokens.draw();
+            given_up.token()
+        };
+        assert_eq!(tokens.waiting(), 0);
+        // Take every drawer once: one of these reuses the place of the token that was given up.
+        let next: Vec<Waiting> = (0..DRAWERS).map(|_| tokens.draw()).collect();
+        assert!(next.iter().all(|waiting| waiting.token() != late));
+        tokens.answer(late, Answer::Transfer);
+        assert_eq!(tokens.waiting(), DRAWERS, "the late answer took the place of another question");
+        for waiting in next {
+            tokens.answer(waiting.token(), Answer::Stage { generation: 7 });
+            assert!(matches!(waiting.await, Ok(Answer::Stage { generation: 7 })));
+        }
+        for _ in 0..1000 {
+            drop(tokens.draw());
+        }
+        let places: usize = (0..DRAWERS).map(|at| tokens.drawer(at).places.len()).sum();
+        assert_eq!(places, DRAWERS, "places are reused");
+    }
+
+    #[tokio::test]
+    async fn the_end_answers_everybody() {
+        let tokens = Arc::new(Tokens::default());
+        let waiting = tokens.draw();
+        tokens.end();
+        assert!(matches!(waiting.await, Err(Ended)));
+        assert_eq!(tokens.waiting(), 0);
+    }
+}

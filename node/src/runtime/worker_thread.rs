@@ -1,0 +1,113 @@
+//! A worker's thread: wait for inputs or a deadline, take a turn, carry out its effects.
+//!
+//! The order of the effects is the host's contract (`host/boundary.rs`): messages leave before the log write, so that
+//! a leader's appends overlap its own fsync.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use super::causes::Causes;
+use super::clock::Clock;
+use super::flusher::FlusherQueue;
+use super::inbox::{Inbox, Wake};
+use super::log_thread::LogQueue;
+use super::readers::Readers;
+use super::tokens::Tokens;
+use super::{BaseView, Effects, Input, NodeBase};
+use crate::host::{SnapshotJob, Worker};
+use crate::transport::Transport;
+
+/// Where the effects of all workers go.
+#[derive(Clone, Debug)]
+pub struct Outlets {
+    /// Messages and snapshots.
+    pub transport: Transport,
+    /// Batches.
+    pub log: Arc<LogQueue>,
+    /// Base jobs.
+    pub flusher: Arc<FlusherQueue>,
+    /// Reads.
+    pub readers: Arc<Readers>,
+    /// Replies.
+    pub tokens: Arc<Tokens>,
+    /// Told that the cluster map may have changed.
+    pub map_changed: Arc<Notify>,
+}
+
+/// One worker, its inbox, and where its effects go.
+#[derive(Debug)]
+pub struct WorkerThread {
+    number: usize,
+    worker: Worker<NodeBase>,
+    inbox: Arc<Inbox>,
+    clock: Clock,
+    outlets: Outlets,
+}
+
+impl WorkerThread {
+    /// The thread of the worker with this number.
+    pub fn new(
+        number: usize,
+        worker: Worker<NodeBase>,
+        inbox: Arc<Inbox>,
+        clock: Clock,
+        outlets: Outlets,
+    ) -> Self {
+        Self { number, worker, inbox, clock, outlets }
+    }
+
+    /// Runs until the inbox is closed.
+    pub fn run(mut self) {
+        let mut inputs = Vec::new();
+        // The first turn takes nothing: what recovery left to be written must not wait for an input.
+        loop {
+            let mut effects = Effects::default();
+            self.worker.turn(self.clock.now(), inputs.drain(..), &mut effects);
+            self.carry_out(effects);
+            let patience = self.worker.deadline().map(|deadline| self.clock.until(deadline));
+            if self.inbox.wait(patience, &mut inputs) == Wake::Closed {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&self, effects: Effects) {
+        let outlets = &self.outlets;
+        for (node, shard, message) in effects.messages {
+            outlets.transport.send(node, shard, message);
+        }
+        if let Some((ticket, batch)) = effects.batch {
+            outlets.log.push(self.number, ticket, batch);
+        }
+        effects.base_jobs.into_iter().for_each(|job| outlets.flusher.push(job));
+        effects.reads.into_iter().for_each(|job| outlets.readers.push(job));
+        for reply in effects.replies {
+            outlets.tokens.answer(reply.token, reply.answer);
+        }
+        effects.snapshots.into_iter().for_each(|job| self.send_snapshot(job));
+        if !effects.retired.is_empty() {
+            outlets.flusher.push_retired(effects.retired);
+        }
+        if effects.map_changed {
+            outlets.map_changed.notify_one();
+        }
+    }
+
+    fn send_snapshot(&self, job: SnapshotJob<BaseView>) {
+        let (shard, to, node) = (job.shard, job.to, job.node);
+        let inbox = Arc::clone(&self.inbox);
+        info!(%shard, %node, "sending a snapshot");
+        self.outlets.transport.send_snapshot(job, move |sent| {
+            let delivered = match sent {
+                Ok(last) => Some(last),
+                Err(failure) => {
+                    warn!(%shard, %node, reason = %Causes(&failure), "a snapshot was not delivered");
+                    None
+                }
+            };
+            inbox.deliver(Input::SnapshotSent { shard, to, delivered });
+        });
+    }
+}
