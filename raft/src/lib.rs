@@ -26,8 +26,9 @@
 //! Time is divided into terms. Each term has at most one leader, elected by a majority of the voters; every
 //! voter has one vote per term, on its disk before it is given. A voter refuses a candidate whose log is less
 //! up to date than its own. The leader alone appends entries; followers make their logs equal to its log. An
-//! entry that is durable on a majority is committed: every later leader holds it, so it may be applied. Hence
-//! all replicas apply the same entries in the same order.
+//! entry of the leader's term that is durable on a majority is committed, and with it everything before it:
+//! every later leader holds it, so it may be applied. Hence all replicas apply the same entries in the same
+//! order.
 //!
 //! # Elections
 //!

@@ -251,13 +251,11 @@ impl World {
         for message in ready.messages {
             self.send(message);
         }
-        let (base, term) = {
-            let replica = &self.replicas[&id];
-            (replica.disk.base.clone(), replica.raft.as_ref().unwrap().term())
-        };
         for to in ready.snapshots {
             let at = self.now + Duration::from_millis(draw(&mut self.random, 50));
-            self.streams.push(Stream { at, from: id, to, term, snapshot: base.clone() });
+            let replica = self.replicas.get_mut(&id).unwrap();
+            let (snapshot, term) = (replica.disk.base.clone(), replica.raft().term());
+            self.streams.push(Stream { at, from: id, to, term, snapshot });
         }
     }
 
