@@ -10,9 +10,9 @@
 //! What it does not do: no threads, no clock, no paths (see [`Disk`]), no locking of the directory, no index for
 //! reading single entries, no quarantine of rotten shards yet ([`OpenError::Rot`] refuses to start and names them).
 //!
-//! Reading order: `record.rs` (what is remembered), `frame.rs` and `segment.rs` (bytes), `log.rs` (append),
-//! `rotate.rs` (the next segment), `scan.rs`, `replay.rs` and `recovery.rs` (opening), `book.rs` and `collect.rs`
-//! (garbage collection), [`simulated`] (the disk of the tests).
+//! Reading order: `record.rs` (what is remembered), `frame.rs` and `segment.rs` (bytes), `log.rs` (open, append,
+//! rotate), `shelf.rs` (spare files), `scan.rs`, `replay.rs` and `recovery.rs` (what is found at start), `book.rs` and
+//! `collect.rs` (garbage collection), [`inspect`] (a look without opening), [`simulated`] (the disk of the tests).
 
 mod book;
 mod codec;
@@ -20,6 +20,7 @@ mod collect;
 mod disk;
 mod error;
 mod frame;
+pub mod inspect;
 mod log;
 mod options;
 mod record;
@@ -33,6 +34,7 @@ pub mod simulated;
 pub use collect::Step;
 pub use disk::{Disk, File};
 pub use error::{AppendError, CollectError, DecodeError, OpenError};
+pub use frame::FrameKind;
 pub use log::{Log, Recovered, ShardState, Stats, TornTail};
 pub use options::{Options, OptionsError};
 pub use record::{Batch, Record};

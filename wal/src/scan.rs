@@ -123,7 +123,7 @@ impl<'f, F: File> Reader<'f, F> {
     }
 
     /// The next place at or after `offset` with an intact head.
-    fn next_head(&mut self, mut offset: u64) -> io::Result<Option<u64>> {
+    pub fn next_head(&mut self, mut offset: u64) -> io::Result<Option<u64>> {
         while offset + HEAD_BYTES as u64 <= self.limit {
             if self.head(offset)?.is_some() {
                 return Ok(Some(offset));
@@ -199,7 +199,7 @@ pub(crate) fn scan<F: File>(
             note(&mut done, visitor, damage);
         }
         done.checksum = Some(head.checksum);
-        done.sequence = Some(head.sequence + 1);
+        done.sequence = Some(head.sequence.saturating_add(1));
         done.end = offset.saturating_add(head.padded().unwrap_or(u64::MAX));
     }
     Ok(done)

@@ -396,3 +396,24 @@ fn any_bytes_at_all_are_refused_or_ignored_without_a_panic() {
         let _ = open(&disk);
     }
 }
+
+#[test]
+fn an_inspection_shows_frames_and_broken_places() {
+    use flotilla_wal::FrameKind;
+    use flotilla_wal::inspect::{Place, segment, segments};
+    let sample = sample(true);
+    assert_eq!(segments(&sample.disk).unwrap(), sample.segments);
+    let first = segment(&sample.disk, 1).unwrap();
+    let kinds: Vec<_> = first.places.iter().map(|place| matches!(place, Place::Frame { .. })).collect();
+    assert_eq!(kinds, [true, true, true], "two frames and the seal: {first:?}");
+    assert!(matches!(&first.places[0], Place::Frame { records: Some(4), shards, .. } if shards.len() == 3));
+    assert!(matches!(first.places[2], Place::Frame { kind: FrameKind::Seal, .. }));
+    let second = segment(&sample.disk, sample.segments[1]).unwrap();
+    let header = second.header.unwrap();
+    assert_eq!((header.previous, header.previous_end), (1, 3 * BLOCK_BYTES));
+    sample.disk.flip(&name(1), BLOCK_BYTES + 200, 1);
+    sample.disk.flip(&name(1), 2 * BLOCK_BYTES, 1);
+    let damaged = segment(&sample.disk, 1).unwrap();
+    assert!(matches!(&damaged.places[0], Place::Broken { shards: Some(shards), .. } if shards.len() == 3));
+    assert!(matches!(damaged.places[1], Place::Gap { offset: 8192 }));
+}

@@ -136,7 +136,8 @@ impl Story {
         for _ in 0..=self.below(3) {
             // Half of all shards fall silent after a while: their tails pin old segments.
             let shard = ShardId(self.below(self.shards));
-            let busy = shard.0 % 2 == 0 || self.below(20) == 0 || !self.model.shards.contains_key(&shard);
+            let busy =
+                shard.0.is_multiple_of(2) || self.below(20) == 0 || !self.model.shards.contains_key(&shard);
             if !busy {
                 continue;
             }

@@ -1,0 +1,140 @@
+//! A look into a directory without opening it: for the operator who has to understand what a node found.
+//!
+//! Nothing is judged and nothing is written. A place is reported as it is; whether damage is rot or a torn tail, only
+//! [`crate::Log::open`] says.
+
+use std::io;
+
+use flotilla_topology::ShardId;
+
+use crate::codec;
+use crate::disk::{Disk, File, read_full};
+use crate::frame::FrameKind;
+use crate::scan::{Found, Reader};
+use crate::segment::{BLOCK_BYTES, FIRST_FRAME, Header, Name};
+
+/// One segment file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its number, by its name.
+    pub number: u64,
+    /// Length of the file, in bytes.
+    pub bytes: u64,
+    /// What its header says; `None` if that is unreadable (then no frame can be read either).
+    pub header: Option<Stated>,
+    /// The frames and broken places, front to back.
+    pub places: Vec<Place>,
+}
+
+/// What the header of a segment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// The id of the directory that it belongs to.
+    pub directory: u128,
+    /// Its number.
+    pub number: u64,
+    /// The oldest segment that was still needed.
+    pub oldest: u64,
+    /// The previous segment; 0 if there was none.
+    pub previous: u64,
+    /// Where the previous segment ends: what lies there or beyond does not count.
+    pub previous_end: u64,
+}
+
+/// What stands at one place of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An intact frame.
+    Frame {
+        /// Where it begins.
+        offset: u64,
+        /// Its length without padding, in bytes.
+        bytes: u64,
+        /// What it is for.
+        kind: FrameKind,
+        /// Its place among all frames of the directory.
+        sequence: u64,
+        /// The shards that it names.
+        shards: Vec<ShardId>,
+        /// How many records it holds; `None` if this program cannot read them.
+        records: Option<usize>,
+    },
+    /// The head of a frame is intact, the rest is not.
+    Broken {
+        /// Where it begins.
+        offset: u64,
+        /// The shards that it names, if they are readable.
+        shards: Option<Vec<ShardId>>,
+    },
+    /// There is no frame here, but there are more further on.
+    Gap {
+        /// Where it begins.
+        offset: u64,
+    },
+}
+
+/// The numbers of all segment files, ascending.
+///
+/// # Errors
+/// Whatever the file system reports.
+pub fn segments<D: Disk>(disk: &D) -> io::Result<Vec<u64>> {
+    let number = |name: &String| match Name::parse(name) {
+        Some(Name::Segment(number)) => Some(number),
+        _ => None,
+    };
+    let mut numbers: Vec<u64> = disk.list()?.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Reads one segment from front to back.
+///
+/// # Errors
+/// Whatever the file system reports.
+pub fn segment<D: Disk>(disk: &D, number: u64) -> io::Result<Segment> {
+    let file = disk.open(&Name::Segment(number).to_string())?;
+    let mut block = vec![0; BLOCK_BYTES as usize];
+    let count = read_full(&file, &mut block, 0)?;
+    let header = Header::parse(&block[..count]).ok();
+    let mut found = Segment { number, bytes: file.len()?, header: header.map(stated), places: Vec::new() };
+    let Some(header) = header else { return Ok(found) };
+    let mut reader = Reader::new(&file, u64::MAX, header.directory, header.number)?;
+    let mut offset = FIRST_FRAME;
+    while offset < found.bytes {
+        let next = match reader.at(offset)? {
+            Found::Frame(frame) => {
+                let head = frame.head;
+                found.places.push(Place::Frame {
+                    offset,
+                    bytes: head.length().unwrap_or(0),
+                    kind: head.kind,
+                    sequence: head.sequence,
+                    shards: crate::scan::shards_of(frame.list),
+                    records: codec::decode_all(frame.body).ok().map(|records| records.len()),
+                });
+                head.padded()
+            }
+            Found::Broken(head, shards) => {
+                found.places.push(Place::Broken { offset, shards });
+                head.padded()
+            }
+            Found::Nothing => {
+                let Some(next) = reader.next_head(offset + BLOCK_BYTES)? else { break };
+                found.places.push(Place::Gap { offset });
+                Some(next - offset)
+            }
+        };
+        offset = offset.saturating_add(next.unwrap_or(u64::MAX));
+    }
+    Ok(found)
+}
+
+const fn stated(header: Header) -> Stated {
+    Stated {
+        directory: header.directory,
+        number: header.number,
+        oldest: header.oldest,
+        previous: header.previous.segment,
+        previous_end: header.previous.offset,
+    }
+}
