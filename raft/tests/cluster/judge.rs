@@ -12,8 +12,10 @@ use super::replica::Replica;
 
 #[derive(Default)]
 pub struct Judge {
-    /// Who led in each term.
-    leaders: BTreeMap<Term, ReplicaId>,
+    /// Who led in each term, and the commit index with which it began.
+    leaders: BTreeMap<Term, (ReplicaId, Index)>,
+    /// What the leader of a term sent as its entry at an index.
+    sent: BTreeMap<(Term, Index), LogId>,
     /// Every entry ever written, by its id: what preceded it, and what it says.
     written: BTreeMap<LogId, (LogId, Payload)>,
     /// Every committed entry, in order from index 1.
@@ -70,9 +72,16 @@ impl Judge {
         }
         let id = replica.id;
         assert!(status.commit <= replica.disk.last().index, "{id} committed ahead of its own disk");
-        match self.leaders.insert(status.term, id) {
-            Some(other) => assert_eq!(other, id, "two leaders in term {}", status.term),
+        match self.leaders.get(&status.term) {
+            Some((other, began)) => {
+                assert_eq!(*other, id, "two leaders in term {}", status.term);
+                let commit = self.committed.get((status.commit.0 as usize).wrapping_sub(1));
+                let counted = commit.filter(|_| status.commit > *began);
+                let own = counted.is_none_or(|commit| commit.term == status.term);
+                assert!(own, "leader {id} of t{} committed {counted:?} by counting", status.term);
+            }
             None => {
+                self.leaders.insert(status.term, (id, status.commit));
                 if let Some(last) = self.committed.last() {
                     assert!(replica.disk.contains(*last), "new leader {id} in t{} lacks {last}", status.term);
                 }
@@ -93,8 +102,15 @@ impl Judge {
             }
             Rpc::AppendReply { matched } | Rpc::HeartbeatReply { matched, .. } => {
                 assert!(*matched <= disk.last().index, "{message:?}: the disk ends at {}", disk.last());
+                if let Some(leaders) = self.sent.get(&(term, *matched)) {
+                    assert!(disk.contains(*leaders), "{message:?}: the disk does not hold {leaders}");
+                }
             }
-            Rpc::Append { previous, entries, .. } => self.check_written(*previous, entries),
+            Rpc::Append { previous, entries, .. } => {
+                self.check_written(*previous, entries);
+                self.sent.extend(entries.iter().map(|entry| ((term, entry.index()), entry.id)));
+                self.sent.insert((term, previous.index), *previous);
+            }
             _ => {}
         }
     }
