@@ -12,9 +12,9 @@ pub(super) fn stamp(served: Served, version: u64) -> v1::Stamp {
     v1::Stamp { shard: served.shard.0, term: served.term.0, version, shard_time_ms: served.time_ms }
 }
 
-/// The stamp of a read. Its version stays 0: the host does not say which version counter it read at.
+/// The stamp of a read: the version counter of the state that was read.
 pub(super) fn stamp_of_read(served: Served) -> v1::Stamp {
-    stamp(served, 0)
+    stamp(served, served.version)
 }
 
 /// How far a stale answer may be behind; absent in linearizable ones.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flotilla_proto::v1::{self, PeerStatus, ShardStatusRequest, ShardStatusResponse, StatusResponse};
+use flotilla_raft::{ProgressKind, RoleKind};
 use flotilla_store::Stats;
-use flotilla_topology::{ClusterMap, NodeId, ShardId};
+use flotilla_topology::{NodeId, ShardId};
 use tonic::{Response, Status};
 
 use super::answers::unexpected;
@@ -34,7 +35,7 @@ pub(super) async fn status(
     let found = front.runtime.replicas().await.map_err(|_| refusals::ending(None))?;
     let numbers = all_stats(front, found.iter().map(|replica| replica.shard).collect()).await?;
     let replicas = found.iter().zip(numbers);
-    let replicas = replicas.map(|(replica, stats)| encode_replica(map.as_deref(), replica, stats));
+    let replicas = replicas.map(|(replica, stats)| encode_replica(replica, stats));
     let peers = node.transport.peers().into_iter();
     Ok(Response::new(StatusResponse {
         node: node.node.0,
@@ -68,8 +69,7 @@ pub(super) async fn shard_status(
         return Err(absent(shard));
     };
     let stats = all_stats(front, vec![shard]).await?.pop().flatten();
-    let map = front.newest_map();
-    Ok(Response::new(ShardStatusResponse { replica: Some(encode_replica(map.as_deref(), replica, stats)) }))
+    Ok(Response::new(ShardStatusResponse { replica: Some(encode_replica(replica, stats)) }))
 }
 
 fn absent(shard: ShardId) -> Status {
@@ -89,25 +89,20 @@ async fn all_stats(front: &Arc<Front>, shards: Vec<ShardId>) -> Result<Vec<Optio
     }
 }
 
-fn encode_replica(
-    map: Option<&ClusterMap>,
-    replica: &ReplicaStatus,
-    stats: Option<Stats>,
-) -> v1::ReplicaStatus {
-    let leader = replica.leader.and_then(|node| map?.replica_on(replica.shard, node));
+fn encode_replica(replica: &ReplicaStatus, stats: Option<Stats>) -> v1::ReplicaStatus {
     v1::ReplicaStatus {
         shard: replica.shard.0,
         replica: replica.replica.0,
-        role: if replica.leads { v1::Role::Leader } else { v1::Role::Follower }.into(),
+        role: role(replica.role).into(),
         membership: membership(replica).into(),
         term: replica.term.0,
-        leader: leader.map_or(0, |leader| leader.0),
-        leader_node: replica.leader.map_or(0, |node| node.0),
+        leader: replica.leader.map_or(0, |leader| leader.0),
+        leader_node: replica.leader_node.map_or(0, |node| node.0),
         commit_index: replica.commit.0,
         applied_index: replica.applied.index.0,
         durable_index: replica.durable.index.0,
         last_index: replica.last.0,
-        persisted_index: 0,
+        persisted_index: replica.persisted.0,
         compacted_index: replica.compacted.0,
         keys: stats.map_or(0, |stats| stats.keys.keys),
         bytes: stats.map_or(0, |stats| stats.keys.bytes),
@@ -120,8 +115,25 @@ fn encode_replica(
     }
 }
 
+fn role(role: RoleKind) -> v1::Role {
+    match role {
+        RoleKind::Follower => v1::Role::Follower,
+        RoleKind::PreCandidate => v1::Role::PreCandidate,
+        RoleKind::Candidate => v1::Role::Candidate,
+        RoleKind::Leader => v1::Role::Leader,
+    }
+}
+
+fn progress(state: ProgressKind) -> v1::Progress {
+    match state {
+        ProgressKind::Probe => v1::Progress::Probe,
+        ProgressKind::Replicate => v1::Progress::Replicate,
+        ProgressKind::Snapshot => v1::Progress::Snapshot,
+    }
+}
+
 fn membership(replica: &ReplicaStatus) -> v1::Membership {
-    if replica.voters.contains(&replica.replica) { v1::Membership::Voter } else { v1::Membership::Learner }
+    if replica.configuration.voters.contains(&replica.replica) { v1::Membership::Voter } else { v1::Membership::Learner }
 }
 
 fn encode_follower(leader: &ReplicaStatus, follower: &FollowerStatus) -> v1::FollowerStatus {
@@ -129,8 +141,8 @@ fn encode_follower(leader: &ReplicaStatus, follower: &FollowerStatus) -> v1::Fol
         replica: follower.replica.0,
         node: follower.node.map_or(0, |node| node.0),
         match_index: follower.matched.0,
-        next_index: follower.matched.0 + 1,
-        progress: if follower.snapshot { v1::Progress::Snapshot } else { v1::Progress::Replicate }.into(),
+        next_index: follower.next.0,
+        progress: progress(follower.state).into(),
         lag: leader.last.0.saturating_sub(follower.matched.0),
         active: follower.active,
     }

@@ -235,6 +235,8 @@ pub struct Served {
     pub term: Term,
     /// The shard time, in milliseconds.
     pub time_ms: u64,
+    /// The version counter of the state that was read or written.
+    pub version: u64,
     /// How many committed entries this replica had not applied. 0 for a linearizable read.
     pub lag_entries: u64,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use flotilla_raft::{Entry, Message, ProgressKind, Raft, ReplicaId, Rpc, Time, Write};
+use flotilla_raft::{Entry, Message, Raft, ReplicaId, Rpc, Time, Write};
 use flotilla_store::{Base, Genesis, Machine};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::Record;
@@ -68,7 +68,13 @@ impl Replica {
 
     /// What to say of an answer that is made now.
     pub(super) fn served(&self, lag_entries: u64) -> Served {
-        Served { shard: self.shard, term: self.raft.term(), time_ms: self.machine.time_ms(), lag_entries }
+        Served {
+            shard: self.shard,
+            term: self.raft.term(),
+            time_ms: self.machine.time_ms(),
+            version: self.machine.version(),
+            lag_entries,
+        }
     }
 
     /// Takes a message, unless it is for another replica or there is no room for what it brings.
@@ -180,25 +186,28 @@ impl Replica {
             replica: *replica,
             node: self.node_of(*replica),
             matched: progress.matched,
-            snapshot: progress.state == ProgressKind::Snapshot,
+            next: progress.next,
+            state: progress.state,
             active: progress.recent_active,
         });
         ReplicaStatus {
             shard: self.shard,
             replica: self.id,
-            leads: self.raft.is_leader(),
+            role: raft.role,
             term: raft.term,
-            leader: self.leader_node(),
+            leader: raft.leader,
+            leader_node: self.leader_node(),
             commit: raft.commit,
             applied: self.machine.applied(),
             durable: self.machine.durable(),
             last: raft.last.index,
+            persisted: raft.persisted,
             compacted: raft.compacted.index,
             version: self.machine.version(),
             time_ms: self.machine.time_ms(),
             slots: self.machine.slots().count(),
             overlay_bytes: self.machine.overlay_bytes(),
-            voters: self.machine.configuration().voters.iter().copied().collect(),
+            configuration: raft.configuration,
             followers: followers.collect(),
         }
     }

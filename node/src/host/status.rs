@@ -1,6 +1,6 @@
 //! What a replica looks like from outside.
 
-use flotilla_raft::{Index, LogId, ReplicaId, Term};
+use flotilla_raft::{Configuration, Index, LogId, ProgressKind, ReplicaId, RoleKind, Term};
 use flotilla_topology::{NodeId, ShardId};
 
 /// One replica, as its worker sees it.
@@ -10,12 +10,14 @@ pub struct ReplicaStatus {
     pub shard: ShardId,
     /// The replica.
     pub replica: ReplicaId,
-    /// Whether it leads.
-    pub leads: bool,
+    /// What it is.
+    pub role: RoleKind,
     /// Its term.
     pub term: Term,
-    /// The node that leads, if known.
-    pub leader: Option<NodeId>,
+    /// The replica that leads, if known.
+    pub leader: Option<ReplicaId>,
+    /// Its node, if known.
+    pub leader_node: Option<NodeId>,
     /// The newest entry known to be committed.
     pub commit: Index,
     /// The newest entry applied.
@@ -24,6 +26,8 @@ pub struct ReplicaStatus {
     pub durable: LogId,
     /// The newest entry of the log.
     pub last: Index,
+    /// The newest entry that is durable in this node's log.
+    pub persisted: Index,
     /// The entry up to which the log was compacted.
     pub compacted: Index,
     /// The version counter.
@@ -34,10 +38,18 @@ pub struct ReplicaStatus {
     pub slots: usize,
     /// The bytes of the overlay that are not in the base.
     pub overlay_bytes: usize,
-    /// The voters.
-    pub voters: Vec<ReplicaId>,
+    /// Who counts, who only listens.
+    pub configuration: Configuration,
     /// On a leader: what it knows of the others.
     pub followers: Vec<FollowerStatus>,
+}
+
+impl ReplicaStatus {
+    /// Whether it leads.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.role == RoleKind::Leader
+    }
 }
 
 /// A follower, as its leader sees it.
@@ -49,8 +61,10 @@ pub struct FollowerStatus {
     pub node: Option<NodeId>,
     /// The newest entry known to stand in its log.
     pub matched: Index,
-    /// Whether it is being sent a snapshot.
-    pub snapshot: bool,
+    /// The next entry that it will be sent.
+    pub next: Index,
+    /// How it is being sent entries.
+    pub state: ProgressKind,
     /// Whether it was heard of lately.
     pub active: bool,
 }

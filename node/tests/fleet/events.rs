@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flotilla_node::host::{BaseJob, Input, ReadJob, SnapshotJob};
-use flotilla_store::memory::{Memory, MemoryView};
+use flotilla_store::memory::MemoryView;
 use flotilla_topology::NodeId;
 
 /// Something that happens at a node, if it still runs in the same boot.

@@ -253,7 +253,8 @@ impl Fleet {
             }
         }
         for job in effects.base_jobs {
-            let at = self.nodes.get_mut(&id).expect("node").base_job_at(self.now_us + 500 + self.draw_delay());
+            let done = self.now_us + 500 + self.draw_delay();
+            let at = self.nodes.get_mut(&id).expect("node").base_job_at(done);
             self.events.push(at, Event::JobDone { node: id, boot, job: Box::new(job) });
         }
         for job in effects.reads {
@@ -345,7 +346,7 @@ impl Fleet {
     /// The node that leads a shard in the greatest term, if one that runs does.
     pub fn leader(&mut self, shard: ShardId) -> Option<NodeId> {
         let status = self.status(shard);
-        status.into_iter().filter(|(_, status)| status.leads).max_by_key(|(_, status)| status.term).map(|(id, _)| id)
+        status.into_iter().filter(|(_, status)| status.leads()).max_by_key(|(_, status)| status.term).map(|(id, _)| id)
     }
 
     /// Waits for a leader.

@@ -65,7 +65,7 @@ impl Node {
             running.write();
         }
         drop(running);
-        self.disk.crash(seed);
+        self.disk.crash();
         self.base.crash(seed);
     }
 

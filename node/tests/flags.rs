@@ -1,0 +1,112 @@
+//! The program's flags from outside: what beats what, and how a wrong one is answered.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn kvnode(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvnode"));
+    command.env_clear().current_dir(directory);
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().expect("kvnode runs")
+}
+
+/// Exit code 2, nothing on stdout, one line on stderr that holds all of this.
+#[track_caller]
+fn refused(command: &mut Command, words: &[&str]) {
+    let output = run(command);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
+    assert!(output.stdout.is_empty());
+    for word in words {
+        assert!(stderr.contains(word), "{stderr:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn a_wrong_value_gets_one_line_that_names_the_flag() {
+    let directory = tempfile::tempdir().unwrap();
+    let wrong: [(&[&str], &[&str]); 14] = [
+        (&[], &["--id", "--data-dir"]),
+        (&["--id", "0", "--data-dir", "d"], &["--id", "'0'", "a number from 1"]),
+        (&["--id", "x", "--data-dir", "d"], &["--id", "'x'"]),
+        (&["--data-dir", "d"], &["--id"]),
+        (&["--id", "1", "--data-dir", "d", "--shard", "3"], &["--shard"]),
+        (&["--id", "1", "--data-dir", "d", "--client-addr", "nowhere"], &["--client-addr", "HOST:PORT"]),
+        (&["--id", "1", "--data-dir", "d", "--init", "1=a:1,2"], &["--init", "ID=HOST:PORT"]),
+        (&["--id", "1", "--data-dir", "d", "--init", "2=a:1"], &["--init", "--id 1"]),
+        (&["--id", "1", "--data-dir", "d", "--init", "1=a:1,1=b:1"], &["--init", "twice"]),
+        (&["--id", "1", "--data-dir", "d", "--init", "1=a:1", "--replicas", "3"], &["--replicas", "3"]),
+        (&["--id", "1", "--data-dir", "d", "--value-bytes-max", "1TB"], &["--value-bytes-max", "'1TB'"]),
+        (
+            &["--id", "1", "--data-dir", "d", "--election-timeout-min-ms", "300"],
+            &["--election-timeout-max-ms"],
+        ),
+        (&["--id", "1", "--data-dir", "d", "--heartbeat-interval-ms", "100"], &["--heartbeat-interval-ms"]),
+        (
+            &["--id", "1", "--data-dir", "d", "--client-addr", "192.0.2.1:7501"],
+            &["--client-addr", "--insecure"],
+        ),
+    ];
+    for (arguments, words) in wrong {
+        refused(kvnode(directory.path()).args(arguments), words);
+    }
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("node.toml");
+    std::fs::write(&file, "id = 1\ndata-dir = \"d\"\nclient-addr = \"192.0.2.1:1\"\n").unwrap();
+    let from_file = || {
+        let mut command = kvnode(directory.path());
+        command.arg("--config").arg(&file);
+        command
+    };
+    // The refusal of an address that is not loopback tells which of them counted.
+    refused(&mut from_file(), &["192.0.2.1:1"]);
+    refused(from_file().env("KVNODE_CLIENT_ADDR", "192.0.2.2:1"), &["192.0.2.2:1"]);
+    let all = ["--client-addr", "192.0.2.3:1"];
+    refused(from_file().env("KVNODE_CLIENT_ADDR", "192.0.2.2:1").args(all), &["192.0.2.3:1"]);
+    let named = kvnode(directory.path()).env("KVNODE_CONFIG", &file).output().unwrap();
+    assert!(
+        String::from_utf8(named.stderr).unwrap().contains("192.0.2.1:1"),
+        "the file itself by environment"
+    );
+}
+
+#[test]
+fn a_wrong_file_is_named_with_the_place_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("node.toml");
+    let with = |text: &str, words: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        refused(kvnode(directory.path()).arg("--config").arg(&file), words);
+    };
+    with("id = 1\ndata-dir = \n", &["--config", "node.toml", "line 2"]);
+    with("id = 1\ncolour = \"red\"\n", &["--config", "colour", "no such flag"]);
+    with("id = 1\ndata-dir = \"d\"\ninsecure = 3\n", &["--config", "insecure", "true or false"]);
+    with("id = 1\ndata-dir = \"d\"\nshards = 0\n", &["--shards", "'0'"]);
+    with("id = 1\ndata-dir = \"d\"\ninit = [\"1=a:1\", \"2=b\"]\n", &["--init", "2=b"]);
+    refused(kvnode(directory.path()).args(["--config", "missing.toml"]), &["--config", "missing.toml"]);
+}
+
+#[test]
+fn help_explains_and_version_names_the_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let help = run(kvnode(directory.path()).arg("--help"));
+    assert!(help.status.success());
+    let help = String::from_utf8(help.stdout).unwrap();
+    for flag in
+        ["--id", "--init", "--election-timeout-min-ms", "--overlay-bytes-max", "[default: 150]", "KVNODE_ID"]
+    {
+        assert!(help.contains(flag), "--help does not say {flag}");
+    }
+    let version = run(kvnode(directory.path()).arg("--version"));
+    let version = String::from_utf8(version.stdout).unwrap();
+    assert_eq!(version.trim(), format!("kvnode {}", flotilla_node::VERSION_LINE));
+}
