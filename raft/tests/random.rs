@@ -326,11 +326,7 @@ impl World {
             self.judge.check_disk(&self.replicas[&id]);
         }
         if self.chance(self.faults.cut) {
-            let other = self.any_replica();
-            self.cut.insert((id, other));
-            if self.chance(500) {
-                self.cut.insert((other, id));
-            }
+            self.break_links(id);
         } else if self.chance(self.faults.cut) {
             self.cut.clear();
         }
@@ -338,6 +334,22 @@ impl World {
             && draw(&mut self.random, 1000) < self.faults.unreachable
         {
             raft.unreachable(ReplicaId(1 + seed % 5));
+        }
+    }
+
+    /// One link, one way or both; or all links of one replica, preferably a leader that does not know yet.
+    fn break_links(&mut self, id: ReplicaId) {
+        if self.chance(500) {
+            let other = self.any_replica();
+            self.cut.insert((id, other));
+            if self.chance(500) {
+                self.cut.insert((other, id));
+            }
+            return;
+        }
+        let lonely = self.leader().unwrap_or(id);
+        for other in self.replicas.keys() {
+            self.cut.extend([(lonely, *other), (*other, lonely)]);
         }
     }
 
