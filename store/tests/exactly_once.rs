@@ -225,12 +225,13 @@ fn a_restart_in_the_middle_of_a_removal_changes_nothing<B: TestBase>() {
     let mut restless = Replica::<B>::new();
     crowd(&mut calm);
     crowd(&mut restless);
-    for time_ms in 100..110 {
-        // Acknowledgements make holes in the entries, which a restart closes.
-        let more = by(u128::from(time_ms), 50, 20, 200, put("b", "1"));
-        let hole = by(3, time_ms, 20, 150, put("b", "1"));
+    // Acknowledgements make holes in the entries, which a restart closes.
+    let hole = |client: u64| [50, 51].map(|sequence| by(client.into(), sequence, 20, 150, delete("b")));
+    let holes: Vec<_> = (0..60).flat_map(hole).collect();
+    for time_ms in 99..110 {
+        let operations = if time_ms == 99 { holes.clone() } else { vec![] };
         for replica in [&mut calm, &mut restless] {
-            replica.at(if time_ms == 100 { 99 } else { time_ms }, [more.clone(), hole.clone()]);
+            replica.at(time_ms, operations.clone());
         }
         restless.flush();
         restless.restart();
