@@ -1,6 +1,6 @@
 //! Carries a node through the founding of its fleet: asks the others what the machine wants asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -240,21 +240,20 @@ async fn ask(inner: &Inner, peer: NodeId, cluster: Option<ClusterId>) -> Heard {
     }
 }
 
-/// Says for whom this node waits: once, and again when that changes.
+/// Says for whom this node waits, and why: once, and again when that changes.
 #[derive(Default)]
 struct Waiting {
-    said: BTreeSet<NodeId>,
+    said: BTreeMap<NodeId, String>,
 }
 
 impl Waiting {
     fn say(&mut self, silent: BTreeMap<NodeId, String>) {
-        let now: BTreeSet<NodeId> = silent.keys().copied().collect();
-        if now != self.said {
-            for (node, why) in silent {
+        for (node, why) in &silent {
+            if self.said.get(node) != Some(why) {
                 tracing::info!(%node, %why, "waiting for a node of the new fleet");
             }
-            self.said = now;
         }
+        self.said = silent;
     }
 }
 

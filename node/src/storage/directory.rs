@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flotilla_topology::NodeId;
 
 use super::chance::Chance;
-use super::codec;
+use super::codec::{self, CodecError};
 use super::error::DirectoryError;
 use super::real_disk::{RealDisk, make_directory};
 use super::sealed::Kind;
@@ -40,6 +40,8 @@ pub struct DataDirectory {
     _lock: File,
     stamp: Mutex<Stamp>,
     boot: Boot,
+    /// Whether the shared log's directory was made before this start.
+    wal_made: bool,
 }
 
 impl DataDirectory {
@@ -59,8 +61,8 @@ impl DataDirectory {
             Some(stamp) => stamp,
             None => new_stamp(path, node, chance)?,
         };
-        let boot = count_boot(path, chance)?;
-        Ok(Self { path: path.to_owned(), _lock: lock, stamp: Mutex::new(stamp), boot })
+        let (boot, wal_made) = count_boot(path, chance)?;
+        Ok(Self { path: path.to_owned(), _lock: lock, stamp: Mutex::new(stamp), boot, wal_made })
     }
 
     /// The path as it was given.
@@ -107,12 +109,20 @@ impl DataDirectory {
         Ok(())
     }
 
-    /// The shared log's directory, made if it does not exist.
+    /// The shared log's directory, made the first time.
     ///
     /// # Errors
-    /// The file system failed.
+    /// It was made before and is gone, and the votes with it; or the file system failed.
     pub fn wal(&self) -> Result<RealDisk, DirectoryError> {
-        RealDisk::open(&self.path.join(WAL))
+        let path = self.path.join(WAL);
+        if self.wal_made && !path.exists() {
+            return Err(DirectoryError::LogLost { path });
+        }
+        let disk = RealDisk::open(&path)?;
+        if !self.wal_made {
+            write_boot(&self.path, self.boot.number, true)?;
+        }
+        Ok(disk)
     }
 
     /// Where the base lives. Not made: the base does that.
@@ -208,19 +218,34 @@ fn new_stamp(directory: &Path, node: NodeId, chance: &mut dyn Chance) -> Result<
     Ok(stamp)
 }
 
-fn count_boot(directory: &Path, chance: &mut dyn Chance) -> Result<Boot, DirectoryError> {
-    let malformed = |source| DirectoryError::Malformed { path: directory.join(BOOT.name), source };
-    let before = match BOOT.read(directory)? {
-        None => 0,
-        Some(mut bytes) => {
-            let number = codec::get_u64(&mut bytes).map_err(malformed)?;
-            codec::end(&bytes).map_err(malformed)?;
-            number
-        }
+/// Counts a start. Also says whether the shared log's directory was made by an earlier one.
+fn count_boot(directory: &Path, chance: &mut dyn Chance) -> Result<(Boot, bool), DirectoryError> {
+    let (before, wal_made) = match BOOT.read(directory)? {
+        None => (0, false),
+        Some(bytes) => read_boot(bytes)
+            .map_err(|source| DirectoryError::Malformed { path: directory.join(BOOT.name), source })?,
     };
     let number = before + 1;
-    BOOT.write(directory, &number.to_be_bytes())?;
-    Ok(Boot { number, id: BootId(chance.draw().map_err(DirectoryError::Chance)?) })
+    write_boot(directory, number, wal_made)?;
+    let id = BootId(chance.draw().map_err(DirectoryError::Chance)?);
+    Ok((Boot { number, id }, wal_made))
+}
+
+fn read_boot(mut bytes: Bytes) -> Result<(u64, bool), CodecError> {
+    let number = codec::get_u64(&mut bytes)?;
+    let wal_made = match codec::get_u8(&mut bytes)? {
+        0 => false,
+        1 => true,
+        tag => return Err(CodecError::Tag { what: "whether the log was made", tag }),
+    };
+    codec::end(&bytes)?;
+    Ok((number, wal_made))
+}
+
+fn write_boot(directory: &Path, number: u64, wal_made: bool) -> Result<(), DirectoryError> {
+    let mut payload = number.to_be_bytes().to_vec();
+    payload.push(u8::from(wal_made));
+    BOOT.write(directory, &payload)
 }
 
 #[cfg(test)]

@@ -121,3 +121,14 @@ fn maps_are_kept() {
     assert_eq!(directory.genesis().unwrap().unwrap(), Bytes::from_static(b"first"));
     assert_eq!(directory.cached_map().unwrap().unwrap(), Bytes::from_static(b"third"));
 }
+
+#[test]
+fn a_log_that_is_gone_is_no_new_log() {
+    let parent = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        open(parent.path(), 1).unwrap().wal().unwrap();
+    }
+    fs::remove_dir(parent.path().join("wal")).unwrap();
+    let error = open(parent.path(), 1).unwrap().wal().unwrap_err();
+    assert!(matches!(error, DirectoryError::LogLost { .. }), "{error}");
+}

@@ -57,6 +57,12 @@ pub enum DirectoryError {
         /// What was found in it.
         what: &'static str,
     },
+    /// The shared log is gone.
+    #[error("{} is gone: the log was lost, and votes with it", path.display())]
+    LogLost {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// A file is of a format that this version does not know.
     #[error("{} has format {found}, this version knows {known}", path.display())]
     Format {

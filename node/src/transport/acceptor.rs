@@ -42,7 +42,11 @@ pub(super) async fn accept(
     let first = timeout(shared.options.connect_timeout, frames.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("no Hello in time"))??;
     let greeting = shared.doorman.check(first.and_then(|frame| frame.hello), None).map_err(|mismatch| {
-        tracing::warn!(%from, why = %mismatch, "refused a stream of another node");
+        if shared.doorman.is_news(&mismatch) {
+            tracing::warn!(%from, why = %mismatch, "refused a stream of another node");
+        } else {
+            tracing::debug!(%from, why = %mismatch, "refused a stream of another node again");
+        }
         Status::failed_precondition(mismatch.to_string())
     })?;
     tracing::debug!(peer = %greeting.node, %from, boot = %greeting.boot, "accepted a stream of the peer");

@@ -4,7 +4,7 @@
 //! that the speaker is whom we dialled (or a node other than ourselves), that it means us, and that the directory under
 //! its node id is the one that we have seen before: another one means that the node lost its votes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use flotilla_proto::{PROTOCOL_VERSION, v1};
@@ -122,11 +122,16 @@ pub(super) struct Doorman {
     identity: Identity,
     frame_bytes_max: usize,
     directories: Mutex<BTreeMap<NodeId, DirectoryId>>,
+    /// Reasons that were said already: a stranger knocks every second.
+    said: Mutex<BTreeSet<String>>,
 }
+
+/// How many different reasons are remembered.
+const SAID_MAX: usize = 64;
 
 impl Doorman {
     pub(super) fn new(identity: Identity, frame_bytes_max: usize) -> Self {
-        Self { identity, frame_bytes_max, directories: Mutex::default() }
+        Self { identity, frame_bytes_max, directories: Mutex::default(), said: Mutex::default() }
     }
 
     pub(super) const fn identity(&self) -> &Identity {
@@ -189,6 +194,15 @@ impl Doorman {
         Ok(Greeting { node, boot: BootId(boot.into()), addresses, frame_bytes_max })
     }
 
+    /// Whether a stranger was refused for this reason for the first time.
+    pub(super) fn is_news(&self, mismatch: &Mismatch) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() >= SAID_MAX {
+            said.clear();
+        }
+        said.insert(mismatch.to_string())
+    }
+
     /// The directory under which a node was seen.
     pub(super) fn directory_of(&self, node: NodeId) -> Option<DirectoryId> {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
@@ -198,5 +212,67 @@ impl Doorman {
         let mut directories = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
         let known = *directories.entry(node).or_insert(theirs);
         if known == theirs { Ok(()) } else { Err(Mismatch::Directory { node, known, theirs }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(node: u64) -> Identity {
+        Identity {
+            cluster: ClusterId(1),
+            node: NodeId(node),
+            directory: DirectoryId(u128::from(node)),
+            boot: BootId(9),
+            addresses: Addresses { client: "c:1".into(), peer: "p:1".into(), http: String::new() },
+        }
+    }
+
+    /// What node 1 says of a Hello of node 2 after this change to it.
+    fn judged(dialled: Option<u64>, change: impl FnOnce(&mut v1::Hello)) -> Result<Greeting, Mismatch> {
+        let mut hello = Doorman::new(identity(2), 8_000).hello(NodeId(1));
+        change(&mut hello);
+        Doorman::new(identity(1), 1 << 20).check(Some(hello), dialled.map(NodeId))
+    }
+
+    #[test]
+    fn a_right_hello_is_accepted_with_the_smaller_frame_limit() {
+        let greeting = judged(Some(2), |_| ()).unwrap();
+        assert_eq!((greeting.node, greeting.boot, greeting.frame_bytes_max), (NodeId(2), BootId(9), 8_000));
+        assert_eq!(greeting.addresses, identity(2).addresses);
+    }
+
+    #[test]
+    fn each_mismatch_has_its_own_reason() {
+        let (ours, theirs) = (PROTOCOL_VERSION, PROTOCOL_VERSION + 1);
+        let refused = |dialled, change: fn(&mut v1::Hello)| judged(dialled, change).unwrap_err();
+        assert_eq!(refused(None, |it| it.protocol_version += 1), Mismatch::Version { ours, theirs });
+        let (ours, theirs) = (ClusterId(1), ClusterId(5));
+        assert_eq!(refused(None, |it| it.cluster = Some(5.into())), Mismatch::Cluster { ours, theirs });
+        assert_eq!(refused(None, |it| it.cluster = None), Mismatch::Missing);
+        assert_eq!(refused(None, |it| it.boot = None), Mismatch::Missing);
+        let (wanted, theirs) = (NodeId(3), NodeId(2));
+        assert_eq!(refused(Some(3), |_| ()), Mismatch::NotThem { wanted, theirs });
+        let (ours, wanted) = (NodeId(1), NodeId(4));
+        assert_eq!(refused(None, |it| it.to_node = 4), Mismatch::NotUs { ours, wanted });
+        assert_eq!(refused(None, |it| it.from_node = 1), Mismatch::Ourselves { ours });
+        assert_eq!(refused(None, |it| it.frame_bytes_max = 9), Mismatch::Frame { bytes: 9 });
+    }
+
+    #[test]
+    fn a_node_that_comes_back_with_another_directory_is_refused() {
+        let doorman = Doorman::new(identity(1), 8_000);
+        let hello = |directory: u128| {
+            let identity = Identity { directory: DirectoryId(directory), ..identity(2) };
+            Some(Doorman::new(identity, 8_000).hello(NodeId(1)))
+        };
+        doorman.check(hello(7), None).unwrap();
+        doorman.check(hello(7), None).unwrap();
+        let (known, theirs) = (DirectoryId(7), DirectoryId(8));
+        let mismatch = Mismatch::Directory { node: NodeId(2), known, theirs };
+        assert_eq!(doorman.check(hello(8), None), Err(mismatch.clone()));
+        assert_eq!(doorman.directory_of(NodeId(2)), Some(known));
+        assert!(doorman.is_news(&mismatch) && !doorman.is_news(&mismatch), "said once");
     }
 }

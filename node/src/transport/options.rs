@@ -25,8 +25,6 @@ pub struct Options {
     pub keepalive_interval: Duration,
     /// … and broken when none comes for this long.
     pub keepalive_timeout: Duration,
-    /// How long the announcement of an address may take.
-    pub announce_timeout: Duration,
     /// How many snapshots are sent at once; further ones wait.
     pub snapshots_sent_max: usize,
     /// How many snapshots are received at once; further ones are refused and come again.
@@ -48,7 +46,6 @@ impl Default for Options {
             backoff_max: Duration::from_secs(1),
             keepalive_interval: Duration::from_secs(2),
             keepalive_timeout: Duration::from_secs(2),
-            announce_timeout: Duration::from_secs(5),
             snapshots_sent_max: 2,
             snapshots_received_max: 2,
             snapshot_chunk_bytes_max: 1 << 20,

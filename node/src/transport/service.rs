@@ -9,14 +9,10 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use flotilla_proto::v1;
-use flotilla_proto::v1::raft_client::RaftClient;
 use flotilla_proto::v1::raft_server::Raft;
-use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::acceptor::{self, Answers};
-use super::connection::connect;
-use super::options::Options;
 use super::snapshot;
 use super::switchboard::Transport;
 use crate::bootstrap::Door;
@@ -84,19 +80,6 @@ impl Raft for PeerService {
         let (_, announcements) = self.opened()?;
         announcements(request.into_inner()).await.map(Response::new)
     }
-}
-
-/// Announces addresses to another node, which sees to it that the map states them if it leads the meta shard.
-///
-/// # Errors
-/// It was not reached, or refuses.
-pub async fn announce(address: &str, request: v1::AnnounceRequest) -> Result<v1::AnnounceReply, Status> {
-    let options = Options::default();
-    let channel = connect(address, options.patience()).await;
-    let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
-    let call = async { RaftClient::new(channel).announce(request).await.map(Response::into_inner) };
-    let answered = timeout(options.announce_timeout, call).await;
-    answered.map_err(|_| Status::deadline_exceeded("no answer in time"))?
 }
 
 impl fmt::Debug for PeerService {

@@ -73,6 +73,8 @@ fn a_shutdown_ends_all_streams() {
     one.transport.shutdown();
     one.await_lost(NodeId(2));
     two.await_lost(NodeId(1));
+    // With its streams the server ends too, once it is asked to.
+    one.end_server();
 }
 
 #[test]

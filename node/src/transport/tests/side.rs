@@ -17,6 +17,9 @@ use crate::transport::{Addresses, Identity, Options, PeerEvent, PeerService, Tra
 /// How long an event may take on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+type Notify = tokio::sync::oneshot::Sender<()>;
+type Ended = tokio::task::JoinHandle<Result<(), tonic::transport::Error>>;
+
 /// A node that has a transport and nothing else.
 pub(super) struct Side {
     pub(super) node: NodeId,
@@ -24,6 +27,8 @@ pub(super) struct Side {
     pub(super) transport: Transport,
     pub(super) runtime: Runtime,
     events: Receiver<PeerEvent>,
+    shutdown: Notify,
+    server: Ended,
     _directory: tempfile::TempDir,
 }
 
@@ -56,17 +61,19 @@ impl Side {
         let report = Mutex::new(report);
         let directory = tempfile::tempdir().unwrap();
         let door = door(node, directory.path());
-        let (transport, address) = runtime.block_on(async {
+        let (shutdown, asked) = tokio::sync::oneshot::channel();
+        let (transport, address, server) = runtime.block_on(async {
             let events = Arc::new(move |event| _ = report.lock().unwrap().send(event));
             let transport = Transport::start(options.clone(), identity, events);
             let service = PeerService::new(door);
             service.open(transport.clone(), Arc::new(|_| unreachable!("nobody announces here")));
             let listener = tokio::net::TcpListener::bind(address).await.unwrap();
             let address = listener.local_addr().unwrap();
-            tokio::spawn(async move { serve(listener, service, &options, std::future::pending()).await });
-            (transport, address)
+            let asked = async { drop(asked.await) };
+            let server = tokio::spawn(async move { serve(listener, service, &options, asked).await });
+            (transport, address, server)
         });
-        Self { node, address, transport, runtime, events, _directory: directory }
+        Self { node, address, transport, runtime, events, shutdown, server, _directory: directory }
     }
 
     /// Makes the others peers of this one.
@@ -112,6 +119,14 @@ impl Side {
             }));
         }
         terms
+    }
+
+    /// Asks the server to end in good order, and waits until it has.
+    pub(super) fn end_server(self) {
+        self.shutdown.send(()).unwrap();
+        let server = self.server;
+        let ended = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, server).await });
+        ended.expect("the server goes on").unwrap().unwrap();
     }
 
     /// Everything that this node runs ends at once, as if it had been killed. Returns its address.
