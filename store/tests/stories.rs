@@ -283,7 +283,7 @@ fn scans_merge_overlay_and_base_in_both_directions<B: TestBase>() {
     let records = replica.scan(&ScanRange::default(), WIDE);
     assert!(records.iter().all(|(key, record)| {
         let number: u32 = std::str::from_utf8(key).unwrap().parse().unwrap();
-        record.value == if number % 3 == 0 { "overlay" } else { "base" }
+        record.value == if number.is_multiple_of(3) { "overlay" } else { "base" }
     }));
 }
 

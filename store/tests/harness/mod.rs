@@ -216,8 +216,8 @@ impl<B: TestBase> Replica<B> {
     pub fn replay(&mut self) {
         self.restart();
         let from = usize::try_from(self.machine.applied().index.0).unwrap();
-        for command in self.log[from..].to_vec() {
-            apply(&mut self.machine, &self.base, &command);
+        for command in &self.log[from..] {
+            apply(&mut self.machine, &self.base, command);
         }
     }
 
