@@ -11,8 +11,12 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tonic::transport::{Channel, Endpoint};
 
-/// How often an idle or silent connection is asked whether it lives, and how long it may take to say so.
-const KEEPALIVE: Duration = Duration::from_secs(1);
+/// How often an idle or silent connection is asked whether it lives.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long it may take to say so. Longer than an attempt: a machine under load answers late, and a connection that is given
+/// up loses everything under way on it. Who is silent is left by the attempt's timeout long before.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A connection that may be given back as broken.
 #[derive(Clone, Debug)]
@@ -89,8 +93,8 @@ impl Connections {
             .map_err(|error| format!("{address}: {error}"))?
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
         match timeout(self.connect_timeout, endpoint.connect()).await {
             Ok(Ok(channel)) => Ok(channel),

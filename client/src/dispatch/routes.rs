@@ -50,9 +50,11 @@ impl Routes {
         self.map.as_ref()
     }
 
-    /// Takes a map, if it is newer than the one here.
+    /// Takes a map, if it is newer than the one here. The first one says which fleet this is; the map of another one is not
+    /// taken, should a foreign node have come to live at a known address.
     pub fn set_map(&mut self, map: ClusterMap) {
-        if self.map.as_ref().is_some_and(|present| present.epoch >= map.epoch) {
+        let older = |present: &Arc<ClusterMap>| present.epoch >= map.epoch || present.cluster != map.cluster;
+        if self.map.as_ref().is_some_and(older) {
             return;
         }
         self.newest = self.newest.max(map.epoch);

@@ -81,4 +81,6 @@ fn a_slot_that_moved_is_followed_until_the_map_says_so_too() {
     assert_eq!(routes.shard(target), Some(ShardId(1)), "the map of epoch 2 decides");
     routes.set_map(map());
     assert_eq!(routes.map().unwrap().epoch, Epoch(2), "an older map is not taken");
+    routes.set_map(ClusterMap { cluster: 2, epoch: Epoch(9), ..map() });
+    assert_eq!(routes.map().unwrap().epoch, Epoch(2), "nor is the map of another fleet");
 }
