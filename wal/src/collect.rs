@@ -1,8 +1,8 @@
 //! Garbage collection: one bounded step at a time.
 //!
-//! Segments leave the log at the old end only. A dead one is first *stated* to be dead by a durable frame (every frame
-//! names the oldest segment needed), then released: a crash in between leaves a file that the next start knows to be
-//! left over. What is removed before it is stated dead would look like a missing segment.
+//! Segments leave the log at the old end only. Every frame names the oldest segment needed once it is durable itself: so
+//! the frame that takes a segment's last live record states that the segment is dead, and only then is it released. A
+//! crash in between leaves a file that the next start knows to be left over.
 //!
 //! What pins the oldest segment is written again at the head when that is cheap: small state out of the book, entries
 //! out of the old file, verified. Restated entries have their own kind and truncate nothing.
@@ -45,8 +45,6 @@ pub enum Step {
         /// What the frame took, in bytes; 0 if this step found nothing to rewrite yet.
         bytes: u64,
     },
-    /// Stated durably that the oldest segment is not needed.
-    Marked,
     /// Took the oldest segment out of the log: its file is a spare now, or removed.
     Released {
         /// The number of the segment.
@@ -63,13 +61,12 @@ impl<D: Disk> Log<D> {
         self.check()?;
         let oldest = self.oldest();
         if let Some(front) = self.closed.front().copied() {
-            if front.number < self.stated_oldest {
+            if front.number < oldest {
+                // The frame that made it dead said so, and is durable.
+                let stated = self.stated_oldest;
+                assert!(front.number < stated, "segment {} is dead, but {stated} is stated", front.number);
                 self.release(front)?;
                 return Ok(Step::Released { segment: front.number });
-            }
-            if front.number < oldest {
-                self.mark()?;
-                return Ok(Step::Marked);
             }
             if self.is_worth_rewriting(front) {
                 let bytes = self.rewrite(front)?;

@@ -228,6 +228,19 @@ fn a_failed_sync_poisons_the_log_and_what_a_restart_shows_stays() {
 }
 
 #[test]
+fn a_failed_sync_of_a_file_that_is_only_being_prepared_poisons_too() {
+    let disk = SimulatedDisk::new(1);
+    let (mut log, _) = open(&disk).unwrap();
+    log.append(&[batch([(1, birth(1))])]).unwrap();
+    log.append(&[batch([(1, hard(1, 1, 0))])]).unwrap();
+    // The segment is full and no spare was made: create, write, sync.
+    disk.set_faults(Faults { sync_error_at_call: Some(disk.calls() + 3), ..Faults::default() });
+    let next = batch([(1, hard(2, 1, 0))]);
+    assert!(matches!(log.append(std::slice::from_ref(&next)), Err(AppendError::Disk { action: "sync", .. })));
+    assert!(matches!(log.append(&[next]), Err(AppendError::Poisoned)));
+}
+
+#[test]
 fn short_writes_are_completed() {
     let disk = SimulatedDisk::new(3);
     let (mut story, mut run) = fresh();

@@ -417,3 +417,27 @@ fn an_inspection_shows_frames_and_broken_places() {
     assert!(matches!(&damaged.places[0], Place::Broken { shards: Some(shards), .. } if shards.len() == 3));
     assert!(matches!(damaged.places[1], Place::Gap { offset: 8192 }));
 }
+
+/// The chain within a segment: one block out of another history of the same directory fits its place and verifies, but
+/// the frame behind it was written after something else.
+#[test]
+fn a_frame_of_another_history_is_noticed_by_its_successor() {
+    let options = flotilla_wal::Options { segment_bytes: 65536, ..small() };
+    let write = |data: &str| {
+        let disk = SimulatedDisk::new(1);
+        let (mut log, _) = Log::open(disk.clone(), options.clone(), DIRECTORY).unwrap();
+        log.append(&[batch([(1, birth(1))])]).unwrap();
+        log.append(&[batch([(1, Record::Entries(vec![entry(1, 1, data)]))])]).unwrap();
+        log.append(&[batch([(1, Record::Entries(vec![entry(2, 1, "same")]))])]).unwrap();
+        disk
+    };
+    let (ours, theirs) = (write("yes"), write("no!"));
+    let place = 2 * BLOCK_BYTES as usize..3 * BLOCK_BYTES as usize;
+    let mut content = ours.content(&name(1)).unwrap();
+    content[place.clone()].copy_from_slice(&theirs.content(&name(1)).unwrap()[place]);
+    ours.put(&name(1), content);
+    match open(&ours) {
+        Err(OpenError::Rot { segment: 1, offset, .. }) => assert_eq!(offset, 3 * BLOCK_BYTES),
+        other => panic!("a foreign frame was believed: {other:?}"),
+    }
+}
