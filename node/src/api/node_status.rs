@@ -35,7 +35,7 @@ pub(super) async fn status(
     let found = front.runtime.replicas().await.map_err(|_| refusals::ending(None))?;
     let numbers = all_stats(front, found.iter().map(|replica| replica.shard).collect()).await?;
     let replicas = found.iter().zip(numbers);
-    let replicas = replicas.map(|(replica, stats)| encode_replica(replica, stats));
+    let replicas = replicas.map(|(replica, stats)| encode_replica(replica, stats.as_ref()));
     let peers = node.transport.peers().into_iter();
     Ok(Response::new(StatusResponse {
         node: node.node.0,
@@ -69,7 +69,7 @@ pub(super) async fn shard_status(
         return Err(absent(shard));
     };
     let stats = all_stats(front, vec![shard]).await?.pop().flatten();
-    Ok(Response::new(ShardStatusResponse { replica: Some(encode_replica(replica, stats)) }))
+    Ok(Response::new(ShardStatusResponse { replica: Some(encode_replica(replica, stats.as_ref())) }))
 }
 
 fn absent(shard: ShardId) -> Status {
@@ -89,7 +89,7 @@ async fn all_stats(front: &Arc<Front>, shards: Vec<ShardId>) -> Result<Vec<Optio
     }
 }
 
-fn encode_replica(replica: &ReplicaStatus, stats: Option<Stats>) -> v1::ReplicaStatus {
+fn encode_replica(replica: &ReplicaStatus, stats: Option<&Stats>) -> v1::ReplicaStatus {
     v1::ReplicaStatus {
         shard: replica.shard.0,
         replica: replica.replica.0,
@@ -133,7 +133,11 @@ fn progress(state: ProgressKind) -> v1::Progress {
 }
 
 fn membership(replica: &ReplicaStatus) -> v1::Membership {
-    if replica.configuration.voters.contains(&replica.replica) { v1::Membership::Voter } else { v1::Membership::Learner }
+    if replica.configuration.voters.contains(&replica.replica) {
+        v1::Membership::Voter
+    } else {
+        v1::Membership::Learner
+    }
 }
 
 fn encode_follower(leader: &ReplicaStatus, follower: &FollowerStatus) -> v1::FollowerStatus {

@@ -70,7 +70,9 @@ async fn wait(front: &Arc<Front>, shard: ShardId, to: NodeId) -> Result<Transfer
             let Some(replica) = replicas.into_iter().find(|replica| replica.shard == shard) else {
                 return Err(refusals::not_found(shard, format!("{shard} has left this node")));
             };
-            if let Some(leader) = replica.leader.filter(|leader| *leader != front.node || to == front.node) {
+            if let Some(leader) =
+                replica.leader_node.filter(|leader| *leader != front.node || to == front.node)
+            {
                 return Ok(TransferLeaderResult { leader_node: leader.0, term: replica.term.0 });
             }
         }

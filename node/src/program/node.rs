@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use flotilla_topology::{NodeId, NodeInfo};
+use flotilla_topology::{NodeId, NodeInfo, ShardId};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -18,13 +19,15 @@ use tracing::{info, warn};
 use crate::api::{Front, NodeStatus, Readiness, ServeError, serve, serve_http};
 use crate::bootstrap::{self, BootstrapError, Door, FirstStart, Founded, found};
 use crate::config::{Config, HostPort, InitNode};
-use crate::host::Answer;
 use crate::runtime::{Fatal, FleetKeeper, Input, Runtime, StartError, Started, options, start};
 use crate::storage::{DataDirectory, DirectoryError, Founding, FoundingNode, SystemChance};
 use crate::transport::{self, Addresses, Announcements, Identity, PeerService, Transport};
 
 /// How often it is looked whether the node became ready, or stopped to be.
 const READY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A leadership that cannot be moved for so long stays: the other replicas may be down.
+const MOVING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a node did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -144,8 +147,9 @@ impl Node {
     /// It could not start; the text is one line for the operator.
     pub async fn start(config: Config, fatal: Fatal) -> Result<Self, NodeError> {
         let mut chance = SystemChance;
+        let resolved = resolve(&config).await?;
         let directory = Arc::new(open_directory(&config).await?);
-        let bound = bind(&config).await?;
+        let bound = bind(&config, resolved).await?;
         let own = own_addresses(&config);
         let first = first_start(&config);
         let door = Door::new(Arc::clone(&directory), own.clone(), first, bootstrap::Options::default())?;
@@ -200,17 +204,15 @@ impl Node {
         }
         self.front.end();
         self.ended.send_replace(true);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut client = self.client;
-        if tokio::time::timeout(left, &mut client).await.is_err() {
-            warn!("some requests did not end in time");
-            client.abort();
-        }
+        finish("client", self.client, deadline).await;
         self.transport.shutdown();
-        self.listening.peer.abort();
-        self.listening.http.abort();
-        self.tasks.iter().for_each(JoinHandle::abort);
-        let runtime = Arc::clone(&self.runtime);
+        finish("peer", self.listening.peer, deadline).await;
+        finish("http", self.listening.http, deadline).await;
+        for task in self.tasks {
+            task.abort();
+            drop(task.await);
+        }
+        let runtime = self.runtime;
         drop(tokio::task::spawn_blocking(move || runtime.end()).await);
         info!(node = %self.config.id, "ended");
     }
@@ -287,24 +289,52 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
-async fn bind(config: &Config) -> Result<Bound, NodeError> {
+/// What the hosts of the addresses mean now.
+struct Resolved {
+    client: Vec<SocketAddr>,
+    peer: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+}
+
+async fn resolve(config: &Config) -> Result<Resolved, NodeError> {
     let addresses = &config.addresses;
     let insecure = addresses.insecure;
-    Ok(Bound {
-        client: bind_one("--client-addr", &addresses.client_addr, insecure).await?,
-        peer: bind_one("--peer-addr", &addresses.peer_addr, insecure).await?,
-        http: bind_one("--http-addr", &addresses.http_addr, insecure).await?,
+    Ok(Resolved {
+        client: resolve_one("--client-addr", &addresses.client_addr, insecure).await?,
+        peer: resolve_one("--peer-addr", &addresses.peer_addr, insecure).await?,
+        http: resolve_one("--http-addr", &addresses.http_addr, insecure).await?,
     })
 }
 
-async fn bind_one(flag: &'static str, address: &HostPort, insecure: bool) -> Result<TcpListener, NodeError> {
+async fn resolve_one(
+    flag: &'static str,
+    address: &HostPort,
+    insecure: bool,
+) -> Result<Vec<SocketAddr>, NodeError> {
     let resolved = address.resolve().await;
     let resolved =
         resolved.map_err(|source| NodeError::Resolve { flag, address: address.clone(), source })?;
     if !insecure && !resolved.iter().all(|resolved| resolved.ip().is_loopback()) {
         return Err(NodeError::Insecure { flag, address: address.clone() });
     }
-    let bound = TcpListener::bind(resolved.as_slice()).await;
+    Ok(resolved)
+}
+
+async fn bind(config: &Config, resolved: Resolved) -> Result<Bound, NodeError> {
+    let addresses = &config.addresses;
+    Ok(Bound {
+        client: bind_one("--client-addr", &addresses.client_addr, &resolved.client).await?,
+        peer: bind_one("--peer-addr", &addresses.peer_addr, &resolved.peer).await?,
+        http: bind_one("--http-addr", &addresses.http_addr, &resolved.http).await?,
+    })
+}
+
+async fn bind_one(
+    flag: &'static str,
+    address: &HostPort,
+    resolved: &[SocketAddr],
+) -> Result<TcpListener, NodeError> {
+    let bound = TcpListener::bind(resolved).await;
     bound.map_err(|source| NodeError::Bind { flag, address: address.clone(), source })
 }
 
@@ -349,23 +379,39 @@ async fn tell_ready(node: NodeId, readiness: Readiness, ready: watch::Sender<boo
     }
 }
 
-/// Moves every leadership of this node to another, and returns when it leads nothing that another could.
+/// Waits until a server has ended the requests under way; at the deadline they are cut off.
+async fn finish<T>(what: &str, mut server: JoinHandle<T>, deadline: Instant) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if tokio::time::timeout(left, &mut server).await.is_err() {
+        warn!(what, "some requests did not end in time");
+        server.abort();
+        drop(server.await);
+    }
+}
+
+/// Moves every leadership of this node to another. Returns when it leads nothing that another could, or when for a
+/// while none could be moved.
 async fn move_leaders(runtime: &Runtime) {
     let mut look = tokio::time::interval(READY_INTERVAL / 5);
+    let (mut fewest, mut since) = (usize::MAX, Instant::now());
     loop {
         look.tick().await;
         let Ok(replicas) = runtime.replicas().await else { return };
-        // A shard with one voter has nobody to lead it.
-        let led = replicas.into_iter().filter(|replica| replica.leads && replica.voters.len() > 1);
-        let mut moving = 0;
-        for replica in led {
-            let shard = replica.shard;
-            let asked = runtime.order(shard, |token| Input::Transfer { shard, token, to: None }).await;
-            // Refused where no follower is fit to lead, or where a transfer is under way: looked at again.
-            moving += usize::from(matches!(asked, Ok(Answer::Transfer | Answer::Refused(_))));
+        // A shard with one voter has nobody else to lead it.
+        let led: Vec<ShardId> = replicas
+            .into_iter()
+            .filter(|replica| replica.leads() && replica.configuration.voters.len() > 1)
+            .map(|replica| replica.shard)
+            .collect();
+        if led.len() < fewest {
+            (fewest, since) = (led.len(), Instant::now());
         }
-        if moving == 0 {
+        if led.is_empty() || since.elapsed() > MOVING_PATIENCE {
             return;
+        }
+        for shard in led {
+            // Refused where no follower is fit to lead, or where a transfer is under way: looked at again.
+            drop(runtime.order(shard, |token| Input::Transfer { shard, token, to: None }).await);
         }
     }
 }

@@ -245,3 +245,7 @@ impl<D: Disk> LogThread<D> {
         false
     }
 }
+
+#[cfg(test)]
+#[path = "log_thread_tests.rs"]
+mod tests;
