@@ -52,6 +52,8 @@ pub struct Fleet {
     /// Snapshot streams that wait for the answer to their `Stage`.
     streams: BTreeMap<Token, (NodeId, u64, SnapshotJob<MemoryView>)>,
     next_token: u64,
+    /// How many nodes and shards there are.
+    shape: (u64, u64),
     /// How many snapshots became complete at their follower.
     pub snapshots_staged: usize,
 }
@@ -71,17 +73,12 @@ impl Fleet {
             streams: BTreeMap::new(),
             next_token: 1,
             snapshots_staged: 0,
+            shape: (nodes, shards),
         };
         for id in (1..=nodes).map(NodeId) {
             let seed = fleet.rng.next_u64();
             fleet.nodes.insert(id, Node::new(id, seed));
             fleet.start(id);
-        }
-        for shard in (1..=shards).map(ShardId) {
-            for node in (1..=nodes).map(NodeId) {
-                let birth = birth(shard, shards, nodes, ReplicaId(node.0));
-                fleet.input(node, Input::Create { shard, birth });
-            }
         }
         fleet
     }
@@ -99,10 +96,16 @@ impl Fleet {
         self.nodes[&node].running.is_some()
     }
 
-    /// Starts a node on whatever its disk and its base hold.
+    /// Starts a node on whatever its disk and its base hold. As a real node does when it knows the map, it then creates
+    /// what it should host: the first time, and after a crash that came before the birth was durable.
     pub fn start(&mut self, node: NodeId) {
         let now = self.now();
         self.nodes.get_mut(&node).expect("node").start(now, &self.options);
+        let (nodes, shards) = self.shape;
+        for shard in (1..=shards).map(ShardId) {
+            let birth = birth(shard, shards, nodes, ReplicaId(node.0));
+            self.input(node, Input::Create { shard, birth });
+        }
         self.schedule_wake(node);
     }
 
@@ -172,7 +175,10 @@ impl Fleet {
         let (at, event) = self.events.pop().expect("a fleet always has something to do");
         self.now_us = self.now_us.max(at);
         match event {
-            Event::Wake { node, boot } => self.turn(node, boot, None),
+            Event::Wake { node, boot } => {
+                self.if_running(node, boot, Node::woken);
+                self.turn(node, boot, None);
+            }
             Event::Arrive { node, boot, input } => self.turn(node, boot, Some(*input)),
             Event::LogWritten { node, boot } => {
                 let input = self.if_running(node, boot, Node::finish_log_write);
@@ -230,8 +236,10 @@ impl Fleet {
     fn schedule_wake(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).expect("node");
         let boot = node.boot;
-        if let Some(deadline) = node.worker().deadline() {
-            self.events.push(deadline.0.max(self.now_us), Event::Wake { node: id, boot });
+        let Some(deadline) = node.worker().deadline() else { return };
+        let at = deadline.0.max(self.now_us);
+        if node.wakes_at(at) {
+            self.events.push(at, Event::Wake { node: id, boot });
         }
     }
 
@@ -330,15 +338,20 @@ impl Fleet {
     pub fn status(&mut self, shard: ShardId) -> BTreeMap<NodeId, ReplicaStatus> {
         let now = self.now();
         let mut all = BTreeMap::new();
-        for (id, node) in &mut self.nodes {
+        for id in self.nodes() {
+            let node = self.nodes.get_mut(&id).expect("node");
             if node.running.is_none() {
                 continue;
             }
+            let boot = node.boot;
             let mut effects = Effects::default();
+            // Looking is a turn like any other: what is due meanwhile must be carried out too.
             node.worker().turn(now, [Input::Inspect { token: Token(0) }], &mut effects);
-            let Some(Answer::Status(statuses)) = effects.replies.pop().map(|reply| reply.answer) else { continue };
-            all.extend(statuses.into_iter().find(|status| status.shard == shard).map(|status| (*id, status)));
-            assert!(effects.messages.is_empty() && effects.batch.is_none(), "looking changed something");
+            let asked = effects.replies.iter().position(|reply| reply.token == Token(0)).expect("an answer");
+            let Answer::Status(statuses) = effects.replies.remove(asked).answer else { unreachable!("it was asked") };
+            all.extend(statuses.into_iter().find(|status| status.shard == shard).map(|status| (id, status)));
+            self.carry_out(id, boot, effects);
+            self.schedule_wake(id);
         }
         all
     }

@@ -33,6 +33,8 @@ pub struct Running {
     writing: Vec<(BatchTicket, Batch)>,
     /// When the flusher will be idle.
     flusher_free_us: u64,
+    /// The earliest wake-up that has been announced.
+    wake_us: Option<u64>,
 }
 
 impl Node {
@@ -54,7 +56,7 @@ impl Node {
             worker.adopt(now, recover(&self.base, shard, state).expect("the replica recovers"));
         }
         let (queued, writing) = (Vec::new(), Vec::new());
-        self.running = Some(Running { worker, log, queued, writing, flusher_free_us: 0 });
+        self.running = Some(Running { worker, log, queued, writing, flusher_free_us: 0, wake_us: None });
     }
 
     /// The power fails.
@@ -71,6 +73,21 @@ impl Node {
 
     pub fn worker(&mut self) -> &mut Worker<Memory> {
         &mut self.running.as_mut().expect("the node runs").worker
+    }
+
+    /// Whether a wake-up at this moment must be announced: none that comes earlier has been.
+    pub fn wakes_at(&mut self, at_us: u64) -> bool {
+        let running = self.running.as_mut().expect("the node runs");
+        let new = running.wake_us.is_none_or(|known| at_us < known);
+        if new {
+            running.wake_us = Some(at_us);
+        }
+        new
+    }
+
+    /// The announced wake-up came.
+    pub fn woken(&mut self) {
+        self.running.as_mut().expect("the node runs").wake_us = None;
     }
 
     pub fn queue_log_write(&mut self, ticket: BatchTicket, batch: Batch) {
