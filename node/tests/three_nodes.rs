@@ -309,7 +309,8 @@ async fn conditions_are_kept_repetitions_are_one_and_limits_are_named() {
 async fn replicas_of_one_state_have_one_digest() {
     let fleet = Fleet::found().await;
     fill(&fleet).await;
-    let map = fleet.cluster(0).await.get_map(v1::GetMapRequest { linearizable: true, ..Default::default() });
+    let mut cluster = fleet.cluster(0).await;
+    let map = cluster.get_map(v1::GetMapRequest { linearizable: true, ..v1::GetMapRequest::default() });
     let Some(v1::get_map_response::Outcome::Result(map)) = map.await.unwrap().into_inner().outcome else {
         panic!("a proxy redirects");
     };

@@ -9,7 +9,7 @@ use flotilla_store::WriteBatch;
 use flotilla_topology::{Epoch, NodeId, ShardId};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::flusher::FlusherQueue;
 use super::inbox::Inbox;
@@ -45,10 +45,10 @@ impl PeerDesk {
     fn take(&self, event: PeerEvent) {
         match event {
             PeerEvent::Connected { node, addresses } => {
-                info!(%node, peer = addresses.peer, "connected");
+                debug!(%node, peer = addresses.peer, "its stream stands");
             }
             PeerEvent::Lost { node } => {
-                warn!(%node, "connection lost");
+                debug!(%node, "its stream broke");
                 for inbox in &self.inboxes {
                     inbox.deliver(Input::PeerLost { node });
                 }
