@@ -48,6 +48,10 @@ impl Directory {
                 one_line(&error.to_string())
             ))
         };
+        if !path.join("fleet.toml").exists() {
+            // What is wrong must not leave a directory behind.
+            resolve(path, wanted, None)?;
+        }
         fs::create_dir_all(path).map_err(|error| broken("create", &error))?;
         // Absolute: the children must find it whatever their working directory is.
         let path = &fs::canonicalize(path).map_err(|error| broken("find", &error))?;
@@ -180,15 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_shape_leaves_no_manifest_behind() {
+    fn a_wrong_shape_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(
-            Directory::open(folder.path(), Wanted { nodes: Some(0), ..Wanted::default() })
-                .unwrap_err()
-                .code(),
-            2
-        );
-        assert!(Directory::open(folder.path(), Wanted::default()).unwrap().is_new());
+        let path = folder.path().join("fleet");
+        let wrong = Wanted { nodes: Some(0), ..Wanted::default() };
+        assert_eq!(Directory::open(&path, wrong).unwrap_err().code(), 2);
+        assert!(!path.exists());
     }
 
     #[test]

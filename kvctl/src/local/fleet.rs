@@ -1,5 +1,6 @@
 //! The processes of a local fleet, together.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ pub struct LocalFleet {
     directory: Directory,
     program: PathBuf,
     nodes: Vec<NodeProcess>,
+    /// Nodes whose end has been answered by [`LocalFleet::any_end`].
+    noticed: BTreeSet<u16>,
 }
 
 impl LocalFleet {
@@ -36,7 +39,7 @@ impl LocalFleet {
         let program = std::env::current_exe();
         let program =
             program.map_err(|error| Failure::Internal(format!("cannot find this program: {error}")))?;
-        let mut fleet = Self { directory, program, nodes: Vec::new() };
+        let mut fleet = Self { directory, program, nodes: Vec::new(), noticed: BTreeSet::new() };
         for id in fleet.shape().ids() {
             let node = fleet.spawn(id)?;
             fleet.nodes.push(node);
@@ -85,13 +88,15 @@ impl LocalFleet {
         let place = place.ok_or_else(|| Failure::Internal(format!("there is no node {id}")))?;
         assert!(place.ended().is_some(), "node {id} was started twice");
         *place = node;
+        self.noticed.remove(&id);
         Ok(())
     }
 
-    /// Waits until some running node ends; for ever when none runs. Safe to cancel.
+    /// Waits until some node ends whose end was not answered yet; for ever when there is none. Safe to cancel.
     pub async fn any_end(&mut self) -> u16 {
-        let running = self.nodes.iter_mut().filter(|node| node.ended().is_none());
-        let ends: Vec<_> = running
+        let noticed = &self.noticed;
+        let watched = self.nodes.iter_mut().filter(|node| !noticed.contains(&node.id()));
+        let ends: Vec<_> = watched
             .map(|node| {
                 Box::pin(async {
                     node.end().await;
@@ -99,7 +104,9 @@ impl LocalFleet {
                 })
             })
             .collect();
-        if ends.is_empty() { std::future::pending().await } else { select_all(ends).await.0 }
+        let id = if ends.is_empty() { std::future::pending().await } else { select_all(ends).await.0 };
+        self.noticed.insert(id);
+        id
     }
 
     /// Waits until every node answers and every shard has a leader.

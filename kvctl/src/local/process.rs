@@ -104,14 +104,15 @@ impl NodeProcess {
         }
     }
 
-    /// What happened to it, with its last words and where to find the others.
+    /// What happened to it, and where to read more. Who ended by itself has said why: that is repeated.
     #[must_use]
     pub fn obituary(&self) -> String {
-        let how = match self.ended() {
-            None => "ended".to_string(),
-            Some(status) => format!("ended ({status})"),
+        let (how, is_killed) = match self.ended() {
+            None => ("ended".to_string(), false),
+            Some(status) => (format!("ended ({status})"), status.code().is_none()),
         };
-        let words = last_line(&self.log).map(|line| format!(": {line}")).unwrap_or_default();
+        let words =
+            last_line(&self.log).filter(|_| !is_killed).map(|line| format!(": {line}")).unwrap_or_default();
         format!("node {} {how}{words} (log: {})", self.id, self.log.display())
     }
 }

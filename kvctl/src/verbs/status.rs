@@ -45,11 +45,12 @@ fn page(fleet: &Fleet, problems: &[Problem]) -> String {
         }
     }
     page.push('\n');
-    if problems.is_empty() {
+    if problems.iter().all(|problem| !problem.is_grave) {
         page.push_str("all is well\n");
     }
     for problem in problems {
-        page.push_str(&format!("! {}\n  {}\n", problem.what, problem.fix));
+        let mark = if problem.is_grave { "! " } else { "hint: " };
+        page.push_str(&format!("{mark}{}\n{:width$}{}\n", problem.what, "", problem.fix, width = mark.len()));
     }
     page
 }
@@ -111,7 +112,7 @@ fn document(fleet: &Fleet, problems: &[Problem]) -> Value {
         "nodes": fleet.nodes.iter().map(node_list::object).collect::<Vec<_>>(),
         "shards": fleet.shards.iter().map(shard_list::object).collect::<Vec<_>>(),
         "moves": [],
-        "problems": problems.iter().map(|at| json!({ "what": at.what, "fix": at.fix })).collect::<Vec<_>>(),
+        "problems": problems.iter().map(|at| json!({ "grave": at.is_grave, "what": at.what, "fix": at.fix })).collect::<Vec<_>>(),
     })
 }
 
@@ -155,6 +156,13 @@ all is well
             document(&fleet, &problems(&fleet))["problems"][0]["fix"],
             problems(&fleet)[0].fix.as_str()
         );
+    }
+
+    #[test]
+    fn what_could_be_better_is_a_hint_and_all_is_well() {
+        let hint = Problem { is_grave: false, what: "a is uneven".to_string(), fix: "even it".to_string() };
+        let page = page(&Fleet::of(&map(), three_nodes()), &[hint]);
+        assert!(page.ends_with("\nall is well\nhint: a is uneven\n      even it\n"), "{page}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is wrong with the fleet, and the command that mends it.
+//! What is wrong with the fleet, or could be better, and the command that mends it.
 
 use flotilla_topology::NodeId;
 
@@ -10,6 +10,8 @@ const LAG_ENTRIES_MAX: u64 = 10_000;
 /// Something to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// Whether something is wrong; else it only could be better.
+    pub is_grave: bool,
     /// What is wrong.
     pub what: String,
     /// What to do about it.
@@ -45,13 +47,18 @@ fn leaderless(shard: &Shard) -> Option<Problem> {
     } else {
         format!("it needs a majority of its replicas: start {}", down.join(" or "))
     };
-    Some(Problem { what: format!("shard {} has no leader; {up} of {all} replicas are up", shard.id.0), fix })
+    Some(Problem {
+        is_grave: true,
+        what: format!("shard {} has no leader; {up} of {all} replicas are up", shard.id.0),
+        fix,
+    })
 }
 
 /// A node that does not answer.
 fn silent(node: &Node) -> Option<Problem> {
     let why = node.answer.as_ref().err()?;
     Some(Problem {
+        is_grave: true,
         what: format!("node {} does not answer at {}: {why}", node.id.0, node.client_addr),
         fix: format!("start it again, with its data directory: kvnode --id {} …", node.id.0),
     })
@@ -65,6 +72,7 @@ fn lagging(fleet: &Fleet, shard: &Shard) -> Option<Problem> {
         .filter_map(|replica| Some((replica, replica.lag?)))
         .find(|(replica, lag)| *lag > LAG_ENTRIES_MAX && fleet.answers(replica.node))?;
     Some(Problem {
+        is_grave: true,
         what: format!("shard {}: the replica on node {} is {lag} entries behind", shard.id.0, replica.node.0),
         fix: format!("it catches up by itself; see how with: kvctl shard show {}", shard.id.0),
     })
@@ -75,6 +83,7 @@ fn unconnected(fleet: &Fleet, node: &Node) -> Option<Problem> {
     let answer = node.answer.as_ref().ok()?;
     let other = fleet.node(*answer.unconnected.iter().find(|other| fleet.answers(**other))?)?;
     Some(Problem {
+        is_grave: true,
         what: format!("node {} has no stream to node {} at {}", node.id.0, other.id.0, other.peer_addr),
         fix: "check the network between them".to_string(),
     })
@@ -95,6 +104,7 @@ fn uneven(fleet: &Fleet) -> Option<Problem> {
     };
     let shard = fleet.shards.iter().rfind(movable)?;
     Some(Problem {
+        is_grave: false,
         what: format!("node {} leads {most} shards, node {} leads {least}", from.0, to.0),
         fix: format!("kvctl shard transfer-leader {} --to {}", shard.id.0, to.0),
     })
@@ -164,6 +174,7 @@ mod tests {
         }
         let found = problems(&Fleet::of(&map, answers));
         let expected = Problem {
+            is_grave: false,
             what: "node 2 leads 4 shards, node 3 leads 0".to_string(),
             fix: "kvctl shard transfer-leader 4 --to 3".to_string(),
         };
