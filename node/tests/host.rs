@@ -262,9 +262,14 @@ fn a_deadline_too_far_ahead_and_an_overlarge_operation_are_refused() {
 
 /// Crashes, restarts, cuts and foul weather, while a client writes its own keys; at the end everything acknowledged is
 /// there, and the replicas are equal.
+///
+/// `STORM_SEEDS=1000..5000 cargo test -p flotilla-node --test host foul_weather` tries others.
 #[test]
 fn nothing_acknowledged_is_lost_in_foul_weather() {
-    for seed in 100..160 {
+    let asked = std::env::var("STORM_SEEDS").ok();
+    let range = asked.as_deref().and_then(|text| text.split_once(".."));
+    let bound = |text: &str| text.parse().expect("STORM_SEEDS is FROM..TO");
+    for seed in range.map_or(100..160, |(from, to)| bound(from)..bound(to)) {
         storm(seed);
     }
 }

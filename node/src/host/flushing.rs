@@ -57,6 +57,9 @@ impl Replica {
     /// The base holds a frozen overlay: the log up to there has done its duty.
     pub(super) fn flushed<B: Base>(&mut self, turn: &mut Turn<'_, B>, flushed: Flushed) {
         turn.out.retired.push(self.machine.flushed(flushed));
+        if turn.pressed {
+            self.machine.drop_clean();
+        }
         self.flushing.in_flight = false;
         self.answer_flushed(turn);
         self.compact(turn);
@@ -81,7 +84,9 @@ impl Replica {
 
     fn compact<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
         let durable = self.machine.durable().index;
-        let Some(to) = self.tail.compact(durable, turn.options.log_retain_bytes) else { return };
+        // What follows a snapshot on its way must be there when it arrives, or the follower needs another one.
+        let behind = self.streaming.values().copied().fold(durable, Index::min);
+        let Some(to) = self.tail.compact(behind, turn.options.log_retain_bytes) else { return };
         self.raft.compact(to);
         turn.log.push(self.shard, Record::Compact(self.raft.compacted()));
     }

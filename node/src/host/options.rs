@@ -23,6 +23,9 @@ pub struct Options {
     pub log_retain_bytes: u64,
     /// How many bytes of committed entries may wait to be applied before appends are dropped.
     pub backlog_bytes_max: u64,
+    /// How many bytes the remembered results of one shard may take; beyond that writes are refused until clients
+    /// acknowledge their answers or the deadlines of their requests pass.
+    pub remembered_bytes_max: usize,
     /// How far ahead of shard time a request's deadline may lie, in milliseconds.
     pub deadline_max_ms: u64,
 }
@@ -39,6 +42,7 @@ impl Default for Options {
             flush_interval: Duration::from_secs(5),
             log_retain_bytes: 4 << 20,
             backlog_bytes_max: 64 << 20,
+            remembered_bytes_max: 64 << 20,
             deadline_max_ms: 60_000,
         }
     }

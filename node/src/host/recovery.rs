@@ -174,6 +174,7 @@ impl Replica {
             parked: false,
             tail,
             flushing: Flushing::default(),
+            streaming: BTreeMap::new(),
         }
     }
 }

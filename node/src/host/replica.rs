@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use flotilla_raft::{Entry, Message, Raft, ReplicaId, Rpc, Time, Write};
+use flotilla_raft::{Entry, Index, LogId, Message, Raft, ReplicaId, Rpc, Time, Write};
 use flotilla_store::{Base, Genesis, Machine};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::Record;
@@ -48,6 +48,8 @@ pub(super) struct Replica {
     pub tail: Tail,
     pub flushing: Flushing,
     pub install: Install,
+    /// The snapshots that are being streamed to followers, and where each ends.
+    pub streaming: BTreeMap<ReplicaId, Index>,
 }
 
 impl Replica {
@@ -169,6 +171,7 @@ impl Replica {
             self.raft.snapshot_done(turn.now.time, to, None);
             return;
         };
+        self.streaming.insert(to, self.machine.durable().index);
         turn.out.snapshots.push(SnapshotJob {
             shard: self.shard,
             node,
@@ -177,6 +180,17 @@ impl Replica {
             term: self.raft.term(),
             view: turn.base.view(),
         });
+    }
+
+    /// The stream of a snapshot ended.
+    pub(super) fn snapshot_sent<B: Base>(
+        &mut self,
+        turn: &mut Turn<'_, B>,
+        to: ReplicaId,
+        delivered: Option<LogId>,
+    ) {
+        self.streaming.remove(&to);
+        self.raft.snapshot_done(turn.now.time, to, delivered);
     }
 
     /// This replica, seen from outside.

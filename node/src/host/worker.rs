@@ -160,9 +160,7 @@ impl<B: Base> Worker<B> {
                 shard
             }
             Input::SnapshotSent { shard, to, delivered } => {
-                self.with(now, shard, out, |replica, turn| {
-                    replica.raft.snapshot_done(turn.now.time, to, delivered);
-                });
+                self.with(now, shard, out, |replica, turn| replica.snapshot_sent(turn, to, delivered));
                 shard
             }
             Input::Placed { shard, placement } => {

@@ -65,6 +65,9 @@ impl Replica {
         if turn.full {
             return Err(Refusal::Overloaded { shard, what: "the overlay" });
         }
+        if self.machine.remembered_bytes() > turn.options.remembered_bytes_max {
+            return Err(Refusal::Overloaded { shard, what: "the memory of results" });
+        }
         let bytes = bytes_of(operation);
         if bytes > turn.options.entry_bytes_max {
             return Err(Refusal::TooLarge { bytes, bytes_max: turn.options.entry_bytes_max });
