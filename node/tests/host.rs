@@ -76,14 +76,19 @@ fn an_old_leader_behind_a_partition_serves_no_linearizable_read() {
     let old = fleet.elect(SHARD);
     fleet.isolate(old);
     let key = Bytes::from_static(b"k");
-    let asked = fleet
-        .ask(old, |token| Input::Get { shard: SHARD, token, key, consistency: Consistency::Linearizable });
+    let asked = fleet.ask(old, |token| Input::Get {
+        shard: SHARD,
+        token,
+        key,
+        consistency: Consistency::Linearizable,
+    });
     let others: Vec<NodeId> = fleet.nodes().into_iter().filter(|node| *node != old).collect();
     fleet.until("the others elect", Duration::from_secs(5), |fleet| {
         let status = fleet.status(SHARD);
         others.iter().any(|node| status[node].leads())
     });
-    fleet.until("the old leader gives up", Duration::from_secs(5), |fleet| !fleet.status(SHARD)[&old].leads());
+    fleet
+        .until("the old leader gives up", Duration::from_secs(5), |fleet| !fleet.status(SHARD)[&old].leads());
     match fleet.answer(asked) {
         Some(Answer::Refused(Refusal::ReadLost { .. })) => {}
         other => panic!("expected that the read is refused, got {other:?}"),
@@ -100,7 +105,8 @@ fn a_write_that_an_isolated_leader_proposed_is_unknown_never_refused() {
     fleet.isolate(old);
     let operation = fleet.operation("k", "lost");
     let asked = fleet.ask(old, |token| Input::Write { shard: SHARD, token, operation });
-    fleet.until("the old leader gives up", Duration::from_secs(5), |fleet| !fleet.status(SHARD)[&old].leads());
+    fleet
+        .until("the old leader gives up", Duration::from_secs(5), |fleet| !fleet.status(SHARD)[&old].leads());
     match fleet.answer(asked) {
         Some(Answer::Refused(refusal @ Refusal::Unknown { .. })) => assert!(!refusal.definite()),
         other => panic!("expected UNKNOWN, got {other:?}"),
@@ -137,7 +143,8 @@ fn writes_of_one_turn_share_an_entry_and_each_gets_its_own_version() {
     fleet.put("k", "zero");
     let leader = fleet.elect(SHARD);
     let before = fleet.status(SHARD)[&leader].last;
-    let operations = (0..10).map(|number| Operation { request: None, action: put_action("k", &number.to_string()) });
+    let operations =
+        (0..10).map(|number| Operation { request: None, action: put_action("k", &number.to_string()) });
     let tokens = fleet.ask_together(leader, operations.collect());
     fleet.run(Duration::from_millis(50));
     let versions: Vec<u64> = tokens
@@ -281,7 +288,8 @@ fn storm(seed: u64) {
     for round in 0..25 {
         disturb(&mut fleet);
         for number in 0..4 {
-            let (key, value) = (format!("k{}", fleet.draw(20)), format!("{seed}-{round}-{number}-{}", "x".repeat(200)));
+            let (key, value) =
+                (format!("k{}", fleet.draw(20)), format!("{seed}-{round}-{number}-{}", "x".repeat(200)));
             fleet.put_to_owner(&key, &value);
             acknowledged.retain(|(known, _)| *known != key);
             acknowledged.push((key, value));

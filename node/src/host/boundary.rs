@@ -20,7 +20,8 @@
 use bytes::Bytes;
 use flotilla_raft::{LogId, Message, ReplicaId, SnapshotMeta, Term, Time};
 use flotilla_store::{
-    Base, BaseRead, Flush, Flushed, Limits, Machine, Operation, Outcome, Record, Retired, ScanRange, ScanSlice,
+    Base, BaseRead, Flush, Flushed, Limits, Machine, Operation, Outcome, Record, Retired, ScanRange,
+    ScanSlice,
 };
 use flotilla_topology::Slot;
 use flotilla_topology::{NodeId, ShardId};

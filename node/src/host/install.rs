@@ -59,7 +59,11 @@ impl Replica {
         let refused = if to != self.id {
             Some(format!("{} has {} here, the snapshot is for {to}", self.shard, self.id))
         } else if term < self.raft.term() {
-            Some(format!("{} is in term {}, the snapshot of term {term} is late", self.shard, self.raft.term()))
+            Some(format!(
+                "{} is in term {}, the snapshot of term {term} is late",
+                self.shard,
+                self.raft.term()
+            ))
         } else if last.index <= self.raft.commit() {
             Some(format!("{} has committed {}, the snapshot ends at {last}", self.shard, self.raft.commit()))
         } else if self.install.under_way() || self.install.staging.is_some() {
@@ -77,7 +81,12 @@ impl Replica {
     }
 
     /// The staged data is complete, or its stream broke.
-    pub(super) fn staged<B: Base>(&mut self, turn: &mut Turn<'_, B>, generation: u64, snapshot: Option<Message>) {
+    pub(super) fn staged<B: Base>(
+        &mut self,
+        turn: &mut Turn<'_, B>,
+        generation: u64,
+        snapshot: Option<Message>,
+    ) {
         if self.install.staging != Some(generation) {
             return;
         }

@@ -51,7 +51,8 @@ mod writes;
 
 pub use birth::{Birth, BirthError};
 pub use boundary::{
-    Answer, BaseJob, BatchTicket, Consistency, Effects, Input, Now, ReadJob, Refusal, Reply, Served, SnapshotJob, Token,
+    Answer, BaseJob, BatchTicket, Consistency, Effects, Input, Now, ReadJob, Refusal, Reply, Served,
+    SnapshotJob, Token,
 };
 pub use options::Options;
 pub use recovery::{RecoveredReplica, RecoveryError, recover};

@@ -76,7 +76,9 @@ pub enum RecoveryError {
         error: Error,
     },
     /// The log lost entries that the base has seen.
-    #[error("{shard}: the base holds {applied}, but the log ends at {last} and names no snapshot: the log is damaged")]
+    #[error(
+        "{shard}: the base holds {applied}, but the log ends at {last} and names no snapshot: the log is damaged"
+    )]
     BaseAhead {
         /// The shard.
         shard: ShardId,
@@ -86,7 +88,9 @@ pub enum RecoveryError {
         last: LogId,
     },
     /// The base lost what the log was compacted for.
-    #[error("{shard}: the log begins after {compacted}, but the base holds only {applied}: the base is damaged")]
+    #[error(
+        "{shard}: the log begins after {compacted}, but the base holds only {applied}: the base is damaged"
+    )]
     BaseBehind {
         /// The shard.
         shard: ShardId,
@@ -101,7 +105,11 @@ pub enum RecoveryError {
 ///
 /// # Errors
 /// One of the two is damaged: this replica must not start.
-pub fn recover<B: Base>(base: &B, shard: ShardId, state: ShardState) -> Result<RecoveredReplica, RecoveryError> {
+pub fn recover<B: Base>(
+    base: &B,
+    shard: ShardId,
+    state: ShardState,
+) -> Result<RecoveredReplica, RecoveryError> {
     let birth =
         Birth::decode(state.replica, state.genesis).map_err(|error| RecoveryError::Birth { shard, error })?;
     let view = base.view();
@@ -140,7 +148,10 @@ fn holds(recovered: &Recovered, id: LogId) -> bool {
         return id == recovered.compacted;
     }
     let place = id.index.0 - recovered.compacted.index.0 - 1;
-    usize::try_from(place).ok().and_then(|place| recovered.entries.get(place)).is_some_and(|entry| entry.id == id)
+    usize::try_from(place)
+        .ok()
+        .and_then(|place| recovered.entries.get(place))
+        .is_some_and(|entry| entry.id == id)
 }
 
 impl Replica {

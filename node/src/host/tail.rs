@@ -17,7 +17,10 @@ pub(super) struct Tail {
 impl Tail {
     /// Notes an applied entry. Entries come in order.
     pub(super) fn push(&mut self, index: Index, bytes: u64) {
-        debug_assert!(self.entries.back().is_none_or(|(last, _)| *last < index), "{index} was noted out of order");
+        debug_assert!(
+            self.entries.back().is_none_or(|(last, _)| *last < index),
+            "{index} was noted out of order"
+        );
         self.entries.push_back((index, bytes));
         self.bytes += bytes;
     }

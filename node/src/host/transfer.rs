@@ -25,7 +25,8 @@ impl Replica {
 
     fn target(&self, to: Option<NodeId>) -> Result<ReplicaId, String> {
         let status = self.raft.status();
-        let mut voters = status.progress.iter().filter(|(replica, _)| status.configuration.voters.contains(replica));
+        let mut voters =
+            status.progress.iter().filter(|(replica, _)| status.configuration.voters.contains(replica));
         match to {
             Some(node) if self.node_of(self.id) == Some(node) => Ok(self.id),
             Some(node) => voters

@@ -35,7 +35,10 @@ pub struct Worker<B: Base> {
 
 impl<B: Base> fmt::Debug for Worker<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("node", &self.node).field("shards", &self.replicas.len()).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("node", &self.node)
+            .field("shards", &self.replicas.len())
+            .finish_non_exhaustive()
     }
 }
 

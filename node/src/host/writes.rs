@@ -104,7 +104,12 @@ impl Replica {
         self.propose_time(turn);
     }
 
-    fn propose_command<B: Base>(&mut self, turn: &mut Turn<'_, B>, tokens: Vec<Token>, operations: Vec<Operation>) {
+    fn propose_command<B: Base>(
+        &mut self,
+        turn: &mut Turn<'_, B>,
+        tokens: Vec<Token>,
+        operations: Vec<Operation>,
+    ) {
         let data = Command { stamp_ms: self.stamp(turn), operations }.encode();
         let bytes = data.len();
         match self.raft.propose(turn.now.time, data) {
@@ -156,7 +161,12 @@ impl Replica {
         }
         let Some(proposal) = self.writes.proposed.pop_front() else { return };
         self.writes.proposed_bytes -= proposal.bytes;
-        assert_eq!(proposal.tokens.len(), outcomes.len(), "{id} of {} has another number of outcomes", self.shard);
+        assert_eq!(
+            proposal.tokens.len(),
+            outcomes.len(),
+            "{id} of {} has another number of outcomes",
+            self.shard
+        );
         let served = self.served(0);
         for (token, outcome) in proposal.tokens.into_iter().zip(outcomes) {
             turn.out.reply(token, Answer::Written(served, outcome));

@@ -204,7 +204,10 @@ impl Fleet {
     }
 
     fn now(&self) -> flotilla_node::host::Now {
-        flotilla_node::host::Now { time: flotilla_raft::Time(self.now_us), wall_ms: 1_700_000_000_000 + self.now_us / 1000 }
+        flotilla_node::host::Now {
+            time: flotilla_raft::Time(self.now_us),
+            wall_ms: 1_700_000_000_000 + self.now_us / 1000,
+        }
     }
 
     fn is_boot(&self, node: NodeId, boot: u64) -> bool {
@@ -316,7 +319,14 @@ impl Fleet {
     }
 
     /// The follower answered: stream everything into its base, then tell both sides.
-    fn staged(&mut self, from: NodeId, from_boot: u64, at: NodeId, job: SnapshotJob<MemoryView>, answer: Answer) {
+    fn staged(
+        &mut self,
+        from: NodeId,
+        from_boot: u64,
+        at: NodeId,
+        job: SnapshotJob<MemoryView>,
+        answer: Answer,
+    ) {
         let (shard, to) = (job.shard, job.to);
         let delivered = match answer {
             Answer::Stage { generation } => {
@@ -348,7 +358,9 @@ impl Fleet {
             // Looking is a turn like any other: what is due meanwhile must be carried out too.
             node.worker().turn(now, [Input::Inspect { token: Token(0) }], &mut effects);
             let asked = effects.replies.iter().position(|reply| reply.token == Token(0)).expect("an answer");
-            let Answer::Status(statuses) = effects.replies.remove(asked).answer else { unreachable!("it was asked") };
+            let Answer::Status(statuses) = effects.replies.remove(asked).answer else {
+                unreachable!("it was asked")
+            };
             all.extend(statuses.into_iter().find(|status| status.shard == shard).map(|status| (id, status)));
             self.carry_out(id, boot, effects);
             self.schedule_wake(id);
@@ -359,7 +371,11 @@ impl Fleet {
     /// The node that leads a shard in the greatest term, if one that runs does.
     pub fn leader(&mut self, shard: ShardId) -> Option<NodeId> {
         let status = self.status(shard);
-        status.into_iter().filter(|(_, status)| status.leads()).max_by_key(|(_, status)| status.term).map(|(id, _)| id)
+        status
+            .into_iter()
+            .filter(|(_, status)| status.leads())
+            .max_by_key(|(_, status)| status.term)
+            .map(|(id, _)| id)
     }
 
     /// Waits for a leader.

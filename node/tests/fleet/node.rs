@@ -47,7 +47,8 @@ impl Node {
     pub fn start(&mut self, now: Now, options: &Options) {
         self.boot += 1;
         let segments = flotilla_wal::Options { segment_bytes: SEGMENT_BYTES, ..Default::default() };
-        let (log, found) = Log::open(self.disk.clone(), segments, u128::from(self.id.0)).expect("the log opens");
+        let (log, found) =
+            Log::open(self.disk.clone(), segments, u128::from(self.id.0)).expect("the log opens");
         let mut worker = Worker::new(self.id, options.clone(), self.base.clone(), self.seed ^ self.boot);
         for (shard, replica) in found.tombstones {
             worker.remember(shard, replica);
@@ -146,7 +147,8 @@ impl Node {
 
 impl Running {
     fn write(&mut self) {
-        let batches: Vec<Batch> = std::mem::take(&mut self.writing).into_iter().map(|(_, batch)| batch).collect();
+        let batches: Vec<Batch> =
+            std::mem::take(&mut self.writing).into_iter().map(|(_, batch)| batch).collect();
         self.log.append(&batches).expect("the disk works");
     }
 }
@@ -168,7 +170,8 @@ pub fn run_read(job: ReadJob<MemoryView>) -> ReadResult {
             ReadResult::Reply(Reply { token, answer: Answer::Page(served, page) })
         }
         ReadJob::Load { shard, generation, reads, view } => {
-            let read = |(key, read): (_, flotilla_store::BaseRead)| (key, read.run(&view).expect("the base works"));
+            let read =
+                |(key, read): (_, flotilla_store::BaseRead)| (key, read.run(&view).expect("the base works"));
             let records = reads.into_iter().map(read).collect();
             ReadResult::Input(Box::new(Input::Loaded { shard, generation, records }))
         }
