@@ -219,7 +219,13 @@ impl<B: Base> Worker<B> {
             return;
         }
         self.log.push(shard, Record::Birth { replica: birth.replica, genesis: birth.encode() });
+        let meant_to_lead = birth.genesis.configuration.voters.first() == Some(&birth.replica);
         self.adopt(now, RecoveredReplica::newborn(shard, birth));
+        // The planner gives the lowest id to the node that it means to lead. Whoever asks first is likely to be elected, so a
+        // new fleet starts with its leaders spread.
+        if let Some(replica) = self.replicas.get_mut(&shard).filter(|_| meant_to_lead) {
+            replica.raft.campaign(now.time);
+        }
     }
 
     /// Lets a replica that lives here act; others are passed over.
