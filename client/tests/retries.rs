@@ -183,6 +183,19 @@ async fn a_leader_that_nobody_can_connect_to_is_surely_not_executed() {
     assert!(matches!(error, Error::NotExecuted { .. }), "{error:?}");
 }
 
+/// A connection that worked before is no better than none once its node is gone: it must not be tried blindly, or the
+/// refusal could not be told from a loss.
+#[tokio::test]
+async fn a_leader_that_ended_meanwhile_is_surely_not_executed() {
+    let mut fleet = Fleet::start(1, |_| Does::Answer).await;
+    let client = fleet.builder().deadline(SHORT).build().await.unwrap();
+    client.put("ship", "Bounty").await.unwrap();
+    fleet.sink(1).await;
+    let _ = client.get("ship").await.unwrap_err();
+    let error = client.put("ship", "Pinta").await.unwrap_err();
+    assert!(matches!(error, Error::NotExecuted { .. }), "{error:?}");
+}
+
 #[tokio::test]
 async fn through_endpoints_everything_is_forwarded_by_them() {
     let fleet = Fleet::start(2, |_| Does::Answer).await;

@@ -13,6 +13,7 @@ use flotilla_proto::v1::{self, RequestId};
 use flotilla_topology::{SLOTS, Slot};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
@@ -73,6 +74,8 @@ pub struct Sea {
 /// A running fleet.
 pub struct Fleet {
     pub sea: Arc<Sea>,
+    nodes: Vec<JoinSet<()>>,
+    cables: Vec<Cables>,
 }
 
 impl Fleet {
@@ -102,11 +105,24 @@ impl Fleet {
             page_records: 3,
             script: Mutex::new(Box::new(script)),
         });
+        let mut fleet = Self { sea, nodes: Vec::new(), cables: Vec::new() };
         for (position, listener) in listeners.into_iter().enumerate() {
-            let node = position as u64 + 1;
-            tokio::spawn(serve(Arc::clone(&sea), node, listener));
+            let (cables, mut tasks) = (Cables::default(), JoinSet::new());
+            let (sender, incoming) = mpsc::channel(16);
+            tasks.spawn(accept(listener, Arc::clone(&cables), sender));
+            let sea = Arc::clone(&fleet.sea);
+            let node = FakeNode { sea, node: position as u64 + 1, cables: Arc::clone(&cables) };
+            tasks.spawn(serve(node, incoming));
+            fleet.nodes.push(tasks);
+            fleet.cables.push(cables);
         }
-        Self { sea }
+        fleet
+    }
+
+    /// Ends a node (counted from 1): it listens no more, and its connections break.
+    pub async fn sink(&mut self, node: usize) {
+        self.nodes[node - 1].shutdown().await;
+        cut(&self.cables[node - 1]);
     }
 
     /// A client's builder with all nodes as endpoints.
@@ -130,25 +146,31 @@ pub fn shard_of(key: &[u8], shards: u64) -> u64 {
     u64::from(Slot::of(key).number()) * shards / u64::from(SLOTS) + 1
 }
 
-async fn serve(sea: Arc<Sea>, node: u64, listener: TcpListener) {
-    let (sender, incoming) = mpsc::channel(16);
-    let cables: Cables = Arc::default();
-    let laid = Arc::clone(&cables);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let stream = stream.into_std().unwrap();
-            laid.lock().unwrap().push(stream.try_clone().unwrap());
-            if sender.send(TcpStream::from_std(stream)).await.is_err() {
-                return;
-            }
+type Incoming = mpsc::Sender<std::io::Result<TcpStream>>;
+
+async fn accept(listener: TcpListener, cables: Cables, sender: Incoming) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let stream = stream.into_std().unwrap();
+        cables.lock().unwrap().push(stream.try_clone().unwrap());
+        if sender.send(TcpStream::from_std(stream)).await.is_err() {
+            return;
         }
-    });
-    let node = FakeNode { sea, node, cables };
+    }
+}
+
+async fn serve(node: FakeNode, incoming: mpsc::Receiver<std::io::Result<TcpStream>>) {
     let served = Server::builder()
         .add_service(v1::kv_server::KvServer::new(node.clone()))
         .add_service(v1::cluster_server::ClusterServer::new(node))
         .serve_with_incoming(ReceiverStream::new(incoming));
     served.await.unwrap();
+}
+
+fn cut(cables: &Cables) {
+    for cable in cables.lock().unwrap().drain(..) {
+        // The other side may have closed it already.
+        let _ = cable.shutdown(Shutdown::Both);
+    }
 }
 
 type Cables = Arc<Mutex<Vec<std::net::TcpStream>>>;
@@ -207,10 +229,7 @@ impl FakeNode {
     }
 
     async fn cut<T>(&self) -> T {
-        for cable in self.cables.lock().unwrap().drain(..) {
-            // The other side may have closed it already.
-            let _ = cable.shutdown(Shutdown::Both);
-        }
+        cut(&self.cables);
         std::future::pending().await
     }
 
