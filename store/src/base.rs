@@ -31,7 +31,7 @@ pub trait Base: Clone + Send + 'static {
     ///
     /// # Errors
     ///
-    /// As for [`Base::commit`].
+    /// [`BaseError::Unsynced`]: give up. A full disk is reported as by [`Base::commit`], and is not final.
     fn sync(&self) -> Result<(), BaseError>;
 }
 
@@ -111,6 +111,10 @@ pub enum BaseError {
     /// The file system failed. A full disk arrives here as [`io::ErrorKind::StorageFull`].
     #[error("base: {0}")]
     Io(#[from] io::Error),
+    /// A sync failed: the kernel may have dropped what it could not write, and says so only once. A retry that succeeds
+    /// proves nothing, so the process has to end and start from the log.
+    #[error("base: a sync failed, what was written before it may be lost: {0}")]
+    Unsynced(#[source] io::Error),
     /// An earlier write failed; the store takes no more until it is reopened.
     #[error("base: poisoned by an earlier failed write; reopen it")]
     Poisoned,

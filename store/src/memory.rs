@@ -207,7 +207,10 @@ impl Base for Memory {
 
     fn sync(&self) -> Result<(), BaseError> {
         let mut state = lock(&self.state);
-        state.fail()?;
+        state.fail().map_err(|error| match error {
+            BaseError::Io(error) => BaseError::Unsynced(error),
+            other => other,
+        })?;
         state.synced = state.latest;
         state.prune();
         Ok(())

@@ -123,7 +123,7 @@ fn a_failed_write_poisons_until_the_base_is_reopened() {
     let base = Memory::new();
     base.commit(batch(&[("a", Some("1"))])).unwrap();
     base.set_failing(true);
-    assert!(matches!(base.sync(), Err(BaseError::Io(_))));
+    assert!(matches!(base.sync(), Err(BaseError::Unsynced(_))));
     assert!(base.reopen().is_err());
     base.set_failing(false);
     assert!(matches!(base.sync(), Err(BaseError::Poisoned)));

@@ -1,5 +1,7 @@
 //! Flushing: when the overlay of a shard goes to the base, and what becomes of its log then.
 
+use std::collections::BTreeMap;
+
 use flotilla_raft::{Index, LogId, Time};
 use flotilla_store::{Base, Flushed};
 use flotilla_wal::Record;
@@ -57,9 +59,6 @@ impl Replica {
     /// The base holds a frozen overlay: the log up to there has done its duty.
     pub(super) fn flushed<B: Base>(&mut self, turn: &mut Turn<'_, B>, flushed: Flushed) {
         turn.out.retired.push(self.machine.flushed(flushed));
-        if turn.pressed {
-            self.machine.drop_clean();
-        }
         self.flushing.in_flight = false;
         self.answer_flushed(turn);
         self.compact(turn);
@@ -71,7 +70,7 @@ impl Replica {
         self.answer_flushed(turn);
     }
 
-    fn answer_flushed<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+    pub(super) fn answer_flushed<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
         let durable: LogId = self.machine.durable();
         self.flushing.waiting.retain(|(index, token)| {
             let waits = *index > durable.index;
@@ -82,11 +81,26 @@ impl Replica {
         });
     }
 
+    /// What follows a snapshot on its way must be there when its follower has installed it, or it needs another one.
+    fn pinned(&mut self) -> impl Iterator<Item = Index> {
+        if self.streaming.is_empty() || !self.raft.is_leader() {
+            self.streaming.clear();
+        } else {
+            let progress: BTreeMap<_, _> = self.raft.status().progress.into_iter().collect();
+            self.streaming.retain(|follower, streaming| {
+                let matched = progress.get(follower).map(|progress| progress.matched);
+                !streaming.delivered || matched.is_some_and(|matched| matched < streaming.last)
+            });
+        }
+        self.streaming.values().map(|streaming| streaming.last)
+    }
+
     fn compact<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
         let durable = self.machine.durable().index;
-        // What follows a snapshot on its way must be there when it arrives, or the follower needs another one.
-        let behind = self.streaming.values().copied().fold(durable, Index::min);
-        let Some(to) = self.tail.compact(behind, turn.options.log_retain_bytes) else { return };
+        let behind = self.pinned().fold(durable, Index::min);
+        let (retain, pinned) = (turn.options.log_retain_bytes, turn.options.log_pinned_bytes_max);
+        let to = self.tail.compact(behind, retain).max(self.tail.compact(durable, retain + pinned));
+        let Some(to) = to else { return };
         self.raft.compact(to);
         turn.log.push(self.shard, Record::Compact(self.raft.compacted()));
     }

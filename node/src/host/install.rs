@@ -66,14 +66,19 @@ impl Replica {
             ))
         } else if last.index <= self.raft.commit() {
             Some(format!("{} has committed {}, the snapshot ends at {last}", self.shard, self.raft.commit()))
-        } else if self.install.under_way() || self.install.staging.is_some() {
-            Some(format!("{} is taking another snapshot", self.shard))
+        } else if self.install.under_way() {
+            Some(format!("{} is installing another snapshot", self.shard))
         } else {
             None
         };
         if let Some(reason) = refused {
             turn.out.refuse(token, Refusal::Impossible { reason });
             return;
+        }
+        // The stream before it has ended, or its sender has: a leader has one at a time. To wait for a report that may never
+        // come would leave this replica without a snapshot for ever.
+        if let Some(abandoned) = self.install.staging.take() {
+            turn.out.base_jobs.push(BaseJob::Purge { shard: self.shard, generation: abandoned });
         }
         self.install.newest_generation += 1;
         self.install.staging = Some(self.install.newest_generation);
@@ -88,12 +93,22 @@ impl Replica {
         snapshot: Option<Message>,
     ) {
         if self.install.staging != Some(generation) {
+            self.purge_abandoned(turn, generation);
             return;
         }
         if let Some(message) = snapshot {
             self.take_message(turn, message);
         }
         // If the core wants it, `start_install` takes the generation over during this turn.
+    }
+
+    /// A stream that was given up for a newer one has ended: what it wrote since goes too.
+    fn purge_abandoned<B: Base>(&self, turn: &mut Turn<'_, B>, generation: u64) {
+        let installing =
+            self.install.installing.as_ref().is_some_and(|(_, installing)| *installing == generation);
+        if !installing && generation != self.machine.generation() {
+            turn.out.base_jobs.push(BaseJob::Purge { shard: self.shard, generation });
+        }
     }
 
     /// Has the flusher remove what an earlier life left behind.
@@ -148,6 +163,7 @@ impl Replica {
         self.parked = false;
         self.tail = super::tail::Tail::default();
         self.flushing.forget();
+        self.answer_flushed(turn);
     }
 
     /// The log has restarted: the core goes on from the snapshot.

@@ -21,6 +21,8 @@ pub struct Options {
     pub flush_interval: Duration,
     /// How many bytes of a shard's log are kept for followers although the base holds their effect.
     pub log_retain_bytes: u64,
+    /// How many bytes of log are kept beyond that for followers that are being sent a snapshot.
+    pub log_pinned_bytes_max: u64,
     /// How many bytes of committed entries may wait to be applied before appends are dropped.
     pub backlog_bytes_max: u64,
     /// How many bytes the remembered results of one shard may take; beyond that writes are refused until clients
@@ -41,6 +43,7 @@ impl Default for Options {
             flush_bytes: 16 << 20,
             flush_interval: Duration::from_secs(5),
             log_retain_bytes: 4 << 20,
+            log_pinned_bytes_max: 64 << 20,
             backlog_bytes_max: 64 << 20,
             remembered_bytes_max: 64 << 20,
             deadline_max_ms: 60_000,

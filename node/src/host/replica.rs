@@ -28,6 +28,17 @@ pub(super) struct Turn<'a, B: Base> {
     pub pressed: bool,
     /// The overlays of this worker are full.
     pub full: bool,
+    /// Together with what is only cached, they take more than they may.
+    pub crowded: bool,
+}
+
+/// A snapshot on its way to a follower.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streaming {
+    /// Its last entry.
+    pub last: Index,
+    /// It is staged there, and perhaps not yet installed.
+    pub delivered: bool,
 }
 
 /// One member of a shard on this node.
@@ -48,8 +59,8 @@ pub(super) struct Replica {
     pub tail: Tail,
     pub flushing: Flushing,
     pub install: Install,
-    /// The snapshots that are being streamed to followers, and where each ends.
-    pub streaming: BTreeMap<ReplicaId, Index>,
+    /// The snapshots that are on their way to followers.
+    pub streaming: BTreeMap<ReplicaId, Streaming>,
 }
 
 impl Replica {
@@ -86,7 +97,7 @@ impl Replica {
         }
         // An append that is dropped comes again; one that is taken stays in memory until the flusher made room.
         let brings_entries = matches!(&message.rpc, Rpc::Append { entries, .. } if !entries.is_empty());
-        if brings_entries && self.backlog_bytes > turn.options.backlog_bytes_max {
+        if brings_entries && (turn.full || self.backlog_bytes > turn.options.backlog_bytes_max) {
             return;
         }
         self.raft.step(turn.now.time, message);
@@ -140,11 +151,16 @@ impl Replica {
         self.serve_reads(turn);
         self.flush_if_due(turn);
         self.purge_leftovers(turn);
+        if turn.crowded {
+            self.machine.drop_clean();
+        }
     }
 
     /// When this replica wants to be woken, whatever else happens.
     pub(super) fn deadline(&self, options: &Options) -> Option<Time> {
-        [self.raft.deadline(), self.flushing.deadline(options)].into_iter().flatten().min()
+        // Nothing is flushed while a snapshot replaces the state: a deadline in the past would only spin.
+        let flush = if self.install.under_way() { None } else { self.flushing.deadline(options) };
+        [self.raft.deadline(), flush].into_iter().flatten().min()
     }
 
     fn send<B: Base>(&self, turn: &mut Turn<'_, B>, messages: Vec<Message>) {
@@ -171,7 +187,7 @@ impl Replica {
             self.raft.snapshot_done(turn.now.time, to, None);
             return;
         };
-        self.streaming.insert(to, self.machine.durable().index);
+        self.streaming.insert(to, Streaming { last: self.machine.durable().index, delivered: false });
         turn.out.snapshots.push(SnapshotJob {
             shard: self.shard,
             node,
@@ -189,7 +205,10 @@ impl Replica {
         to: ReplicaId,
         delivered: Option<LogId>,
     ) {
-        self.streaming.remove(&to);
+        match self.streaming.get_mut(&to) {
+            Some(streaming) if delivered.is_some() => streaming.delivered = true,
+            _ => drop(self.streaming.remove(&to)),
+        }
         self.raft.snapshot_done(turn.now.time, to, delivered);
     }
 

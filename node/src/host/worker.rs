@@ -28,9 +28,18 @@ pub struct Worker<B: Base> {
     greatest: BTreeMap<ShardId, ReplicaId>,
     log: LogQueue,
     timers: Timers,
-    overlay_bytes: BTreeMap<ShardId, usize>,
-    overlay_bytes_total: usize,
+    memory: BTreeMap<ShardId, Memory>,
+    memory_total: Memory,
     seed: u64,
+}
+
+/// What overlays take, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory {
+    /// Not in the base yet.
+    dirty: usize,
+    /// In the base too, and only cached.
+    clean: usize,
 }
 
 impl<B: Base> fmt::Debug for Worker<B> {
@@ -53,8 +62,8 @@ impl<B: Base> Worker<B> {
             greatest: BTreeMap::new(),
             log: LogQueue::default(),
             timers: Timers::default(),
-            overlay_bytes: BTreeMap::new(),
-            overlay_bytes_total: 0,
+            memory: BTreeMap::new(),
+            memory_total: Memory::default(),
             seed,
         }
     }
@@ -237,14 +246,16 @@ impl<B: Base> Worker<B> {
         act: impl FnOnce(&mut Replica, &mut Turn<'_, B>),
     ) {
         let Some(replica) = self.replicas.get_mut(&shard) else { return };
+        let (memory, bytes_max) = (self.memory_total, self.options.overlay_bytes_max);
         let mut turn = Turn {
             now,
             options: &self.options,
             base: &self.base,
             log: &mut self.log,
             out,
-            pressed: self.overlay_bytes_total >= self.options.overlay_bytes_max / 2,
-            full: self.overlay_bytes_total >= self.options.overlay_bytes_max,
+            pressed: memory.dirty >= bytes_max / 2,
+            full: memory.dirty >= bytes_max,
+            crowded: memory.dirty + memory.clean >= bytes_max,
         };
         act(replica, &mut turn);
     }
@@ -269,9 +280,10 @@ impl<B: Base> Worker<B> {
     fn settle(&mut self, shard: ShardId) {
         let Some(replica) = self.replicas.get(&shard) else { return };
         self.timers.set(shard, replica.deadline(&self.options));
-        let bytes = replica.machine.overlay_bytes();
-        let before = self.overlay_bytes.insert(shard, bytes).unwrap_or(0);
-        self.overlay_bytes_total = self.overlay_bytes_total + bytes - before;
+        let (dirty, clean) = (replica.machine.overlay_bytes(), replica.machine.clean_bytes());
+        let before = self.memory.insert(shard, Memory { dirty, clean }).unwrap_or_default();
+        self.memory_total.dirty = self.memory_total.dirty + dirty - before.dirty;
+        self.memory_total.clean = self.memory_total.clean + clean - before.clean;
     }
 
     /// A seed of its own for each replica: two that draw the same election timeouts would split votes for ever.

@@ -36,6 +36,18 @@ struct Proposal {
 /// What an operation takes beside its key and its value, at most: request id, ttl, lengths, tags.
 const OPERATION_OVERHEAD_BYTES: usize = 80;
 
+/// How many operations of one entry may ask for the present value of their key. Apply loads all values of an entry that only
+/// the base holds at once, and a delete of a mebibyte takes a hundred bytes of an entry: without a bound, one entry could
+/// need more memory than any replica has, now and at every restart.
+const LOADS_PER_ENTRY_MAX: usize = 64;
+
+const fn loads(operation: &Operation) -> usize {
+    match operation.action {
+        Action::Put { .. } => 0,
+        Action::Delete { .. } | Action::CompareAndSwap { .. } => 1,
+    }
+}
+
 /// How much room an operation takes in an entry, at most.
 fn bytes_of(operation: &Operation) -> usize {
     let payload = match &operation.action {
@@ -91,11 +103,14 @@ impl Replica {
         let mut gathered = std::mem::take(&mut self.writes.gathered).into_iter().peekable();
         self.writes.gathered_bytes = 0;
         while gathered.peek().is_some() {
-            let (mut tokens, mut operations, mut bytes) = (Vec::new(), Vec::new(), 0);
+            let (mut tokens, mut operations, mut bytes, mut loaded) = (Vec::new(), Vec::new(), 0, 0);
             while let Some((token, operation)) = gathered.next_if(|(_, operation)| {
-                operations.is_empty() || bytes + bytes_of(operation) <= turn.options.entry_bytes_max
+                let fits = bytes + bytes_of(operation) <= turn.options.entry_bytes_max
+                    && loaded + loads(operation) <= LOADS_PER_ENTRY_MAX;
+                operations.is_empty() || fits
             }) {
                 bytes += bytes_of(&operation);
+                loaded += loads(&operation);
                 tokens.push(token);
                 operations.push(operation);
             }

@@ -51,7 +51,7 @@ pub type Committed = oneshot::Sender<Result<(), String>>;
 
 #[derive(Debug)]
 enum Work {
-    Job(BaseJob),
+    Job(Box<BaseJob>),
     /// A part of a snapshot that a peer streams.
     Batch(WriteBatch, Committed),
     /// One step of clearing a dead generation.
@@ -66,7 +66,7 @@ impl FlusherQueue {
         let mut state = self.lock();
         match job {
             BaseJob::Purge { shard, generation } => state.purges.push_back((shard, generation)),
-            job => state.work.push_back(Work::Job(job)),
+            job => state.work.push_back(Work::Job(Box::new(job))),
         }
         drop(state);
         self.bell.notify_one();
@@ -142,10 +142,13 @@ impl Flusher {
     pub fn run(self) {
         while let Some(work) = self.queue.take() {
             match work {
-                Work::Job(job) => self.carry_out(job),
+                Work::Job(job) => self.carry_out(*job),
                 Work::Batch(batch, committed) => {
+                    // Synced before it is answered: a part that was only written can vanish when a later write fails and the base
+                    // is reopened, and a snapshot with a hole would become current.
                     let done = self.persist("stage a part of a snapshot", |base| {
-                        base.commit(batch.clone()).map_err(Error::from)
+                        base.commit(batch.clone())?;
+                        Ok(base.sync()?)
                     });
                     let answer = done.ok_or_else(|| "the base could not be written".to_string());
                     // Nobody waits any more when the stream broke meanwhile.
@@ -191,6 +194,10 @@ impl Flusher {
         loop {
             let failure = match work(&self.base) {
                 Ok(done) => return Some(done),
+                Err(Error::Base(unsynced @ BaseError::Unsynced(_))) => {
+                    self.fatal.call(format!("cannot {what}: {}", Causes(&unsynced)));
+                    return None;
+                }
                 Err(Error::Base(failure)) => failure,
                 Err(gone @ Error::Generation { .. }) => {
                     warn!(what, reason = %gone, "the base has another generation by now");

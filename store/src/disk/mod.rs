@@ -173,7 +173,11 @@ impl Base for Disk {
         let open = self.current().ok_or(BaseError::Poisoned)?;
         // fdatasync also makes a grown file's size durable; new files are synced by fjall when it creates
         // them.
-        open.database.persist(PersistMode::SyncData).map_err(failure)
+        open.database.persist(PersistMode::SyncData).map_err(|error| match failure(error) {
+            // Not even written: nothing was handed to the kernel that it could have dropped.
+            BaseError::Io(error) if error.kind() != io::ErrorKind::StorageFull => BaseError::Unsynced(error),
+            other => other,
+        })
     }
 }
 
