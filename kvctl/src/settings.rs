@@ -52,12 +52,14 @@ fn settings_file(args: &[OsString]) -> Option<PathBuf> {
     std::env::var_os("KVCTL_CONFIG").map(PathBuf::from)
 }
 
-/// Names the environment variable of every flag of this command and those below it.
+/// Names the environment variable of every flag of this command and those below it, and lets values look like numbers.
 fn with_environment(mut command: Command, prefix: &str) -> Command {
     for id in flags(&command) {
         command = command.mut_arg(&id, |arg| {
             let name = format!("{prefix}_{}", variable(arg.get_long().unwrap_or(&id)));
-            arg.env(name).hide_env_values(true)
+            // `--limit -1` is a wrong value of --limit, not an unknown flag.
+            let takes_value = arg.get_action().takes_values();
+            arg.env(name).hide_env_values(true).allow_negative_numbers(takes_value)
         });
     }
     for name in below(&command) {

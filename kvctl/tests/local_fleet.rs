@@ -48,8 +48,10 @@ impl Dev {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).expect("kvctl dev did not become ready");
         let nodes = ready["nodes"].as_array().unwrap();
-        let pid =
-            |node: &Value| Pid::from_raw(i32::try_from(node["pid"].as_i64().unwrap()).unwrap()).unwrap();
+        let process = |node: &Value| {
+            let pid = Pid::from_raw(i32::try_from(node["pid"].as_i64().unwrap()).unwrap()).unwrap();
+            pidfd_open(pid, PidfdFlags::empty()).unwrap()
+        };
         let endpoint = nodes[1]["client_addr"].as_str().unwrap().to_string();
         Self { nodes: nodes.iter().map(process).collect(), child, endpoint }
     }

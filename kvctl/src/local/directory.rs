@@ -104,6 +104,15 @@ impl Directory {
         self.is_new
     }
 
+    /// The fleet will not be started after all: a new directory goes away again.
+    pub fn abandon(self) {
+        if self.is_new {
+            // What cannot be removed does no harm: the next start takes it up.
+            let _ = fs::remove_file(self.path.join("fleet.toml"));
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
     /// A node's data directory.
     #[must_use]
     pub fn data(&self, id: u16) -> PathBuf {
@@ -198,6 +207,18 @@ mod tests {
         let _first = Directory::open(folder.path(), Wanted::default()).unwrap();
         let failure = Directory::open(folder.path(), Wanted::default()).unwrap_err();
         assert!(failure.to_string().ends_with("a fleet is already running there"), "{failure}");
+    }
+
+    #[test]
+    fn only_a_new_directory_is_abandoned() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet");
+        let open = || Directory::open(&path, Wanted::default()).unwrap();
+        open().abandon();
+        assert!(!path.exists());
+        drop(open());
+        open().abandon();
+        assert!(!open().is_new());
     }
 
     #[test]

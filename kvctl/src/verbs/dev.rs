@@ -60,7 +60,10 @@ pub struct DevArgs {
 pub async fn run(args: &DevArgs, common: &Common, console: &mut Console) -> Result<(), Failure> {
     let mut interrupts = Interrupts::listen()?;
     let directory = open(args)?;
-    ports::check(directory.shape())?;
+    if let Err(taken) = ports::check(directory.shape()) {
+        directory.abandon();
+        return Err(taken);
+    }
     console.note(&opening(&directory));
     let mut fleet = LocalFleet::start(directory)?;
     let admin = Admin::new(&fleet.common(common));
