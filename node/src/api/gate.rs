@@ -127,11 +127,11 @@ mod tests {
     #[test]
     fn a_request_id_is_whole_or_refused() {
         let whole = v1::RequestId { client: Some(7.into()), sequence: 3, acknowledged: 2, deadline_ms: 9 };
-        let id = request_id(whole.clone()).unwrap();
+        let id = request_id(whole).unwrap();
         assert_eq!((id.client, id.sequence, id.acknowledged, id.deadline_ms), (7, 3, 3, 9));
-        refused(request_id(v1::RequestId { client: None, ..whole.clone() }), "request.client");
-        refused(request_id(v1::RequestId { sequence: 0, ..whole.clone() }), "request.sequence");
-        refused(request_id(v1::RequestId { deadline_ms: 0, ..whole.clone() }), "request.deadline_ms");
+        refused(request_id(v1::RequestId { client: None, ..whole }), "request.client");
+        refused(request_id(v1::RequestId { sequence: 0, ..whole }), "request.sequence");
+        refused(request_id(v1::RequestId { deadline_ms: 0, ..whole }), "request.deadline_ms");
         refused(request_id(v1::RequestId { acknowledged: 3, ..whole }), "request.acknowledged");
     }
 }

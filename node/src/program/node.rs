@@ -355,11 +355,9 @@ fn listen(
 }
 
 /// Ends when the node does.
-fn when(mut ended: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-    async move {
-        // An error says that the node itself is gone, which is as good.
-        drop(ended.wait_for(|ended| *ended).await);
-    }
+async fn when(mut ended: watch::Receiver<bool>) {
+    // An error says that the node itself is gone, which is as good.
+    drop(ended.wait_for(|ended| *ended).await);
 }
 
 /// Says when the node becomes ready, and when it stops to be.

@@ -184,7 +184,7 @@ impl FleetKeeper {
             self.take(record.value).await;
             return true;
         }
-        matches!(self.swap(0, self.genesis.clone()).await, Ok(_))
+        self.swap(0, self.genesis.clone()).await.is_ok()
     }
 
     /// Sees to it that the map states this node's addresses. Whether it does.
