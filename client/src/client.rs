@@ -204,6 +204,11 @@ impl Client {
     /// Begins a write: gives it its id, which all its attempts carry.
     fn write(&self, key: &Bytes, value_bytes: usize) -> Result<Write, Error> {
         check(key, value_bytes)?;
+        Ok(self.begin_write(key))
+    }
+
+    /// As `write`, of a key that was checked.
+    pub(crate) fn begin_write(&self, key: &Bytes) -> Write {
         let crew = Arc::clone(&self.crew);
         let target = Target::Slot(Slot::of(key));
         let shard = crew.routes().shard(target).unwrap_or_default();
@@ -217,14 +222,14 @@ impl Client {
             (ticket, id)
         };
         let operation = crew.operation(crew.aim(target), Effect::Write);
-        Ok(Write { operation, id, under_way: UnderWay { crew, ticket } })
+        Write { operation, id, under_way: UnderWay { crew, ticket } }
     }
 }
 
 /// A write that has an id and was not answered yet.
-struct Write {
+pub(crate) struct Write {
     operation: Operation,
-    id: v1::RequestId,
+    pub(crate) id: v1::RequestId,
     under_way: UnderWay,
 }
 
@@ -253,7 +258,7 @@ impl Drop for UnderWay {
 
 /// What can be known to be wrong without asking. The fleet's own limits may be lower, and it will say so; but what does not
 /// fit into a message at all would be refused by the gRPC layer, which cannot say that nothing happened.
-fn check(key: &Bytes, value_bytes: usize) -> Result<(), Error> {
+pub(crate) fn check(key: &Bytes, value_bytes: usize) -> Result<(), Error> {
     if key.is_empty() {
         return Err(Error::invalid("key", "it is empty"));
     }

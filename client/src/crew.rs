@@ -82,7 +82,12 @@ impl Crew {
 
     /// A new operation that may take as long as the options say.
     pub(crate) fn operation(&self, target: Target, effect: Effect) -> Operation {
-        let deadline = self.now() + self.options.deadline;
+        self.operation_within(target, effect, self.options.deadline)
+    }
+
+    /// A new operation that may take so long.
+    pub(crate) fn operation_within(&self, target: Target, effect: Effect, within: Duration) -> Operation {
+        let deadline = self.now() + within;
         let patience = Patience { deadline, attempt: self.options.attempt };
         Operation::new(target, effect, patience, self.seeds.fetch_add(1, Ordering::Relaxed))
     }
@@ -95,8 +100,18 @@ impl Crew {
     /// Makes attempts until one is answered or the operation ends.
     pub(crate) async fn run<C: Call>(
         self: &Arc<Self>,
+        operation: Operation,
+        call: &C,
+    ) -> Result<C::Answer, Error> {
+        self.run_noting(operation, call, &mut None).await
+    }
+
+    /// As `run`; notes how the last attempt failed, if it did.
+    pub(crate) async fn run_noting<C: Call>(
+        self: &Arc<Self>,
         mut operation: Operation,
         call: &C,
+        last: &mut Option<Failure>,
     ) -> Result<C::Answer, Error> {
         loop {
             let (to, patience) = self.next(&mut operation).await?;
@@ -107,11 +122,15 @@ impl Crew {
                     }
                     return Ok(answer);
                 }
-                Ok(Reply::Redirect(redirect)) => self.redirected(&mut operation, redirect),
-                Ok(Reply::Nothing) => {
-                    self.failed(&mut operation, &Failure::lost(format!("{to}: empty answer")))
+                Ok(Reply::Redirect(redirect)) => {
+                    *last = None;
+                    self.redirected(&mut operation, redirect);
                 }
-                Err(failure) => self.failed(&mut operation, &failure),
+                Ok(Reply::Nothing) => {
+                    let failure = last.insert(Failure::lost(format!("{to}: empty answer")));
+                    self.failed(&mut operation, failure);
+                }
+                Err(failure) => self.failed(&mut operation, last.insert(failure)),
             }
         }
     }

@@ -17,7 +17,8 @@
 //! shard time it is. The rest does it, over tonic: connections, the driver, the calls. A write carries one request id in all
 //! its attempts, so it is executed at most once however often it is sent; an [`Error`] says whether it may have been.
 //!
-//! Reading order: `value`, `error`, [`dispatch`], `client`, `crew` (the driver), `call`, `connections`, `scan`, `cluster`.
+//! Reading order: `value`, `error`, [`dispatch`], `client`, `crew` (the driver), `call`, `connections`, `scan`, `cluster`; for
+//! programs that forward: `forward`, `survey`.
 //!
 //! What it does not do: batches (each operation is a unary call), transactions, watches, TLS.
 
@@ -28,11 +29,14 @@ mod connections;
 mod crew;
 pub mod dispatch;
 mod error;
+mod forward;
 mod scan;
+mod survey;
 mod value;
 pub mod wire_map;
 
 pub use client::{Builder, Client};
 pub use error::Error;
-pub use scan::Scan;
+pub use forward::{Forwarder, Unanswered};
+pub use scan::{Pages, Scan};
 pub use value::{KeyValue, ScanRange, Swap, Value, Version};

@@ -21,13 +21,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use flotilla_proto::v1;
 use flotilla_topology::ShardId;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::crew::Crew;
-use crate::{Error, KeyValue, ScanRange};
+use crate::{Error, KeyValue, ScanRange, Value};
 
 /// So many records are merged ahead of who reads them.
 const RECORDS_AHEAD: usize = 256;
@@ -62,6 +63,39 @@ impl Stream for Scan {
     }
 }
 
+/// The pages of a forwarded scan, as they come. After an error there are no more. Dropping it ends the scan.
+#[derive(Debug)]
+pub struct Pages {
+    pages: ReceiverStream<Result<v1::ScanPage, Error>>,
+}
+
+impl Pages {
+    /// Of one shard, or merged by whichever node is asked. An empty range has one empty page.
+    pub(crate) fn forward(
+        crew: &Arc<Crew>,
+        shard: Option<ShardId>,
+        range: ScanRange,
+        consistency: i32,
+    ) -> Self {
+        let (sender, pages) = mpsc::channel(1);
+        if range.is_empty() {
+            // A new channel has room for one.
+            let _ = sender.try_send(Ok(v1::ScanPage::default()));
+        } else {
+            tokio::spawn(shard::read(Arc::clone(crew), shard::Ask { shard, consistency }, range, sender));
+        }
+        Self { pages: ReceiverStream::new(pages) }
+    }
+}
+
+impl Stream for Pages {
+    type Item = Result<v1::ScanPage, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.pages).poll_next(context)
+    }
+}
+
 /// The shards to read: all that may own slots; through an endpoint the whole fleet at once.
 fn shards(crew: &Crew) -> Vec<Option<ShardId>> {
     if crew.options.through_endpoints {
@@ -74,14 +108,15 @@ fn shards(crew: &Crew) -> Vec<Option<ShardId>> {
 
 /// What one shard has sent and was not merged yet.
 struct Part {
-    pages: mpsc::Receiver<Result<Vec<KeyValue>, Error>>,
+    pages: mpsc::Receiver<Result<v1::ScanPage, Error>>,
     page: VecDeque<KeyValue>,
 }
 
 impl Part {
     fn start(crew: &Arc<Crew>, shard: Option<ShardId>, range: &ScanRange) -> Self {
         let (sender, pages) = mpsc::channel(1);
-        tokio::spawn(shard::read(Arc::clone(crew), shard, range.clone(), sender));
+        let ask = shard::Ask { shard, consistency: v1::Consistency::Linearizable.into() };
+        tokio::spawn(shard::read(Arc::clone(crew), ask, range.clone(), sender));
         Self { pages, page: VecDeque::new() }
     }
 
@@ -89,12 +124,16 @@ impl Part {
     async fn next(&mut self) -> Result<Option<KeyValue>, Error> {
         while self.page.is_empty() {
             match self.pages.recv().await {
-                Some(page) => self.page = page?.into(),
+                Some(page) => self.page = page?.records.into_iter().filter_map(key_value).collect(),
                 None => return Ok(None),
             }
         }
         Ok(self.page.pop_front())
     }
+}
+
+fn key_value(it: v1::KeyRecord) -> Option<KeyValue> {
+    Some(KeyValue { key: it.key, value: Value::from(it.record?) })
 }
 
 async fn merge(

@@ -14,6 +14,8 @@ pub struct Failure {
     pub verdict: Verdict,
     /// Not worth trying again sooner.
     pub retry_after: Duration,
+    /// What the fleet refused with; nothing where it was not the fleet that answered.
+    pub code: Option<Code>,
     /// For people.
     pub message: String,
     /// The shard's clock in ms, where a refused deadline brought it along.
@@ -50,6 +52,7 @@ impl Failure {
             definite: false,
             verdict: Verdict::Elsewhere,
             retry_after: Duration::ZERO,
+            code: None,
             message: message.into(),
             shard_time_ms: None,
         }
@@ -70,6 +73,7 @@ impl Failure {
             definite: detail.definite,
             verdict,
             retry_after: Duration::from_millis(detail.retry_after_ms),
+            code: Some(status.code()),
             message: describe(status),
             shard_time_ms: (detail.shard_time_ms > 0).then_some(detail.shard_time_ms),
         }

@@ -16,13 +16,22 @@ use crate::connections::Connection;
 use crate::crew::Crew;
 use crate::dispatch::{Effect, Failure, Operation, Target};
 use crate::wire_map::slot;
-use crate::{Error, KeyValue, ScanRange, Value};
+use crate::{Error, ScanRange};
 
-type Sender = mpsc::Sender<Result<Vec<KeyValue>, Error>>;
+type Sender = mpsc::Sender<Result<v1::ScanPage, Error>>;
+
+/// What is read, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    /// This shard; nothing: all of them, merged by the node that is asked.
+    pub(super) shard: Option<ShardId>,
+    /// As on the wire.
+    pub(super) consistency: i32,
+}
 
 /// Reads until the end of the range, an error, or nobody listens.
-pub(super) async fn read(crew: Arc<Crew>, shard: Option<ShardId>, range: ScanRange, sender: Sender) {
-    let mut reader = Reader { crew, shard, rest: range, done: false };
+pub(super) async fn read(crew: Arc<Crew>, ask: Ask, range: ScanRange, sender: Sender) {
+    let mut reader = Reader { crew, ask, rest: range, done: false };
     if let Err(error) = reader.read(&sender).await {
         // The reader may be gone; then nobody needs to know.
         let _ = sender.send(Err(error)).await;
@@ -31,7 +40,7 @@ pub(super) async fn read(crew: Arc<Crew>, shard: Option<ShardId>, range: ScanRan
 
 struct Reader {
     crew: Arc<Crew>,
-    shard: Option<ShardId>,
+    ask: Ask,
     /// What was not read yet.
     rest: ScanRange,
     done: bool,
@@ -71,20 +80,24 @@ impl Reader {
 
     /// The deadline is for each page: a long scan is not a slow one.
     fn operation(&self) -> Operation {
-        let target = self.shard.map_or(Target::Anyone, Target::Shard);
-        self.crew.operation(target, Effect::Read)
+        // Any node can merge. Those of the map are tried before the endpoints, which may be gone by now.
+        let target = Target::Shard(self.ask.shard.unwrap_or(ShardId::META));
+        self.crew.operation(self.crew.aim(target), Effect::Read)
     }
 
     async fn open(&self, from: String, patience: Duration) -> Result<Pages, Failure> {
         let connection = self.crew.connections.get(&from).await.map_err(Failure::not_sent)?;
+        // Nobody leads all shards, so there is nobody to be redirected to.
+        let proxy = v1::RouteMode::Proxy.into();
+        let route_mode = self.ask.shard.map_or(proxy, |_| self.crew.route_mode());
         let message = v1::ScanRequest {
             from: self.rest.from.clone(),
             to: self.rest.to.clone().unwrap_or_default(),
             reverse: self.rest.reverse,
             limit: self.rest.limit.unwrap_or_default(),
-            shard: self.shard.map(|shard| shard.0),
-            route_mode: self.crew.route_mode(),
-            consistency: v1::Consistency::Linearizable.into(),
+            shard: self.ask.shard.map(|shard| shard.0),
+            route_mode,
+            consistency: self.ask.consistency,
         };
         // No deadline in the headers: it would be one for the whole stream.
         let mut client = kv(connection.channel.clone());
@@ -115,12 +128,13 @@ impl Reader {
                 }
                 Err(failure) => return Ok(Some(failure)),
             };
-            if let Some(stamp) = &page.stamp {
+            // A stale page may come from any replica.
+            if let (Some(stamp), None) = (&page.stamp, &page.lag) {
                 operation.answered(ShardId(stamp.shard), Term(stamp.term), &mut self.crew.routes());
             }
             self.check_coverage(&page)?;
-            let records = self.advance(page);
-            if sender.send(Ok(records)).await.is_err() {
+            self.advance(&page);
+            if sender.send(Ok(page)).await.is_err() {
                 self.done = true;
             }
             *operation = self.operation();
@@ -149,7 +163,9 @@ impl Reader {
 
     /// A page that speaks for fewer slots than the map gives the shard would silently leave out keys.
     fn check_coverage(&self, page: &v1::ScanPage) -> Result<(), Error> {
-        let (Some(shard), Some(map)) = (self.shard, self.crew.routes().map().cloned()) else { return Ok(()) };
+        let (Some(shard), Some(map)) = (self.ask.shard, self.crew.routes().map().cloned()) else {
+            return Ok(());
+        };
         let range = |range: &v1::SlotRange| SlotRange::new(slot(range.first)?, slot(range.last)?);
         let covered: SlotSet = page.slots.iter().filter_map(range).collect();
         let missing = map.slots_of(shard).difference(&covered);
@@ -161,12 +177,10 @@ impl Reader {
         Err(Error::not_executed(message))
     }
 
-    /// Takes the records of a page; what is left begins where it ended.
-    fn advance(&mut self, page: v1::ScanPage) -> Vec<KeyValue> {
-        let record = |it: v1::KeyRecord| Some(KeyValue { key: it.key, value: Value::from(it.record?) });
-        let records: Vec<KeyValue> = page.records.into_iter().filter_map(record).collect();
+    /// Takes note of a page; what is left begins where it ended.
+    fn advance(&mut self, page: &v1::ScanPage) {
         if let Some(left) = &mut self.rest.limit {
-            *left = left.saturating_sub(records.len() as u64);
+            *left = left.saturating_sub(page.records.len() as u64);
         }
         if self.rest.reverse {
             self.rest.to = Some(page.next.clone());
@@ -174,6 +188,5 @@ impl Reader {
             self.rest.from.clone_from(&page.next);
         }
         self.done = page.next.is_empty() || self.rest.is_empty();
-        records
     }
 }
