@@ -1,0 +1,78 @@
+//! Every flag of `kvrouter`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Parser, ValueEnum};
+
+use super::HostPort;
+
+/// A stateless door to a Flotilla fleet: forwards each request to the leader of its shard, and asks again where it can.
+///
+/// Every flag can also stand in a TOML file (`--config FILE`, the flag's name without the dashes in front) and in the
+/// environment (`KVROUTER_` and the name in capitals, with `_`). A flag beats the environment, which beats the file.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kvrouter", version = crate::VERSION_LINE, max_term_width = 110)]
+pub struct Config {
+    /// A TOML file with any of these flags
+    #[arg(long, env = "KVROUTER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Client addresses of nodes of the fleet, separated by commas; one that is up suffices to find the others
+    #[arg(long, env = "KVROUTER_NODES", value_name = "HOST:PORT,…", value_delimiter = ',', required = true)]
+    pub nodes: Vec<HostPort>,
+    /// Where clients are served (gRPC)
+    #[arg(long, env = "KVROUTER_CLIENT_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:7400")]
+    pub client_addr: HostPort,
+    /// Where /healthz and /readyz are served (HTTP)
+    #[arg(long, env = "KVROUTER_HTTP_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:7480")]
+    pub http_addr: HostPort,
+    /// Serve addresses that are not loopback although nothing is encrypted and nobody is asked who they are
+    #[arg(long, env = "KVROUTER_INSECURE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub insecure: bool,
+    /// How long a request may take with all its attempts, in ms; a client that waits for less gets less
+    #[arg(long, env = "KVROUTER_DEADLINE_MS", value_name = "MS", default_value_t = 5_000,
+          value_parser = clap::value_parser!(u64).range(10..=45_000))]
+    pub deadline_ms: u64,
+    /// How long one attempt may take before another node is asked, in ms
+    #[arg(long, env = "KVROUTER_ATTEMPT_TIMEOUT_MS", value_name = "MS", default_value_t = 1_000,
+          value_parser = clap::value_parser!(u64).range(10..=45_000))]
+    pub attempt_timeout_ms: u64,
+    /// How long connecting to a node may take, in ms
+    #[arg(long, env = "KVROUTER_CONNECT_TIMEOUT_MS", value_name = "MS", default_value_t = 500,
+          value_parser = clap::value_parser!(u64).range(10..=45_000))]
+    pub connect_timeout_ms: u64,
+    /// How often the nodes are asked who leads, in ms
+    #[arg(long, env = "KVROUTER_SURVEY_INTERVAL_MS", value_name = "MS", default_value_t = 1_000,
+          value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub survey_interval_ms: u64,
+    /// error, warn, info, debug or trace; also by module: info,flotilla_router=debug
+    #[arg(long, env = "KVROUTER_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: tracing_subscriber::filter::Targets,
+    /// Lines for people, or one JSON object per line
+    #[arg(long, env = "KVROUTER_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Config {
+    /// How long a request may take with all its attempts.
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms)
+    }
+
+    /// How often the nodes are asked who leads.
+    #[must_use]
+    pub const fn survey_interval(&self) -> Duration {
+        Duration::from_millis(self.survey_interval_ms)
+    }
+}

@@ -1,0 +1,98 @@
+//! Arguments, environment and file become one configuration.
+//!
+//! What the file says of a flag that neither arguments nor environment set is added to the arguments, and all of it is read
+//! again: so the file's values go through the very same checks.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches};
+
+use super::{Config, ConfigError};
+
+/// What the arguments asked for.
+#[derive(Debug)]
+pub enum Parsed {
+    /// To run.
+    Run(Box<Config>),
+    /// To print this text (`--help`, `--version`) and end.
+    Print(String),
+}
+
+/// Reads arguments (the program's name first), environment and file.
+///
+/// # Errors
+///
+/// One line that names what is wrong.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ConfigError> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    // The file may hold what must be there: nothing is required in the first pass.
+    let relaxed = Config::command().mut_args(|arg| arg.required(false));
+    let first = match relaxed.try_get_matches_from(&args) {
+        Ok(matches) => matches,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return Ok(Parsed::Print(error.render().to_string()));
+        }
+        Err(error) => return Err(one_line(&error)),
+    };
+    if let Some(file) = first.get_one::<PathBuf>("config") {
+        args.extend(from_file(file, &first)?);
+    }
+    let matches = Config::command().try_get_matches_from(&args).map_err(|error| one_line(&error))?;
+    let config = Config::from_arg_matches(&matches).map_err(|error| one_line(&error))?;
+    Ok(Parsed::Run(Box::new(config)))
+}
+
+/// The first paragraph of clap's message, in one line.
+fn one_line(error: &clap::Error) -> ConfigError {
+    let text = error.render().to_string();
+    let paragraph = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim);
+    let line = paragraph.collect::<Vec<_>>().join(" ");
+    ConfigError(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
+}
+
+/// The arguments that a file adds: its flags that neither the command line nor the environment set.
+fn from_file(file: &Path, first: &ArgMatches) -> Result<Vec<OsString>, ConfigError> {
+    let place = file.display();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| ConfigError(format!("--config: {place} cannot be read: {error}")))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        ConfigError(format!("--config: {place}, line {line}: {}", error.message().replace('\n', " ")))
+    })?;
+    let command = Config::command();
+    let mut added = Vec::new();
+    for (name, value) in &table {
+        let wrong = |what: &str| ConfigError(format!("--config: {place}: {name}: {what}"));
+        let long = name.replace('_', "-");
+        let named = command.get_arguments().find(|arg| arg.get_long() == Some(&long) && long != "config");
+        let arg = named.ok_or_else(|| wrong("there is no such flag"))?;
+        let source = first.value_source(arg.get_id().as_str());
+        if matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable)) {
+            continue;
+        }
+        let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+        match (is_switch, value) {
+            (true, toml::Value::Boolean(true)) => added.push(format!("--{long}").into()),
+            (true, toml::Value::Boolean(false)) => {}
+            (true, _) => return Err(wrong("expected true or false")),
+            (false, value) => {
+                let text = plain(value).ok_or_else(|| wrong("expected text, a number, or a list of them"))?;
+                added.push(format!("--{long}={text}").into());
+            }
+        }
+    }
+    Ok(added)
+}
+
+/// A TOML value as the text of an argument.
+fn plain(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Array(items) => Some(items.iter().map(plain).collect::<Option<Vec<_>>>()?.join(",")),
+        _ => None,
+    }
+}
