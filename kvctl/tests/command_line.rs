@@ -33,7 +33,7 @@ fn wrong_usage_is_one_line_and_code_2_with_nothing_on_stdout() {
         &["get", ""],
         &["put", "k", "@/nowhere/at/all"],
         &["no-such-verb"],
-        &["dev", "--nodes", "2", "--replicas", "3", "--dir", "/tmp/flotilla-never-made"],
+        &["dev", "--nodes", "2", "--replicas", "3", "--dir", "never-made"],
     ];
     for args in cases {
         let output = run(args);
