@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use flotilla_proto::v1;
 use flotilla_proto::v1::entry::Payload as WirePayload;
 use flotilla_proto::v1::shard_message::Rpc as WireRpc;
@@ -22,6 +23,10 @@ const MESSAGE_BYTES: usize = 128;
 /// What one replica id takes at most, in bytes.
 const REPLICA_BYTES: usize = 10;
 
+/// Entries up to this size are copied out of their frame. A slice would keep the whole frame, with the entries of all other
+/// shards, in memory for as long as the log of a quiet shard keeps the entry.
+const COPIED_BYTES_MAX: usize = 16 << 10;
+
 /// A message of another node that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -38,6 +43,16 @@ pub enum WireError {
         wanted: Index,
         /// What stands there.
         found: LogId,
+    },
+    /// The terms of a log only grow, and a leader has no entry of a later term than its own.
+    #[error("entry {found} does not stand between terms {before} and {leader}")]
+    Term {
+        /// The term of the entry before it.
+        before: Term,
+        /// What stands there.
+        found: LogId,
+        /// The term of the leader.
+        leader: Term,
     },
     /// The replicas of a configuration are not in order, or one is named twice.
     #[error("the replicas of a configuration are not in rising order")]
@@ -110,7 +125,7 @@ pub(super) fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), Wi
         WireRpc::PreVoteReply(it) => Rpc::PreVoteReply { campaign: Term(it.campaign), granted: it.granted },
         WireRpc::Vote(it) => Rpc::Vote { last: decode_log_id(it.last)?, transfer: it.transfer },
         WireRpc::VoteReply(it) => Rpc::VoteReply { granted: it.granted },
-        WireRpc::Append(it) => decode_append(it)?,
+        WireRpc::Append(it) => decode_append(it, Term(message.term))?,
         WireRpc::AppendReply(it) => Rpc::AppendReply { matched: Index(it.matched) },
         WireRpc::AppendRejected(it) => {
             Rpc::AppendRejected { previous: Index(it.previous), hint: decode_log_id(it.hint)? }
@@ -131,9 +146,9 @@ pub(super) fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), Wi
     Ok((ShardId(message.shard), Message { from, to, term: Term(message.term), rpc }))
 }
 
-fn decode_append(append: v1::Append) -> Result<Rpc, WireError> {
+fn decode_append(append: v1::Append, leader: Term) -> Result<Rpc, WireError> {
     let previous = decode_log_id(append.previous)?;
-    let mut before = previous.index;
+    let LogId { index: mut before, term: mut term_before } = previous;
     let mut entries = Vec::with_capacity(append.entries.len());
     for entry in append.entries {
         let entry = decode_entry(entry)?;
@@ -142,7 +157,10 @@ fn decode_append(append: v1::Append) -> Result<Rpc, WireError> {
         if entry.id.index != wanted || wanted == before {
             return Err(WireError::Gap { wanted, found: entry.id });
         }
-        before = wanted;
+        if entry.id.term < term_before || entry.id.term > leader {
+            return Err(WireError::Term { before: term_before, found: entry.id, leader });
+        }
+        (before, term_before) = (wanted, entry.id.term);
         entries.push(entry);
     }
     Ok(Rpc::Append { previous, entries, commit: Index(append.commit) })
@@ -160,6 +178,9 @@ fn encode_entry(entry: Entry) -> v1::Entry {
 fn decode_entry(entry: v1::Entry) -> Result<Entry, WireError> {
     let payload = match entry.payload.ok_or(WireError::Missing { what: "the payload of an entry" })? {
         WirePayload::Noop(v1::Noop {}) => Payload::Noop,
+        WirePayload::Data(data) if data.len() <= COPIED_BYTES_MAX => {
+            Payload::Data(Bytes::copy_from_slice(&data))
+        }
         WirePayload::Data(data) => Payload::Data(data),
         WirePayload::Configuration(it) => Payload::Configuration(decode_configuration(&it)?),
     };

@@ -84,7 +84,17 @@ impl Draw {
 
     fn message(&mut self) -> Message {
         let (from, to) = (ReplicaId(self.number()), ReplicaId(self.number()));
-        Message { from, to, term: Term(self.number()), rpc: self.rpc() }
+        let (mut term, mut rpc) = (Term(self.number()), self.rpc());
+        if let Rpc::Append { previous, entries, .. } = &mut rpc {
+            // The terms of a log only grow, and none is later than its leader's.
+            let mut before = previous.term;
+            for entry in entries {
+                before = before.max(entry.id.term);
+                entry.id.term = before;
+                term = term.max(before);
+            }
+        }
+        Message { from, to, term, rpc }
     }
 }
 
@@ -154,7 +164,7 @@ fn nothing_that_comes_over_the_wire_panics() {
 #[test]
 fn a_message_without_its_parts_is_refused() {
     let mut draw = Draw(Pcg64Mcg::new(4));
-    let whole = encode(ShardId(1), draw.message());
+    let whole = v1::ShardMessage { term: 9, ..encode(ShardId(1), draw.message()) };
     let of = |rpc| decode(v1::ShardMessage { rpc, ..whole.clone() });
     assert!(matches!(of(None), Err(WireError::Missing { .. })));
     assert!(matches!(of(Some(WireRpc::Vote(v1::Vote::default()))), Err(WireError::Missing { .. })));
@@ -167,7 +177,13 @@ fn a_message_without_its_parts_is_refused() {
         id: Some(v1::LogId { index, term: 1 }),
         payload: Some(WirePayload::Noop(v1::Noop {})),
     };
+    let whole_term = whole.term;
     assert!(of(append(vec![entry(5), entry(6)])).is_ok());
+    let of_term = |index, term| v1::Entry { id: Some(v1::LogId { index, term }), ..entry(index) };
+    for terms in [(3, 2), (1, whole_term + 1)] {
+        let entries = vec![of_term(5, terms.0), of_term(6, terms.1)];
+        assert!(matches!(of(append(entries)), Err(WireError::Term { .. })), "terms {terms:?}");
+    }
     assert!(matches!(of(append(vec![entry(5), entry(7)])), Err(WireError::Gap { wanted: Index(6), .. })));
     assert!(matches!(
         of(append(vec![v1::Entry { payload: None, ..entry(5) }])),

@@ -64,7 +64,7 @@ impl Node {
     pub fn crash(&mut self, seed: u64) {
         let Some(mut running) = self.running.take() else { return };
         // Half of the time the write under way had reached the disk, without anybody hearing of it.
-        if seed % 2 == 0 && !running.writing.is_empty() {
+        if seed.is_multiple_of(2) && !running.writing.is_empty() {
             running.write();
         }
         drop(running);
