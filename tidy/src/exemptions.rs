@@ -53,6 +53,12 @@ pub const ALL: &[Exemption] = &[
     },
     Exemption {
         rule: "sleeps",
+        path: "kvctl/tests/fleet/patience.rs",
+        what: "",
+        reason: "the one place where process tests poll other processes, with a deadline",
+    },
+    Exemption {
+        rule: "sleeps",
         path: "node/src/api/cursor.rs",
         what: "",
         reason: "a pause before a retry that the other node asked for (retry_after_ms)",

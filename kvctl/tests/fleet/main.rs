@@ -1,0 +1,22 @@
+//! Stories of real processes: fleets of the built binary on loopback, killed, frozen, wiped and confused, seen only through
+//! their public interface (gRPC, `kvctl`, exit codes, stderr). docs/verification.md says what each story proves and how long
+//! it takes.
+//!
+//! Reading order: `stage` (a fleet and what can be done to it), `process` (one node), `ports`, `patience` (how a story waits),
+//! `questions` (what a node is asked directly), `ledger` (writers, and what they were promised); then the stories: `kills`,
+//! `freeze`, `catching_up`, `refusals`, `manners`, `packages`.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
+
+mod catching_up;
+mod freeze;
+mod kills;
+mod ledger;
+mod manners;
+mod packages;
+mod patience;
+mod ports;
+mod process;
+mod questions;
+mod refusals;
+mod stage;
