@@ -25,28 +25,38 @@ pub(super) fn refused(shard: ShardId, refusal: &Refusal) -> Status {
         | Refusal::Transferring { .. }
         | Refusal::ReadLost { .. } => status::unavailable(shard, ELECTION_RETRY_MS, text),
         Refusal::Overloaded { .. } => status::exhausted(shard, QUEUE_RETRY_MS, text),
-        Refusal::DeadlineTooFar { .. } => status::invalid("request.deadline_ms", text),
+        Refusal::DeadlineTooFar { time_ms, .. } => deadline_too_far(*time_ms, text),
         Refusal::TooLarge { .. } => status::invalid("value", text),
         Refusal::Unknown { .. } => status::unknown(shard, text),
         Refusal::Impossible { .. } => precondition(shard, text),
     }
 }
 
+/// The client's clock is ahead of the shard's: it is told the shard time, to correct itself.
+fn deadline_too_far(time_ms: u64, text: String) -> Status {
+    let field = "request.deadline_ms".to_owned();
+    let detail = ErrorDetail { definite: true, field, shard_time_ms: time_ms, ..ErrorDetail::default() };
+    status::with_detail(Code::InvalidArgument, text, &detail)
+}
+
 /// A refusal of the state machine: an earlier attempt under the same request id may have been executed.
 pub(super) fn not_again(shard: ShardId, refusal: Refused) -> Status {
-    let (code, text) = match refusal {
+    let (code, shard_time_ms, text) = match refusal {
         Refused::Stale { floor } => (
             Code::Unknown,
+            0,
             format!(
                 "the client has said that it has the answers of all writes below {floor}; this one is older"
             ),
         ),
         Refused::Expired { time_ms } => (
             Code::DeadlineExceeded,
+            time_ms,
             format!("the request's deadline has passed: the shard time is {time_ms}"),
         ),
     };
-    let detail = ErrorDetail { definite: false, shard: Some(shard.0), ..ErrorDetail::default() };
+    let detail =
+        ErrorDetail { definite: false, shard: Some(shard.0), shard_time_ms, ..ErrorDetail::default() };
     status::with_detail(code, text, &detail)
 }
 

@@ -53,6 +53,10 @@ pub async fn serve(
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // Only what is served here: the descriptors also speak of what nodes say to each other.
+        .with_service_name(flotilla_proto::v1::kv_server::SERVICE_NAME)
+        .with_service_name(flotilla_proto::v1::cluster_server::SERVICE_NAME)
+        .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
         .build_v1()?;
     let kv = KvServer::new(KvService(Arc::clone(&front)))
         .max_decoding_message_size(message_bytes_max)

@@ -161,8 +161,12 @@ impl FleetKeeper {
             match event {
                 Event::Changed => self.look().await,
                 Event::Arrived(map) => self.take(map).await,
-                Event::Retry if founded => stated = self.state_addresses().await,
-                Event::Retry => founded = self.found().await,
+                Event::Retry => {
+                    // Neither waits for the other. A node that restarts at another address before it heard that the map is committed
+                    // would wait for that word from peers that still dial the old address.
+                    founded = founded || self.found().await;
+                    stated = stated || self.state_addresses().await;
+                }
             }
         }
     }
