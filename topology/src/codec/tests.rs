@@ -1,3 +1,5 @@
+//! A map survives its encoding; no damage does.
+
 use super::*;
 use crate::genesis::tests::fleet;
 use rand_core::{Rng, SeedableRng};

@@ -1,3 +1,5 @@
+//! A planned map answers who is where, and every fault of a map is found.
+
 use super::*;
 use crate::genesis::tests::fleet;
 

@@ -1,3 +1,5 @@
+//! One operation through redirects, refusals, silence and its deadline: what it says at the end is never a lie.
+
 use super::*;
 use flotilla_topology::{ClusterMap, Epoch, NodeId, NodeInfo, Slot, plan_initial};
 

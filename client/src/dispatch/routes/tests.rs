@@ -1,3 +1,5 @@
+//! The route cache keeps what is newest by (epoch, term), whatever order answers come in.
+
 use super::*;
 use flotilla_raft::Term;
 use flotilla_topology::{Change, NodeId, NodeInfo, plan_initial};
