@@ -110,4 +110,5 @@ async fn health_and_reflection(address: &str) {
     for name in ["flotilla.v1.Kv", "flotilla.v1.Cluster", "grpc.health.v1.Health"] {
         assert!(names.iter().any(|listed| listed == name), "{name} is not among {names:?}");
     }
+    assert!(!names.iter().any(|name| name == "flotilla.v1.Raft"), "not served here: {names:?}");
 }

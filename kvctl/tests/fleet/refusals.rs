@@ -85,11 +85,8 @@ async fn two_fleets_on_each_others_ports_refuse_each_other() {
     let (our_client, their_client) = tokio::join!(ours.client(PATIENT), theirs.client(PATIENT));
     our_client.put("whose", "ours").await.unwrap();
     their_client.put("whose", "theirs").await.unwrap();
-    for fleet in [&ours, &theirs] {
-        // It flushes: node 3 will know of the map without being told.
-        assert!(fleet.kvctl(&["shard", "show", "0"]).await.status.success());
-    }
-    // Node 3 of each fleet comes back at the addresses of the other's node 3.
+    // Node 3 of each fleet comes back at the addresses of the other's node 3. Killed so soon, it may have nothing applied
+    // when it comes back; a node that then waited to hear of the map, before it said where it is, waited for ever.
     let (our_ports, their_ports) = (ours.ports(3), theirs.ports(3));
     ours.kill(3);
     theirs.kill(3);
