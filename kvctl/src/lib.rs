@@ -6,10 +6,10 @@
 //! result, and the exit code says what happened.
 //!
 //! Why one binary for the fleet too: `kvctl dev` must need nothing but itself. It runs itself again as `kvctl kvnode …`,
-//! which is `kvnode`.
+//! which is `kvnode`, and as `kvctl kvrouter …`.
 //!
 //! What it does not do yet: move shards, change the ring, load, dump, watch, back up; and there is no interactive mode.
-//! Without a router, `kvctl` talks straight to nodes.
+//! A router does not answer for nodes: what an operator asks goes straight to the nodes that the map names.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -38,9 +38,11 @@ pub mod view;
 /// The whole program: the first argument is its name.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    // Before anything else: the flags that follow are those of kvnode. The user sees the node as `kvctl kvnode`.
-    if args.get(1).is_some_and(|verb| verb == "kvnode") {
-        return local::lifeline::run_node(&args[1..]);
+    // Before anything else: the flags that follow are those of the other program. The user sees it as `kvctl kvnode`.
+    match args.get(1).and_then(|verb| verb.to_str()) {
+        Some("kvnode") => return local::lifeline::run(&args[1..], flotilla_node::main_with),
+        Some("kvrouter") => return local::lifeline::run(&args[1..], flotilla_router::main_with),
+        _ => {}
     }
     let cli = match settings::parse(&args) {
         Ok(cli) => cli,

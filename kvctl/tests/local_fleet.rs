@@ -21,7 +21,7 @@ const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 struct Dev {
     child: Child,
     endpoint: String,
-    nodes: Vec<OwnedFd>,
+    processes: Vec<OwnedFd>,
 }
 
 impl Dev {
@@ -52,8 +52,10 @@ impl Dev {
             let pid = Pid::from_raw(i32::try_from(node["pid"].as_i64().unwrap()).unwrap()).unwrap();
             pidfd_open(pid, PidfdFlags::empty()).unwrap()
         };
-        let endpoint = nodes[1]["client_addr"].as_str().unwrap().to_string();
-        Self { nodes: nodes.iter().map(process).collect(), child, endpoint }
+        let router = &ready["router"];
+        let endpoint = router["client_addr"].as_str().unwrap().to_string();
+        assert_eq!(endpoint, format!("127.0.0.1:{base_port}"));
+        Self { processes: std::iter::once(router).chain(nodes).map(process).collect(), child, endpoint }
     }
 
     fn kvctl(&self, args: &[&str]) -> Output {
@@ -64,13 +66,13 @@ impl Dev {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until the parent and all nodes are gone.
+    /// Waits until the parent and all its children are gone.
     fn gone(mut self) -> Option<i32> {
         let code = self.child.wait().unwrap().code();
-        for node in &self.nodes {
+        for child in &self.processes {
             // A process's descriptor becomes readable when the process has ended.
-            let ended = poll(&mut [PollFd::new(node, PollFlags::IN)], Some(&PATIENCE)).unwrap();
-            assert_eq!(ended, 1, "a node outlived its parent");
+            let ended = poll(&mut [PollFd::new(child, PollFlags::IN)], Some(&PATIENCE)).unwrap();
+            assert_eq!(ended, 1, "a child outlived its parent");
         }
         code
     }
@@ -78,18 +80,20 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // Its nodes follow by their lifelines.
+        // Its children follow by their lifelines.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A base of which the first port is free.
+/// A base of which all ports are free.
 fn free_base() -> u16 {
     let pid = std::process::id() as u16 % 40;
     let bases = (0..40).map(|step| 20_000 + (pid + step) % 40 * 300);
     let free = |base: &u16| {
-        [101, 102, 201, 202, 301, 302].iter().all(|at| TcpListener::bind(("127.0.0.1", base + at)).is_ok())
+        [0, 80, 101, 102, 201, 202, 301, 302]
+            .iter()
+            .all(|at| TcpListener::bind(("127.0.0.1", base + at)).is_ok())
     };
     bases.into_iter().find(free).unwrap()
 }
@@ -109,6 +113,11 @@ fn a_fleet_is_used_ended_and_found_again_and_never_orphaned() {
     let show = dev.kvctl(&["shard", "show", "1", "--output", "json"]);
     let shown: Value = serde_json::from_slice(&show.stdout).unwrap();
     assert_eq!(shown["digests"], "equal", "{shown}");
+    // What a router does not answer for is asked of the nodes that its map names.
+    for args in [&["status"][..], &["shard", "list"], &["node", "list"], &["route", "k"]] {
+        let output = dev.kvctl(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+    }
     // Ctrl-C: all end well.
     dev.signal(Signal::INT);
     assert_eq!(dev.gone(), Some(0));

@@ -77,7 +77,7 @@ async fn measure(
         writes.push(next(probe, "its shard to take writes").await?);
     }
     let old = leader(admin, shard, 0).await?;
-    let victim = fleet.nodes().iter().find(|node| u64::from(node.id()) == old.0.0);
+    let victim = fleet.nodes().find(|node| u64::from(node.id()) == old.0.0);
     victim
         .map(NodeProcess::kill)
         .ok_or_else(|| Failure::Internal(format!("node {} leads but is not ours", old.0.0)))?;

@@ -4,6 +4,7 @@
 //! DIR/fleet.toml   the shape: nodes, shards, replicas, base port; locked while the fleet runs
 //! DIR/n1/          node 1's data directory
 //! DIR/n1.log       what node 1 said
+//! DIR/router.log   what the router said (`kvctl dev` only)
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -11,7 +12,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, one_line};
-use crate::local::shape::Shape;
+use crate::local::shape::{ROUTER, Shape};
 
 /// What the user asked for; what is not said is as the directory has it, or the default.
 #[derive(Clone, Copy, Debug, Default)]
@@ -119,10 +120,10 @@ impl Directory {
         self.path.join(format!("n{id}"))
     }
 
-    /// A node's log.
+    /// The log of a node, or of the router ([`ROUTER`]).
     #[must_use]
     pub fn log(&self, id: u16) -> PathBuf {
-        self.path.join(format!("n{id}.log"))
+        self.path.join(if id == ROUTER { "router.log".to_string() } else { format!("n{id}.log") })
     }
 }
 

@@ -10,8 +10,9 @@ use crate::admin::Admin;
 use crate::cli::Common;
 use crate::failure::Failure;
 use crate::local::directory::Directory;
-use crate::local::process::NodeProcess;
-use crate::local::shape::Shape;
+use crate::local::process::{NodeProcess, name};
+use crate::local::readiness;
+use crate::local::shape::{ROUTER, Shape};
 use crate::view::Fleet;
 
 /// How long a node may take to end by itself (the contract of `kvnode`); then it is killed.
@@ -20,29 +21,30 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Between two looks at a fleet that is not ready yet. There is nothing to wait for in a process that does not listen yet.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
-/// The running nodes of a directory.
+/// The running nodes of a directory, and the router in front of them if there is one.
 #[derive(Debug)]
 pub struct LocalFleet {
     directory: Directory,
     program: PathBuf,
-    nodes: Vec<NodeProcess>,
-    /// Nodes whose end has been answered by [`LocalFleet::any_end`].
+    /// In the order of their ids: the router first.
+    processes: Vec<NodeProcess>,
+    /// Those whose end has been answered by [`LocalFleet::any_end`].
     noticed: BTreeSet<u16>,
 }
 
 impl LocalFleet {
-    /// Starts all nodes, by running this very program.
+    /// Starts all nodes, and with `router` a router at the base port, by running this very program.
     ///
     /// # Errors
     /// [`Failure::Internal`] when a process cannot be started.
-    pub fn start(directory: Directory) -> Result<Self, Failure> {
+    pub fn start(directory: Directory, router: bool) -> Result<Self, Failure> {
         let program = std::env::current_exe();
         let program =
             program.map_err(|error| Failure::Internal(format!("cannot find this program: {error}")))?;
-        let mut fleet = Self { directory, program, nodes: Vec::new(), noticed: BTreeSet::new() };
-        for id in fleet.shape().ids() {
-            let node = fleet.spawn(id)?;
-            fleet.nodes.push(node);
+        let mut fleet = Self { directory, program, processes: Vec::new(), noticed: BTreeSet::new() };
+        for id in router.then_some(ROUTER).into_iter().chain(fleet.shape().ids()) {
+            let process = fleet.spawn(id)?;
+            fleet.processes.push(process);
         }
         Ok(fleet)
     }
@@ -59,10 +61,21 @@ impl LocalFleet {
         &self.directory
     }
 
-    /// The nodes, in the order of their ids.
+    /// All processes, in the order of their ids: the router ([`ROUTER`]), if there is one, before the nodes.
     #[must_use]
-    pub fn nodes(&self) -> &[NodeProcess] {
-        &self.nodes
+    pub fn processes(&self) -> &[NodeProcess] {
+        &self.processes
+    }
+
+    /// The nodes, in the order of their ids.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeProcess> {
+        self.processes.iter().filter(|process| process.id() != ROUTER)
+    }
+
+    /// The router's process.
+    #[must_use]
+    pub fn router(&self) -> Option<&NodeProcess> {
+        self.processes.iter().find(|process| process.id() == ROUTER)
     }
 
     /// A client of its nodes: `common` with their addresses.
@@ -74,28 +87,30 @@ impl LocalFleet {
     }
 
     fn spawn(&self, id: u16) -> Result<NodeProcess, Failure> {
-        let args = self.shape().node_args(id, &self.directory.data(id));
+        let shape = self.shape();
+        let args =
+            if id == ROUTER { shape.router_args() } else { shape.node_args(id, &self.directory.data(id)) };
         NodeProcess::start(&self.program, id, args, self.directory.log(id))
     }
 
-    /// Starts a node that has ended.
+    /// Starts a node, or the router, that has ended.
     ///
     /// # Errors
     /// [`Failure::Internal`] when the process cannot be started.
     pub fn restart(&mut self, id: u16) -> Result<(), Failure> {
         let node = self.spawn(id)?;
-        let place = self.nodes.iter_mut().find(|node| node.id() == id);
-        let place = place.ok_or_else(|| Failure::Internal(format!("there is no node {id}")))?;
-        assert!(place.ended().is_some(), "node {id} was started twice");
+        let place = self.processes.iter_mut().find(|process| process.id() == id);
+        let place = place.ok_or_else(|| Failure::Internal(format!("{} was never started", name(id))))?;
+        assert!(place.ended().is_some(), "{} was started twice", name(id));
         *place = node;
         self.noticed.remove(&id);
         Ok(())
     }
 
-    /// Waits until some node ends whose end was not answered yet; for ever when there is none. Safe to cancel.
+    /// Waits until some process ends whose end was not answered yet; for ever when there is none. Safe to cancel.
     pub async fn any_end(&mut self) -> u16 {
         let noticed = &self.noticed;
-        let watched = self.nodes.iter_mut().filter(|node| !noticed.contains(&node.id()));
+        let watched = self.processes.iter_mut().filter(|node| !noticed.contains(&node.id()));
         let ends: Vec<_> = watched
             .map(|node| {
                 Box::pin(async {
@@ -109,22 +124,23 @@ impl LocalFleet {
         id
     }
 
-    /// Waits until every node answers and every shard has a leader.
+    /// Waits until every node answers, every shard has a leader, and the router, if there is one, is ready too.
     ///
     /// # Errors
-    /// A node ended, or it took longer than `patience`.
+    /// A process ended, or it took longer than `patience`.
     pub async fn ready(&mut self, admin: &Admin, patience: Duration) -> Result<Fleet, Failure> {
         let shape = self.shape();
         let give_up = Instant::now() + patience;
         loop {
+            let router = self.router().map(|_| shape.router_http_addr());
             let looked = tokio::select! {
-                looked = admin.fleet() => looked,
+                looked = look(admin, router.as_deref()) => looked,
                 id = self.any_end() => return Err(self.lost(id)),
             };
             let missing = match &looked {
                 Err(failure) => failure.to_string(),
-                Ok(fleet) => match missing(fleet, shape) {
-                    None => return looked,
+                Ok((fleet, behind)) => match missing(fleet, shape).or_else(|| behind.clone()) {
+                    None => return looked.map(|(fleet, _)| fleet),
                     Some(missing) => missing,
                 },
             };
@@ -142,30 +158,40 @@ impl LocalFleet {
         }
     }
 
-    /// A node ended that should not have.
+    /// A process ended that should not have.
     fn lost(&self, id: u16) -> Failure {
-        let node = self.nodes.iter().find(|node| node.id() == id);
-        Failure::Refused(node.map_or_else(|| format!("node {id} ended"), NodeProcess::obituary))
+        let node = self.processes.iter().find(|process| process.id() == id);
+        Failure::Refused(node.map_or_else(|| format!("{} ended", name(id)), NodeProcess::obituary))
     }
 
-    /// Ends all nodes: asks, waits, then kills. Answers with the ids of those that had to be killed.
+    /// Ends all processes: asks, waits, then kills. Answers with the ids of those that had to be killed.
     pub async fn stop(&mut self) -> Vec<u16> {
-        self.nodes.iter().for_each(NodeProcess::terminate);
-        let all = join_all(self.nodes.iter_mut().map(NodeProcess::end));
+        self.processes.iter().for_each(NodeProcess::terminate);
+        let all = join_all(self.processes.iter_mut().map(NodeProcess::end));
         if tokio::time::timeout(STOP_GRACE, all).await.is_ok() {
             return Vec::new();
         }
         let late: Vec<u16> =
-            self.nodes.iter().filter(|node| node.ended().is_none()).map(NodeProcess::id).collect();
+            self.processes.iter().filter(|node| node.ended().is_none()).map(NodeProcess::id).collect();
         self.kill().await;
         late
     }
 
-    /// Ends all nodes at once.
+    /// Ends all processes at once.
     pub async fn kill(&mut self) {
-        self.nodes.iter().for_each(NodeProcess::kill);
-        join_all(self.nodes.iter_mut().map(NodeProcess::end)).await;
+        self.processes.iter().for_each(NodeProcess::kill);
+        join_all(self.processes.iter_mut().map(NodeProcess::end)).await;
     }
+}
+
+/// The fleet, and what the router at this HTTP address says that it lacks.
+async fn look(admin: &Admin, router: Option<&str>) -> Result<(Fleet, Option<String>), Failure> {
+    let fleet = admin.fleet().await?;
+    let missing = match router {
+        None => None,
+        Some(address) => readiness::missing(address).await.map(|missing| format!("router: {missing}")),
+    };
+    Ok((fleet, missing))
 }
 
 /// What a fleet still lacks to be ready.

@@ -28,7 +28,7 @@ fn shortest(this: &Path, search: &[PathBuf], here: &Path) -> String {
 /// The `--endpoint` flags that a fleet of this shape needs, with a blank in front; none for the ports that are the default.
 #[must_use]
 pub fn endpoint_flags(shape: Shape) -> String {
-    if shape.base_port == 7400 { String::new() } else { format!(" --endpoint {}", shape.client_addr(1)) }
+    if shape.base_port == 7400 { String::new() } else { format!(" --endpoint {}", shape.router_addr()) }
 }
 
 #[cfg(test)]

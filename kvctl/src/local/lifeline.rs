@@ -10,22 +10,22 @@ use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
-/// A node that has not ended so long after it was asked to is broken: it must not stay behind alone.
+/// A child that has not ended so long after it was asked to is broken: it must not stay behind alone.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The first argument of a child that is bound to its parent.
 pub const FLAG: &str = "--while-stdin-open";
 
-/// Runs a node with these arguments (the first is the program's name). With [`FLAG`] in front, only as long as stdin stays
-/// open.
-pub fn run_node(args: &[OsString]) -> ExitCode {
+/// Runs a node or a router with these arguments (the first is the program's name). With [`FLAG`] in front, only as long as
+/// stdin stays open.
+pub fn run(args: &[OsString], main_with: impl FnOnce(Vec<OsString>) -> ExitCode) -> ExitCode {
     let [program, rest @ ..] = args else { return ExitCode::from(2) };
     let bound = rest.first().is_some_and(|first| first == FLAG);
     let rest = if bound { &rest[1..] } else { rest };
     if bound {
         std::thread::spawn(end_with_stdin);
     }
-    flotilla_node::main_with(std::iter::once(program).chain(rest).cloned())
+    main_with(std::iter::once(program).chain(rest).cloned().collect())
 }
 
 /// Waits until the parent is gone, then asks this process to end as any other would.

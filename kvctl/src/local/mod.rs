@@ -3,6 +3,7 @@
 //! ```text
 //! kvctl dev ──spawns──► kvctl kvnode --while-stdin-open --id 1 …   (process group of its own, log file, data directory)
 //!           ──spawns──► kvctl kvnode --while-stdin-open --id 2 …
+//!           ──spawns──► kvctl kvrouter --while-stdin-open --nodes …   (the same; `kvctl dev` only)
 //!                │
 //!                └─ holds the only write end of each child's stdin: the lifeline
 //! ```
@@ -19,4 +20,5 @@ pub mod invocation;
 pub mod lifeline;
 pub mod ports;
 pub mod process;
+mod readiness;
 pub mod shape;

@@ -1,4 +1,4 @@
-//! One node's process: started, watched, ended.
+//! The process of a node or the router: started, watched, ended.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,11 +12,12 @@ use tokio::sync::watch;
 
 use crate::failure::{Failure, one_line};
 use crate::local::lifeline;
+use crate::local::shape::ROUTER;
 
 /// How much of a log's end is read to find its last line.
 const TAIL_BYTES: u64 = 4096;
 
-/// A started process. Dropping it closes the lifeline, and the node ends by itself.
+/// A started process. Dropping it closes the lifeline, and the child ends by itself.
 #[derive(Debug)]
 pub struct NodeProcess {
     id: u16,
@@ -27,19 +28,19 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts `program kvnode --while-stdin-open ARGS…`, its words appended to `log`.
+    /// Starts `program kvnode --while-stdin-open ARGS…` (`kvrouter` for the id [`ROUTER`]), its words appended to `log`.
     ///
     /// # Errors
     /// [`Failure::Internal`] when the system refuses.
     pub fn start(program: &Path, id: u16, args: Vec<OsString>, log: PathBuf) -> Result<Self, Failure> {
         let broken = |what: &str, error: &std::io::Error| {
-            Failure::Internal(format!("node {id}: cannot {what}: {error}"))
+            Failure::Internal(format!("{}: cannot {what}: {error}", name(id)))
         };
         let open = File::options().append(true).create(true).open(&log);
         let out = open.map_err(|error| broken(&format!("open {}", log.display()), &error))?;
         let err = out.try_clone().map_err(|error| broken("share its log", &error))?;
         let mut child = Command::new(program)
-            .arg("kvnode")
+            .arg(if id == ROUTER { "kvrouter" } else { "kvnode" })
             .arg(lifeline::FLAG)
             .args(args)
             .stdin(Stdio::piped())
@@ -49,7 +50,7 @@ impl NodeProcess {
             .process_group(0)
             .spawn()
             .map_err(|error| broken("start its process", &error))?;
-        let gone = || Failure::Internal(format!("node {id}: its process ended before it began"));
+        let gone = || Failure::Internal(format!("{}: its process ended before it began", name(id)));
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or_else(gone)?;
         let lifeline = child.stdin.take().ok_or_else(gone)?;
         let (sender, exit) = watch::channel(None);
@@ -62,7 +63,7 @@ impl NodeProcess {
         Ok(Self { id, pid, log, exit, _lifeline: lifeline })
     }
 
-    /// The node's id.
+    /// The node's id, or [`ROUTER`].
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -113,8 +114,14 @@ impl NodeProcess {
         };
         let words =
             last_line(&self.log).filter(|_| !is_killed).map(|line| format!(": {line}")).unwrap_or_default();
-        format!("node {} {how}{words} (log: {})", self.id, self.log.display())
+        format!("{} {how}{words} (log: {})", name(self.id), self.log.display())
     }
+}
+
+/// What people call it.
+#[must_use]
+pub fn name(id: u16) -> String {
+    if id == ROUTER { "the router".to_string() } else { format!("node {id}") }
 }
 
 /// The last line of a file that is not empty, if there is one.

@@ -9,9 +9,13 @@ use crate::failure::Failure;
 
 /// Ports of one kind are numbered from the base, a hundred per kind: more nodes would run into the next kind.
 pub const NODES_MAX: u16 = 99;
+/// Stands for the router where a process of the fleet is named by a number. Nodes are numbered from 1.
+pub const ROUTER: u16 = 0;
+
 /// More shards than these need more than one machine's processors.
 pub const SHARDS_MAX: u32 = 1024;
 
+const ROUTER_HTTP_OFFSET: u16 = 80;
 const CLIENT_OFFSET: u16 = 100;
 const PEER_OFFSET: u16 = 200;
 const HTTP_OFFSET: u16 = 300;
@@ -29,7 +33,7 @@ pub struct Shape {
     pub shards: u32,
     /// How many replicas each shard has.
     pub replicas: u16,
-    /// Node `i` listens on base + 100 + i (clients), base + 200 + i (peers), base + 300 + i (HTTP).
+    /// The router listens on base (clients) and base + 80 (HTTP), node `i` on base + 100 + i (clients), base + 200 + i (peers), base + 300 + i (HTTP).
     pub base_port: u16,
 }
 
@@ -81,12 +85,39 @@ impl Shape {
         address(self.base_port + HTTP_OFFSET + id)
     }
 
+    /// The client address of the router.
+    #[must_use]
+    pub fn router_addr(self) -> String {
+        address(self.base_port)
+    }
+
+    /// The HTTP address of the router.
+    #[must_use]
+    pub fn router_http_addr(self) -> String {
+        address(self.base_port + ROUTER_HTTP_OFFSET)
+    }
+
     /// Every port, with words that say whose it is.
     pub fn ports(self) -> impl Iterator<Item = (u16, String)> {
-        self.ids().flat_map(move |id| {
+        let router = [(0, "router, clients"), (ROUTER_HTTP_OFFSET, "router, HTTP")];
+        let router = router.map(|(offset, whose)| (self.base_port + offset, whose.to_string()));
+        let nodes = self.ids().flat_map(move |id| {
             let kinds = [(CLIENT_OFFSET, "clients"), (PEER_OFFSET, "peers"), (HTTP_OFFSET, "HTTP")];
             kinds.map(|(offset, kind)| (self.base_port + offset + id, format!("node {id}, {kind}")))
-        })
+        });
+        router.into_iter().chain(nodes)
+    }
+
+    /// The arguments that `kvrouter` gets, the same at each start.
+    #[must_use]
+    pub fn router_args(self) -> Vec<OsString> {
+        let nodes: Vec<String> = self.ids().map(|id| self.client_addr(id)).collect();
+        let flags = [
+            ("--nodes", nodes.join(",")),
+            ("--client-addr", self.router_addr()),
+            ("--http-addr", self.router_http_addr()),
+        ];
+        flags.into_iter().flat_map(|(flag, value)| [OsString::from(flag), OsString::from(value)]).collect()
     }
 
     /// The arguments that `kvnode` gets for one node, the same at each start.
@@ -123,7 +154,7 @@ mod tests {
         assert_eq!(DEFAULT.peer_addr(2), "127.0.0.1:7602");
         assert_eq!(DEFAULT.http_addr(3), "127.0.0.1:7703");
         let ports: Vec<u16> = DEFAULT.ports().map(|(port, _)| port).collect();
-        assert_eq!(ports, [7501, 7601, 7701, 7502, 7602, 7702, 7503, 7603, 7703]);
+        assert_eq!(ports, [7400, 7480, 7501, 7601, 7701, 7502, 7602, 7702, 7503, 7603, 7703]);
     }
 
     #[test]
@@ -132,6 +163,15 @@ mod tests {
             DEFAULT.node_args(2, Path::new("n2")).into_iter().map(|arg| arg.into_string().unwrap()).collect();
         let expected = "--id 2 --client-addr 127.0.0.1:7502 --peer-addr 127.0.0.1:7602 --http-addr 127.0.0.1:7702 \
                         --init 1=127.0.0.1:7601,2=127.0.0.1:7602,3=127.0.0.1:7603 --shards 8 --replicas 3 --data-dir n2";
+        assert_eq!(args.join(" "), expected);
+    }
+
+    #[test]
+    fn the_router_gets_the_flags_of_the_contract() {
+        let args: Vec<String> =
+            DEFAULT.router_args().into_iter().map(|arg| arg.into_string().unwrap()).collect();
+        let expected = "--nodes 127.0.0.1:7501,127.0.0.1:7502,127.0.0.1:7503 --client-addr 127.0.0.1:7400 \
+                        --http-addr 127.0.0.1:7480";
         assert_eq!(args.join(" "), expected);
     }
 

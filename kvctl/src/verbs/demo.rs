@@ -70,7 +70,7 @@ pub async fn run(args: &DemoArgs, common: &Common, console: &mut Console) -> Res
         replicas: Some(shape.replicas),
         base_port: Some(shape.base_port),
     };
-    let mut fleet = LocalFleet::start(Directory::open(folder.path(), wanted)?)?;
+    let mut fleet = LocalFleet::start(Directory::open(folder.path(), wanted)?, false)?;
     console.note(&format!(
         "starting {} nodes with {} shards in {}",
         shape.nodes,

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::local::directory::{self, Directory, Wanted};
 use crate::local::fleet::LocalFleet;
 use crate::local::interrupt::Interrupts;
+use crate::local::process::name;
 use crate::local::{invocation, ports};
 use crate::table::{Align, Table};
 
@@ -45,10 +46,10 @@ pub struct DevArgs {
     /// Data and logs; kept, and used again at the next start [default: ~/.local/state/flotilla/dev-PORT]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Node i listens on PORT+100+i (clients), PORT+200+i (peers), PORT+300+i (HTTP) [default: 7400]
+    /// The router listens on PORT and PORT+80 (HTTP), node i on PORT+100+i (clients), PORT+200+i (peers), PORT+300+i (HTTP) [default: 7400]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub base_port: Option<u16>,
-    /// Leave a node that ended alone, instead of starting it again after 3 s
+    /// Leave a process that ended alone, instead of starting it again after 3 s
     #[arg(long)]
     pub no_restart: bool,
 }
@@ -65,7 +66,7 @@ pub async fn run(args: &DevArgs, common: &Common, console: &mut Console) -> Resu
         return Err(taken);
     }
     console.note(&opening(&directory));
-    let mut fleet = LocalFleet::start(directory)?;
+    let mut fleet = LocalFleet::start(directory, true)?;
     let admin = Admin::new(&fleet.common(common));
     let ready = tokio::select! {
         ready = fleet.ready(&admin, READY_PATIENCE) => ready.map(|_| true),
@@ -94,7 +95,7 @@ fn open(args: &DevArgs) -> Result<Directory, Failure> {
 fn opening(directory: &Directory) -> String {
     let shape = directory.shape();
     let age = if directory.is_new() { "a new fleet" } else { "the fleet that was left" };
-    format!("starting {} nodes: {age} in {}", shape.nodes, directory.path().display())
+    format!("starting {} nodes and a router: {age} in {}", shape.nodes, directory.path().display())
 }
 
 /// Says that all is ready, then keeps it so.
@@ -116,7 +117,7 @@ async fn attend(
         tokio::select! {
             () = interrupts.next() => return Ok(()),
             id = fleet.any_end() => {
-                let end = fleet.nodes().iter().find(|node| node.id() == id).map(|node| node.obituary());
+                let end = fleet.processes().iter().find(|node| node.id() == id).map(|node| node.obituary());
                 let again = !args.no_restart && nursery.ended(id, Instant::now());
                 let plan = if again { "starting it again in 3 s" } else { "not started again" };
                 console.note(&format!("{}; {plan}", end.unwrap_or_default()));
@@ -124,16 +125,16 @@ async fn attend(
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 for id in nursery.take_due(Instant::now()) {
                     fleet.restart(id)?;
-                    console.note(&format!("node {id} started again"));
+                    console.note(&format!("{} started again", name(id)));
                 }
             }
         }
     }
 }
 
-/// Ends all nodes; a second Ctrl-C does so at once.
+/// Ends all processes; a second Ctrl-C does so at once.
 async fn stop(fleet: &mut LocalFleet, interrupts: &mut Interrupts, console: &mut Console) {
-    console.note("stopping all nodes (Ctrl-C again to kill them)");
+    console.note("stopping all processes (Ctrl-C again to kill them)");
     let killed = tokio::select! {
         killed = fleet.stop() => Some(killed),
         () = interrupts.next() => None,
@@ -141,13 +142,16 @@ async fn stop(fleet: &mut LocalFleet, interrupts: &mut Interrupts, console: &mut
     match killed {
         None => fleet.kill().await,
         Some(killed) if killed.is_empty() => {}
-        Some(killed) => console.note(&format!("nodes {killed:?} did not end within 10 s and were killed")),
+        Some(killed) => {
+            let names: Vec<String> = killed.into_iter().map(name).collect();
+            console.note(&format!("{} did not end within 10 s and had to be killed", names.join(", ")));
+        }
     }
     let path = fleet.directory().path().display();
     console.note(&format!("stopped; data and logs stay in {path}"));
 }
 
-/// Which nodes are to be started again, and when.
+/// Which processes are to be started again, and when.
 struct Nursery {
     started: BTreeMap<u16, Instant>,
     strikes: BTreeMap<u16, u32>,
@@ -156,7 +160,7 @@ struct Nursery {
 
 impl Nursery {
     fn new(fleet: &LocalFleet, now: Instant) -> Self {
-        let started = fleet.shape().ids().map(|id| (id, now)).collect();
+        let started = fleet.processes().iter().map(|process| (process.id(), now)).collect();
         Self { started, strikes: BTreeMap::new(), due: BTreeMap::new() }
     }
 
@@ -197,6 +201,10 @@ fn page(fleet: &LocalFleet) -> String {
         ("PEER", Align::Left),
         ("HTTP", Align::Left),
     ]);
+    if let Some(router) = fleet.router() {
+        let cells = ["router".to_string(), router.pid().to_string(), shape.router_addr()];
+        table.row(cells.into_iter().chain(["-".to_string(), shape.router_http_addr()]).collect());
+    }
     for node in fleet.nodes() {
         let id = node.id();
         let cells = [id.to_string(), node.pid().to_string()];
@@ -211,7 +219,7 @@ fn page(fleet: &LocalFleet) -> String {
     format!(
         "\n{}\nready: {} shards and the meta shard, {} replicas each; data and logs in\n{}\n\n\
          Try, in another terminal:\n\n  {program} put greeting hello{flags}\n  {program} get greeting{flags}\n  \
-         {program} status{flags}\n\nCtrl-C stops all nodes. The data stays for the next start.\n",
+         {program} status{flags}\n\nCtrl-C stops them all. The data stays for the next start.\n",
         table.render(),
         shape.shards,
         shape.replicas,
@@ -221,7 +229,7 @@ fn page(fleet: &LocalFleet) -> String {
 
 fn document(fleet: &LocalFleet) -> Value {
     let shape = fleet.shape();
-    let nodes = fleet.nodes().iter().map(|node| {
+    let nodes = fleet.nodes().map(|node| {
         let id = node.id();
         json!({
             "node": id,
@@ -231,10 +239,18 @@ fn document(fleet: &LocalFleet) -> Value {
             "http_addr": shape.http_addr(id),
         })
     });
+    let router = fleet.router().map(|router| {
+        json!({
+            "pid": router.pid(),
+            "client_addr": shape.router_addr(),
+            "http_addr": shape.router_http_addr(),
+        })
+    });
     json!({
         "dir": fleet.directory().path().display().to_string(),
         "shards": shape.shards,
         "replicas": shape.replicas,
+        "router": router,
         "nodes": nodes.collect::<Vec<_>>(),
     })
 }
