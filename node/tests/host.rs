@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fleet::{Fleet, SHARD, Weather, put_action};
 use flotilla_node::host::{Answer, Consistency, Input, Options, Refusal};
+use flotilla_raft::{Index, LogId};
 use flotilla_store::{Action, Operation, Outcome};
 use flotilla_topology::{NodeId, ShardId};
 
@@ -207,6 +208,51 @@ fn compare_and_swap_and_delete_of_keys_that_only_the_base_holds() {
         other => panic!("expected a delete, got {other:?}"),
     }
     assert_eq!(fleet.get("k"), None);
+    fleet.converge(SHARD);
+}
+
+/// A stream whose sender dies between the offer and the first chunk never reports. It must not keep the replica from every
+/// later snapshot.
+#[test]
+fn a_snapshot_stream_that_never_reports_makes_room_for_the_next() {
+    let mut fleet = Fleet::new(14, 3, 1, Options::default());
+    fleet.put("k", "v");
+    let leader = fleet.elect(SHARD);
+    let follower = fleet.nodes().into_iter().find(|node| *node != leader).expect("a follower");
+    let status = fleet.status(SHARD)[&follower].clone();
+    let last = LogId::new(Index(status.last.0 + 100), status.term);
+    let mut stage = || {
+        let (to, term) = (status.replica, status.term);
+        let token = fleet.ask(follower, |token| Input::Stage { shard: SHARD, token, to, term, last });
+        fleet.run(Duration::from_millis(1));
+        match fleet.answer(token) {
+            Some(Answer::Stage { generation }) => generation,
+            other => panic!("expected a generation, got {other:?}"),
+        }
+    };
+    let (abandoned, next) = (stage(), stage());
+    assert!(abandoned < next, "each stream writes under a generation of its own");
+    fleet.converge(SHARD);
+}
+
+/// One entry of thousands of deletes would load thousands of values at once, on every replica, at every restart.
+#[test]
+fn deletes_of_one_turn_are_split_so_that_no_entry_loads_much() {
+    let mut fleet = Fleet::new(15, 3, 1, Options::default());
+    fleet.put("k", "v");
+    let leader = fleet.elect(SHARD);
+    let before = fleet.status(SHARD)[&leader].last;
+    let delete = |number: u32| Action::Delete { key: Bytes::from(format!("k{number}")) };
+    let operations = (0..200).map(|number| Operation { request: None, action: delete(number) });
+    let tokens = fleet.ask_together(leader, operations.collect());
+    fleet.run(Duration::from_millis(100));
+    for token in tokens {
+        match fleet.answer(token) {
+            Some(Answer::Written(_, Outcome::Deleted { existed: false, .. })) => {}
+            other => panic!("expected that there was nothing to delete, got {other:?}"),
+        }
+    }
+    assert_eq!(fleet.status(SHARD)[&leader].last.0, before.0 + 4, "64 at most in one entry");
     fleet.converge(SHARD);
 }
 
