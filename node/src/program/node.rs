@@ -29,6 +29,9 @@ const READY_INTERVAL: Duration = Duration::from_millis(50);
 /// A leadership that cannot be moved for so long stays: the other replicas may be down.
 const MOVING_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the threads may take to end when the requests took all the time that there was.
+const THREADS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Why a node did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -213,7 +216,12 @@ impl Node {
             drop(task.await);
         }
         let runtime = self.runtime;
-        drop(tokio::task::spawn_blocking(move || runtime.end()).await);
+        let ending = tokio::task::spawn_blocking(move || runtime.end());
+        let left = deadline.saturating_duration_since(Instant::now()) + THREADS_PATIENCE;
+        if tokio::time::timeout(left, ending).await.is_err() {
+            // What a thread that hangs on its disk has not written yet is in the log, and comes back from there.
+            warn!("some threads did not end in time");
+        }
         info!(node = %self.config.id, "ended");
     }
 }
