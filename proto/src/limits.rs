@@ -19,6 +19,12 @@ pub const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + ENVELOPE_BYTES_MAX;
 /// The longest frame between nodes. An entry holds at most one batch, and a frame at least one entry.
 pub const FRAME_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX + ENVELOPE_BYTES_MAX;
 
+/// The most compares and operations of one transaction, both of its lists counted.
+pub const TXN_OPERATIONS_MAX: usize = 128;
+
+/// The most operations of one message of a pipeline.
+pub const PIPELINE_OPERATIONS_MAX: usize = 4096;
+
 /// The longest time that a client may ask a result to be remembered.
 pub const DEADLINE_MS_MAX: u64 = 60_000;
 

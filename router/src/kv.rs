@@ -75,6 +75,19 @@ impl Kv for KvService {
         )
     }
 
+    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
+        Err(Status::unimplemented("no transactions here yet"))
+    }
+
+    type PipelineStream = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;
+
+    async fn pipeline(
+        &self,
+        _: Request<tonic::Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        Err(Status::unimplemented("no pipelines here yet"))
+    }
+
     type ScanStream = Pages;
 
     /// A scan of all shards has no one leader, so `route_mode` only counts for a scan of one.

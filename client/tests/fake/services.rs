@@ -72,6 +72,19 @@ impl Kv for FakeNode {
         respond!(CompareAndSwapResponse, v1::compare_and_swap_response::Outcome, played.await?)
     }
 
+    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
+        Err(Status::unimplemented("no transactions here yet"))
+    }
+
+    type PipelineStream = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;
+
+    async fn pipeline(
+        &self,
+        _: Request<tonic::Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        Err(Status::unimplemented("no pipelines here yet"))
+    }
+
     type ScanStream = Pages;
 
     /// One page, then the stream breaks off: the client must go on by itself.

@@ -1,12 +1,14 @@
 //! The `Kv` service: one file per verb.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use flotilla_proto::v1::kv_server::Kv;
 use flotilla_proto::v1::{
-    CompareAndSwapRequest, CompareAndSwapResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,
-    PutRequest, PutResponse, ScanRequest,
+    self, CompareAndSwapRequest, CompareAndSwapResponse, DeleteRequest, DeleteResponse, GetRequest,
+    GetResponse, PutRequest, PutResponse, ScanRequest,
 };
+use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
 use super::front::Front;
@@ -19,6 +21,19 @@ pub struct KvService(pub Arc<Front>);
 
 #[tonic::async_trait]
 impl Kv for KvService {
+    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
+        Err(Status::unimplemented("no transactions here yet"))
+    }
+
+    type PipelineStream = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;
+
+    async fn pipeline(
+        &self,
+        _: Request<tonic::Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        Err(Status::unimplemented("no pipelines here yet"))
+    }
+
     type ScanStream = Pages;
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {

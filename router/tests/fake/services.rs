@@ -115,6 +115,19 @@ impl Kv for FakeNode {
         Ok(Response::new(v1::CompareAndSwapResponse { outcome: Some(Outcome::Result(result)) }))
     }
 
+    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
+        Err(Status::unimplemented("no transactions here yet"))
+    }
+
+    type PipelineStream = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;
+
+    async fn pipeline(
+        &self,
+        _: Request<tonic::Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        Err(Status::unimplemented("no pipelines here yet"))
+    }
+
     type ScanStream = Pages;
 
     /// One record per message, of which the first breaks off: who forwards must go on by itself.
