@@ -80,6 +80,7 @@ unary!(
     v1::compare_and_swap_response::Outcome,
     |it| it.stamp.as_ref()
 );
+unary!(kv, txn, TxnRequest, TxnResult, v1::txn_response::Outcome, |it| it.stamp.as_ref());
 unary!(cluster, get_map, GetMapRequest, ClusterMap, v1::get_map_response::Outcome);
 unary!(
     cluster,

@@ -11,7 +11,8 @@ use flotilla_topology::{ShardId, Slot};
 use crate::call::Call;
 use crate::crew::{Crew, Options, wall_ms};
 use crate::dispatch::{Effect, Operation, Target, Ticket};
-use crate::{Error, Scan, ScanRange, Swap, Value, Version};
+use crate::value::ttl_ms;
+use crate::{Error, Scan, ScanRange, Stale, Swap, Value, Version};
 
 /// How much longer than the operation its request id stays good, so that an attempt that leaves just before the deadline
 /// is still executed, and not refused as too late when it arrives.
@@ -119,7 +120,7 @@ impl Client {
     ) -> Result<Version, Error> {
         let (key, value) = (key.into(), value.into());
         let write = self.write(&key, value.len())?;
-        let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        let ttl_ms = ttl.map(ttl_ms);
         let (route_mode, request) = (self.crew.route_mode(), Some(write.id));
         let result = write.run(&v1::PutRequest { key, value, ttl_ms, route_mode, request }).await?;
         Ok(result.version)
@@ -149,12 +150,27 @@ impl Client {
         expected: Version,
         value: impl Into<Bytes>,
     ) -> Result<Swap, Error> {
+        self.compare_and_swap_with_ttl(key, expected, value, None).await
+    }
+
+    /// As [`compare_and_swap`](Self::compare_and_swap); the value ends after `ttl` of shard time, in whole ms; `None`: it stays.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. That the comparison failed is no error.
+    pub async fn compare_and_swap_with_ttl(
+        &self,
+        key: impl Into<Bytes>,
+        expected: Version,
+        value: impl Into<Bytes>,
+        ttl: Option<Duration>,
+    ) -> Result<Swap, Error> {
         let (key, value) = (key.into(), value.into());
         let write = self.write(&key, value.len())?;
         let request = v1::CompareAndSwapRequest {
             key,
             value,
-            ttl_ms: None,
+            ttl_ms: ttl.map(ttl_ms),
             expected_version: expected,
             route_mode: self.crew.route_mode(),
             request: Some(write.id),
@@ -170,16 +186,23 @@ impl Client {
     ///
     /// See [`Error`].
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Value>, Error> {
-        self.read(key.into(), v1::Consistency::Linearizable).await
+        let result = self.read(key.into(), v1::Consistency::Linearizable).await?;
+        Ok(result.record.map(Value::from))
     }
 
-    /// Reads a key from whichever replica answers, however far behind it may be. Also while the shard has no leader.
+    /// Reads a key from whichever replica answers, and says how far behind that one may be. Also while the shard has no leader.
     ///
     /// # Errors
     ///
     /// See [`Error`].
-    pub async fn get_stale(&self, key: impl Into<Bytes>) -> Result<Option<Value>, Error> {
-        self.read(key.into(), v1::Consistency::Stale).await
+    pub async fn get_stale(&self, key: impl Into<Bytes>) -> Result<Stale, Error> {
+        let result = self.read(key.into(), v1::Consistency::Stale).await?;
+        let lag = result.lag.unwrap_or_default();
+        Ok(Stale {
+            value: result.record.map(Value::from),
+            lag_entries: lag.entries,
+            silence: Duration::from_millis(lag.silence_ms),
+        })
     }
 
     /// The records of a range, in the order of their keys, over all shards. Each page of each shard shows one moment of it;
@@ -189,7 +212,7 @@ impl Client {
         Scan::start(&self.crew, range)
     }
 
-    async fn read(&self, key: Bytes, consistency: v1::Consistency) -> Result<Option<Value>, Error> {
+    async fn read(&self, key: Bytes, consistency: v1::Consistency) -> Result<v1::GetResult, Error> {
         check(&key, 0)?;
         let operation = self.crew.operation(self.crew.aim(Target::Slot(Slot::of(&key))), Effect::Read);
         let route_mode = self.crew.route_mode();
@@ -198,19 +221,19 @@ impl Client {
         if let Some(stamp) = &result.stamp {
             self.crew.clock().at_least(ShardId(stamp.shard), stamp.shard_time_ms, wall_ms());
         }
-        Ok(result.record.map(Value::from))
+        Ok(result)
     }
 
     /// Begins a write: gives it its id, which all its attempts carry.
     fn write(&self, key: &Bytes, value_bytes: usize) -> Result<Write, Error> {
         check(key, value_bytes)?;
-        Ok(self.begin_write(key))
+        Ok(self.begin_write(Slot::of(key)))
     }
 
-    /// As `write`, of a key that was checked.
-    pub(crate) fn begin_write(&self, key: &Bytes) -> Write {
+    /// As `write`, of keys that were checked.
+    pub(crate) fn begin_write(&self, slot: Slot) -> Write {
         let crew = Arc::clone(&self.crew);
-        let target = Target::Slot(Slot::of(key));
+        let target = Target::Slot(slot);
         let shard = crew.routes().shard(target).unwrap_or_default();
         let good_for = crew.options.deadline + GRACE;
         let good_for = u64::try_from(good_for.as_millis()).unwrap_or(u64::MAX);
@@ -240,7 +263,7 @@ struct UnderWay {
 }
 
 impl Write {
-    async fn run<C: Call>(self, request: &C) -> Result<C::Answer, Error> {
+    pub(crate) async fn run<C: Call>(self, request: &C) -> Result<C::Answer, Error> {
         let crew = &self.under_way.crew;
         let answer = crew.run(self.operation, request).await?;
         if let Some(stamp) = C::stamp(&answer) {

@@ -19,7 +19,7 @@ use crate::client::check;
 use crate::crew::wall_ms;
 use crate::dispatch::{Effect, Failure, Target};
 use crate::scan::Pages;
-use crate::{Client, Error, ScanRange};
+use crate::{Client, Error, ScanRange, txn};
 
 /// Why a forwarded request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Forwarder {
     /// See [`Unanswered`].
     pub async fn put(&self, mut request: v1::PutRequest) -> Result<v1::PutResult, Unanswered> {
         check(&request.key, request.value.len())?;
-        let own = request.request.is_none().then(|| self.client.begin_write(&request.key));
+        let own = request.request.is_none().then(|| self.client.begin_write(Slot::of(&request.key)));
         request.request = request.request.or(own.as_ref().map(|own| own.id));
         request.route_mode = self.client.crew.route_mode();
         self.write(slot_of(&request.key), &request).await
@@ -107,7 +107,7 @@ impl Forwarder {
     /// See [`Unanswered`].
     pub async fn delete(&self, mut request: v1::DeleteRequest) -> Result<v1::DeleteResult, Unanswered> {
         check(&request.key, 0)?;
-        let own = request.request.is_none().then(|| self.client.begin_write(&request.key));
+        let own = request.request.is_none().then(|| self.client.begin_write(Slot::of(&request.key)));
         request.request = request.request.or(own.as_ref().map(|own| own.id));
         request.route_mode = self.client.crew.route_mode();
         self.write(slot_of(&request.key), &request).await
@@ -123,10 +123,23 @@ impl Forwarder {
         mut request: v1::CompareAndSwapRequest,
     ) -> Result<v1::CompareAndSwapResult, Unanswered> {
         check(&request.key, request.value.len())?;
-        let own = request.request.is_none().then(|| self.client.begin_write(&request.key));
+        let own = request.request.is_none().then(|| self.client.begin_write(Slot::of(&request.key)));
         request.request = request.request.or(own.as_ref().map(|own| own.id));
         request.route_mode = self.client.crew.route_mode();
         self.write(slot_of(&request.key), &request).await
+    }
+
+    /// Forwards a transaction. What is wrong with it by itself (no key, keys of several slots) is refused here.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unanswered`].
+    pub async fn txn(&self, mut request: v1::TxnRequest) -> Result<v1::TxnResult, Unanswered> {
+        let slot = txn::check(&request)?;
+        let own = request.request.is_none().then(|| self.client.begin_write(slot));
+        request.request = request.request.or(own.as_ref().map(|own| own.id));
+        request.route_mode = self.client.crew.route_mode();
+        self.write(Target::Slot(slot), &request).await
     }
 
     /// Forwards a scan. Its pages come as the nodes make them: of one shard from its leader, of all shards merged by a node.

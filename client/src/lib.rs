@@ -20,7 +20,7 @@
 //! Reading order: `value`, `error`, [`dispatch`], `client`, `crew` (the driver), `call`, `connections`, `scan`, `cluster`; for
 //! programs that forward: `forward`, `survey`.
 //!
-//! What it does not do: batches (each operation is a unary call), transactions, watches, TLS.
+//! What it does not do: batches (each operation is a unary call), transactions over several slots, watches, TLS.
 
 mod call;
 mod client;
@@ -32,6 +32,7 @@ mod error;
 mod forward;
 mod scan;
 mod survey;
+mod txn;
 mod value;
 pub mod wire_map;
 
@@ -39,4 +40,5 @@ pub use client::{Builder, Client};
 pub use error::Error;
 pub use forward::{Forwarder, Unanswered};
 pub use scan::{Pages, Scan};
-pub use value::{KeyValue, ScanRange, Swap, Value, Version};
+pub use txn::{Txn, TxnAnswer, TxnResult};
+pub use value::{KeyValue, ScanRange, Stale, Swap, Value, Version};

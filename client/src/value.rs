@@ -1,5 +1,7 @@
 //! What goes in and comes out: plain values, none of them tied to the wire.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use flotilla_proto::v1;
 
@@ -25,6 +27,17 @@ pub enum Swap {
     Swapped(Version),
     /// It did not, and nothing changed. What is there; nothing: no such key.
     Conflict(Option<Value>),
+}
+
+/// What a replica answered that may be behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// What the key held there; nothing: there was no such key.
+    pub value: Option<Value>,
+    /// Entries that the replica knew to be committed and had not applied yet.
+    pub lag_entries: u64,
+    /// How long ago it had last heard from its leader; zero on a leader.
+    pub silence: Duration,
 }
 
 /// A key and what it holds.
@@ -61,4 +74,9 @@ impl From<v1::Record> for Value {
     fn from(record: v1::Record) -> Self {
         Self { bytes: record.value, version: record.version, expires: record.expires_ms }
     }
+}
+
+/// A time to live as the wire has it, in whole ms.
+pub(crate) fn ttl_ms(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }

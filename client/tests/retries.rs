@@ -31,7 +31,7 @@ async fn the_verbs_do_what_they_say() {
     let version = client.put("ship", "Bounty").await.unwrap();
     let value = client.get("ship").await.unwrap().unwrap();
     assert_eq!((value.bytes.as_ref(), value.version), (b"Bounty".as_ref(), version));
-    assert_eq!(client.get_stale("ship").await.unwrap(), Some(value.clone()));
+    assert_eq!(client.get_stale("ship").await.unwrap().value, Some(value.clone()));
 
     let conflict = client.compare_and_swap("ship", 0, "Pinta").await.unwrap();
     assert_eq!(conflict, Swap::Conflict(Some(value)));

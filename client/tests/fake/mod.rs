@@ -20,6 +20,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 mod services;
+mod txns;
 
 /// Shard time in all answers, unless a test sets another.
 pub const SHARD_TIME_MS: u64 = 1_000;

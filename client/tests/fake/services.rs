@@ -72,8 +72,15 @@ impl Kv for FakeNode {
         respond!(CompareAndSwapResponse, v1::compare_and_swap_response::Outcome, played.await?)
     }
 
-    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
-        Err(Status::unimplemented("no transactions here yet"))
+    async fn txn(&self, request: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
+        let it = request.into_inner();
+        let key = it.compares.first().map(|compare| compare.key.clone()).unwrap_or_default();
+        let played = self.play("txn", &key, it.request, it.route_mode, || {
+            let (succeeded, results, version) = txns::execute(&self.sea, &it);
+            let stamp = Some(self.stamp(&key, version));
+            v1::TxnResult { succeeded, results, values_forgotten: false, stamp }
+        });
+        respond!(TxnResponse, v1::txn_response::Outcome, played.await?)
     }
 
     type PipelineStream = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;

@@ -31,7 +31,10 @@ pub struct GetArgs {
 pub async fn run(args: &GetArgs, common: &Common, console: &mut Console) -> Result<(), Failure> {
     let key = argument::key(&args.key)?;
     let client = session::connect(common, common.timeout.duration()).await?;
-    let found = if args.stale { client.get_stale(key.clone()).await } else { client.get(key.clone()).await };
+    let found = match args.stale {
+        true => client.get_stale(key.clone()).await.map(|stale| stale.value),
+        false => client.get(key.clone()).await,
+    };
     let found = found.map_err(|error| session::failure(Effect::Read, &error))?;
     print(&key, found.as_ref(), console)
 }
