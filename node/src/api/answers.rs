@@ -5,7 +5,7 @@ use flotilla_store::{Outcome, Record};
 use tonic::Status;
 
 use super::refusals;
-use crate::host::{Answer, Consistency, Served};
+use crate::host::{Answer, Served};
 
 /// The stamp of a write that made this version.
 pub(super) fn stamp(served: Served, version: u64) -> v1::Stamp {
@@ -18,8 +18,8 @@ pub(super) fn stamp_of_read(served: Served) -> v1::Stamp {
 }
 
 /// How far a stale answer may be behind; absent in linearizable ones.
-pub(super) fn lag(consistency: Consistency, served: Served) -> Option<v1::Lag> {
-    (consistency == Consistency::Stale).then_some(v1::Lag { entries: served.lag_entries, silence_ms: 0 })
+pub(super) fn lag(served: Served) -> Option<v1::Lag> {
+    served.lag_entries.map(|entries| v1::Lag { entries, silence_ms: 0 })
 }
 
 /// A record.

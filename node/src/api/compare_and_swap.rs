@@ -4,65 +4,62 @@ use bytes::Bytes;
 use flotilla_proto::v1::compare_and_swap_response::Outcome;
 use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_proto::v1::{self, CompareAndSwapRequest, CompareAndSwapResponse, CompareAndSwapResult};
-use flotilla_store::{Action, Operation, Outcome as Applied};
+use flotilla_store::{Action, Operation, Outcome as Applied, RequestId};
 use flotilla_topology::ShardId;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
 
 use super::answers::{applied, incomplete, record, stamp, unexpected_outcome};
-use super::front::{Front, Routed, Verb};
+use super::front::{Routed, Verb};
 use super::gate;
+use crate::config::Limits;
 use crate::host::{Answer, Token};
 use crate::runtime::Input;
 
-struct CompareAndSwap {
-    request: CompareAndSwapRequest,
-    operation: Operation,
+/// A comparison and a swap within all limits.
+#[derive(Clone, Debug)]
+pub(super) struct CompareAndSwap {
+    asked: CompareAndSwapRequest,
+    request: Option<RequestId>,
     route_mode: v1::RouteMode,
 }
 
-pub(super) async fn compare_and_swap(
-    front: &Front,
-    request: CompareAndSwapRequest,
-) -> Result<Response<CompareAndSwapResponse>, Status> {
-    let action = Action::CompareAndSwap {
-        key: gate::key(&front.limits, request.key.clone())?,
-        expected: request.expected_version,
-        value: gate::value(&front.limits, request.value.clone())?,
-        ttl_ms: request.ttl_ms,
-    };
-    let verb = CompareAndSwap {
-        operation: gate::operation(action, request.request)?,
-        route_mode: gate::route_mode(request.route_mode)?,
-        request,
-    };
-    let outcome = match front.serve(verb).await? {
-        Routed::Done(result) => Outcome::Result(result),
-        Routed::Elsewhere(redirect) => Outcome::Redirect(redirect),
-    };
-    Ok(Response::new(CompareAndSwapResponse { outcome: Some(outcome) }))
-}
-
 impl Verb for CompareAndSwap {
+    type Request = CompareAndSwapRequest;
     type Result = CompareAndSwapResult;
+    type Response = CompareAndSwapResponse;
+
+    fn parse(limits: &Limits, asked: CompareAndSwapRequest) -> Result<Self, Status> {
+        Ok(Self {
+            request: gate::request(asked.request)?,
+            route_mode: gate::route_mode(asked.route_mode)?,
+            asked: CompareAndSwapRequest {
+                key: gate::key(limits, asked.key)?,
+                value: gate::value(limits, asked.value)?,
+                ..asked
+            },
+        })
+    }
 
     fn key(&self) -> &Bytes {
-        &self.request.key
+        &self.asked.key
     }
 
     fn bytes(&self) -> usize {
-        self.request.key.len() + self.request.value.len()
+        self.asked.key.len() + self.asked.value.len()
     }
 
     fn route_mode(&self) -> v1::RouteMode {
         self.route_mode
     }
 
-    fn input(&self, shard: ShardId, token: Token) -> Input {
-        Input::Write { shard, token, operation: self.operation.clone() }
+    fn input(self, shard: ShardId, token: Token) -> Input {
+        let CompareAndSwapRequest { key, value, ttl_ms, expected_version: expected, .. } = self.asked;
+        let action = Action::CompareAndSwap { key, expected, value, ttl_ms };
+        Input::Write { shard, token, operation: Operation { request: self.request, action } }
     }
 
-    fn result(&self, answer: Answer) -> Result<CompareAndSwapResult, Status> {
+    fn result(answer: Answer) -> Result<CompareAndSwapResult, Status> {
         let (served, outcome) = applied(answer)?;
         match outcome {
             Applied::Swapped { version } => {
@@ -83,9 +80,17 @@ impl Verb for CompareAndSwap {
         }
     }
 
+    fn response(routed: Routed<CompareAndSwapResult>) -> CompareAndSwapResponse {
+        let outcome = match routed {
+            Routed::Done(result) => Outcome::Result(result),
+            Routed::Elsewhere(redirect) => Outcome::Redirect(redirect),
+        };
+        CompareAndSwapResponse { outcome: Some(outcome) }
+    }
+
     async fn forward(&self, mut node: KvClient<Channel>) -> Result<Routed<CompareAndSwapResult>, Status> {
         let request =
-            CompareAndSwapRequest { route_mode: v1::RouteMode::Redirect.into(), ..self.request.clone() };
+            CompareAndSwapRequest { route_mode: v1::RouteMode::Redirect.into(), ..self.asked.clone() };
         match node.compare_and_swap(request).await?.into_inner().outcome {
             Some(Outcome::Result(result)) => Ok(Routed::Done(result)),
             Some(Outcome::Redirect(redirect)) => Ok(Routed::Elsewhere(redirect)),

@@ -210,7 +210,7 @@ impl Cursor {
             slots: slots.ranges().iter().map(range).collect(),
             epoch: map.epoch.0,
             next: page.next.unwrap_or_default(),
-            lag: lag(self.ask.consistency, served),
+            lag: lag(served),
             stamp: Some(stamp_of_read(served)),
         }
     }

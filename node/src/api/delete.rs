@@ -4,60 +4,57 @@ use bytes::Bytes;
 use flotilla_proto::v1::delete_response::Outcome;
 use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_proto::v1::{self, DeleteRequest, DeleteResponse, DeleteResult};
-use flotilla_store::{Action, Operation, Outcome as Applied};
+use flotilla_store::{Action, Operation, Outcome as Applied, RequestId};
 use flotilla_topology::ShardId;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
 
 use super::answers::{applied, incomplete, stamp, unexpected_outcome};
-use super::front::{Front, Routed, Verb};
+use super::front::{Routed, Verb};
 use super::gate;
+use crate::config::Limits;
 use crate::host::{Answer, Token};
 use crate::runtime::Input;
 
-struct Delete {
-    request: DeleteRequest,
-    operation: Operation,
+/// A delete within all limits.
+#[derive(Clone, Debug)]
+pub(super) struct Delete {
+    asked: DeleteRequest,
+    request: Option<RequestId>,
     route_mode: v1::RouteMode,
 }
 
-pub(super) async fn delete(
-    front: &Front,
-    request: DeleteRequest,
-) -> Result<Response<DeleteResponse>, Status> {
-    let action = Action::Delete { key: gate::key(&front.limits, request.key.clone())? };
-    let verb = Delete {
-        operation: gate::operation(action, request.request)?,
-        route_mode: gate::route_mode(request.route_mode)?,
-        request,
-    };
-    let outcome = match front.serve(verb).await? {
-        Routed::Done(result) => Outcome::Result(result),
-        Routed::Elsewhere(redirect) => Outcome::Redirect(redirect),
-    };
-    Ok(Response::new(DeleteResponse { outcome: Some(outcome) }))
-}
-
 impl Verb for Delete {
+    type Request = DeleteRequest;
     type Result = DeleteResult;
+    type Response = DeleteResponse;
+
+    fn parse(limits: &Limits, asked: DeleteRequest) -> Result<Self, Status> {
+        Ok(Self {
+            request: gate::request(asked.request)?,
+            route_mode: gate::route_mode(asked.route_mode)?,
+            asked: DeleteRequest { key: gate::key(limits, asked.key)?, ..asked },
+        })
+    }
 
     fn key(&self) -> &Bytes {
-        &self.request.key
+        &self.asked.key
     }
 
     fn bytes(&self) -> usize {
-        self.request.key.len()
+        self.asked.key.len()
     }
 
     fn route_mode(&self) -> v1::RouteMode {
         self.route_mode
     }
 
-    fn input(&self, shard: ShardId, token: Token) -> Input {
-        Input::Write { shard, token, operation: self.operation.clone() }
+    fn input(self, shard: ShardId, token: Token) -> Input {
+        let action = Action::Delete { key: self.asked.key };
+        Input::Write { shard, token, operation: Operation { request: self.request, action } }
     }
 
-    fn result(&self, answer: Answer) -> Result<DeleteResult, Status> {
+    fn result(answer: Answer) -> Result<DeleteResult, Status> {
         match applied(answer)? {
             (served, Applied::Deleted { existed, version }) => {
                 Ok(DeleteResult { existed, stamp: Some(stamp(served, version)) })
@@ -66,8 +63,16 @@ impl Verb for Delete {
         }
     }
 
+    fn response(routed: Routed<DeleteResult>) -> DeleteResponse {
+        let outcome = match routed {
+            Routed::Done(result) => Outcome::Result(result),
+            Routed::Elsewhere(redirect) => Outcome::Redirect(redirect),
+        };
+        DeleteResponse { outcome: Some(outcome) }
+    }
+
     async fn forward(&self, mut node: KvClient<Channel>) -> Result<Routed<DeleteResult>, Status> {
-        let request = DeleteRequest { route_mode: v1::RouteMode::Redirect.into(), ..self.request.clone() };
+        let request = DeleteRequest { route_mode: v1::RouteMode::Redirect.into(), ..self.asked.clone() };
         match node.delete(request).await?.into_inner().outcome {
             Some(Outcome::Result(result)) => Ok(Routed::Done(result)),
             Some(Outcome::Redirect(redirect)) => Ok(Routed::Elsewhere(redirect)),

@@ -19,8 +19,8 @@ use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_raft::Term;
 use flotilla_topology::{ClusterMap, NodeId, ShardId, Slot};
 use tokio::sync::watch;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
 
 use super::backends::{Backends, never_connected, passed_on};
 use super::refusals;
@@ -44,10 +44,17 @@ pub struct Front {
     ending: watch::Sender<bool>,
 }
 
-/// A request for one key.
-pub(super) trait Verb: Send + Sync {
+/// A request for one key (or for keys of one slot), parsed: it is within all limits.
+pub(super) trait Verb: Clone + Send + Sync {
+    /// As it stands on the wire.
+    type Request;
     /// What it results in.
     type Result: Send;
+    /// The result, or who leads instead, as it stands on the wire.
+    type Response;
+
+    /// Bytes become types here, once.
+    fn parse(limits: &Limits, asked: Self::Request) -> Result<Self, Status>;
 
     /// The key.
     fn key(&self) -> &Bytes;
@@ -58,11 +65,14 @@ pub(super) trait Verb: Send + Sync {
     /// What to do if another node leads.
     fn route_mode(&self) -> v1::RouteMode;
 
-    /// What our worker is asked.
-    fn input(&self, shard: ShardId, token: Token) -> Input;
+    /// What our worker is asked. Who may have to forward the request keeps a clone of it.
+    fn input(self, shard: ShardId, token: Token) -> Input;
 
     /// What our worker's answer means.
-    fn result(&self, answer: Answer) -> Result<Self::Result, Status>;
+    fn result(answer: Answer) -> Result<Self::Result, Status>;
+
+    /// What the client is told.
+    fn response(routed: Routed<Self::Result>) -> Self::Response;
 
     /// Asks another node, in REDIRECT mode.
     fn forward(
@@ -142,32 +152,49 @@ impl Front {
         self.map.clone()
     }
 
+    /// Serves a unary call for one key.
+    pub(super) async fn unary<V: Verb>(
+        &self,
+        asked: Request<V::Request>,
+    ) -> Result<Response<V::Response>, Status> {
+        let verb = V::parse(&self.limits, asked.into_inner())?;
+        Ok(Response::new(V::response(self.serve(verb).await?)))
+    }
+
     /// Serves a request for one key, here or by another node.
-    pub(super) async fn serve<V: Verb>(&self, verb: V) -> Result<Routed<V::Result>, Status> {
+    async fn serve<V: Verb>(&self, verb: V) -> Result<Routed<V::Result>, Status> {
         let map = self.map()?;
         let slot = Slot::of(verb.key());
         let shard = map.shard_of(slot);
-        let leader = match self.ask(shard, &verb).await? {
-            Ok(result) => return Ok(Routed::Done(result)),
-            Err(leader) => leader,
-        };
         match verb.route_mode() {
-            v1::RouteMode::Redirect => Ok(Routed::Elsewhere(self.redirect(&map, Some(slot), shard, leader))),
-            v1::RouteMode::Proxy => {
-                let send = |address: String| {
-                    let verb = &verb;
-                    async move { verb.forward(self.backends.kv(&address)?).await }
-                };
-                self.forward(&map, shard, leader, send).await
-            }
+            v1::RouteMode::Redirect => Ok(match self.ask(shard, verb).await? {
+                Ok(result) => Routed::Done(result),
+                Err(leader) => Routed::Elsewhere(self.redirect(&map, Some(slot), shard, leader)),
+            }),
+            v1::RouteMode::Proxy => match self.ask(shard, verb.clone()).await? {
+                Ok(result) => Ok(Routed::Done(result)),
+                Err(leader) => self.pass_on(&map, shard, leader, &verb).await,
+            },
         }
     }
 
+    /// Has a request for one key served by the node that leads.
+    pub(super) async fn pass_on<V: Verb>(
+        &self,
+        map: &ClusterMap,
+        shard: ShardId,
+        leader: Leader,
+        verb: &V,
+    ) -> Result<Routed<V::Result>, Status> {
+        let send = |address: String| async move { verb.forward(self.backends.kv(&address)?).await };
+        self.forward(map, shard, leader, send).await
+    }
+
     /// Asks our own replica. The inner error names who leads instead.
-    async fn ask<V: Verb>(&self, shard: ShardId, verb: &V) -> Result<Result<V::Result, Leader>, Status> {
+    async fn ask<V: Verb>(&self, shard: ShardId, verb: V) -> Result<Result<V::Result, Leader>, Status> {
         let answer = self.runtime.ask(shard, verb.bytes(), |token| verb.input(shard, token)).await;
         match self.own(shard, answer.map_err(|_| refusals::ended(shard))?)? {
-            Ok(answer) => verb.result(answer).map(Ok),
+            Ok(answer) => V::result(answer).map(Ok),
             Err(leader) => Ok(Err(leader)),
         }
     }

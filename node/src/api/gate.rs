@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use flotilla_proto::{status, v1};
-use flotilla_store::{Action, Operation, RequestId};
+use flotilla_store::RequestId;
 use tonic::Status;
 
 use crate::config::Limits;
@@ -30,9 +30,9 @@ pub(super) fn bound(limits: &Limits, field: &'static str, bound: Bytes) -> Resul
     Ok(bound)
 }
 
-/// A write and the id that makes it happen at most once. Without an id it is executed unremembered.
-pub(super) fn operation(action: Action, request: Option<v1::RequestId>) -> Result<Operation, Status> {
-    Ok(Operation { action, request: request.map(request_id).transpose()? })
+/// The id that makes a write happen at most once. Without one it is executed unremembered.
+pub(super) fn request(request: Option<v1::RequestId>) -> Result<Option<RequestId>, Status> {
+    request.map(request_id).transpose()
 }
 
 fn request_id(request: v1::RequestId) -> Result<RequestId, Status> {

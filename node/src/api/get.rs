@@ -5,36 +5,36 @@ use flotilla_proto::v1::get_response::Outcome;
 use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_proto::v1::{self, GetRequest, GetResponse, GetResult};
 use flotilla_topology::ShardId;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
 
 use super::answers::{incomplete, lag, record, stamp_of_read, unexpected};
-use super::front::{Front, Routed, Verb};
+use super::front::{Routed, Verb};
 use super::gate;
+use crate::config::Limits;
 use crate::host::{Answer, Consistency, Token};
 use crate::runtime::Input;
 
-struct Get {
+/// A read of one key within all limits.
+#[derive(Clone, Debug)]
+pub(super) struct Get {
     key: Bytes,
     consistency: Consistency,
     route_mode: v1::RouteMode,
 }
 
-pub(super) async fn get(front: &Front, request: GetRequest) -> Result<Response<GetResponse>, Status> {
-    let verb = Get {
-        key: gate::key(&front.limits, request.key)?,
-        consistency: gate::consistency(request.consistency)?,
-        route_mode: gate::route_mode(request.route_mode)?,
-    };
-    let outcome = match front.serve(verb).await? {
-        Routed::Done(result) => Outcome::Result(result),
-        Routed::Elsewhere(redirect) => Outcome::Redirect(redirect),
-    };
-    Ok(Response::new(GetResponse { outcome: Some(outcome) }))
-}
-
 impl Verb for Get {
+    type Request = GetRequest;
     type Result = GetResult;
+    type Response = GetResponse;
+
+    fn parse(limits: &Limits, asked: GetRequest) -> Result<Self, Status> {
+        Ok(Self {
+            key: gate::key(limits, asked.key)?,
+            consistency: gate::consistency(asked.consistency)?,
+            route_mode: gate::route_mode(asked.route_mode)?,
+        })
+    }
 
     fn key(&self) -> &Bytes {
         &self.key
@@ -48,17 +48,21 @@ impl Verb for Get {
         self.route_mode
     }
 
-    fn input(&self, shard: ShardId, token: Token) -> Input {
-        Input::Get { shard, token, key: self.key.clone(), consistency: self.consistency }
+    fn input(self, shard: ShardId, token: Token) -> Input {
+        Input::Get { shard, token, key: self.key, consistency: self.consistency }
     }
 
-    fn result(&self, answer: Answer) -> Result<GetResult, Status> {
+    fn result(answer: Answer) -> Result<GetResult, Status> {
         let Answer::Got(served, found) = answer else { return Err(unexpected(&answer)) };
-        Ok(GetResult {
-            stamp: Some(stamp_of_read(served)),
-            record: found.map(record),
-            lag: lag(self.consistency, served),
-        })
+        Ok(GetResult { stamp: Some(stamp_of_read(served)), record: found.map(record), lag: lag(served) })
+    }
+
+    fn response(routed: Routed<GetResult>) -> GetResponse {
+        let outcome = match routed {
+            Routed::Done(result) => Outcome::Result(result),
+            Routed::Elsewhere(redirect) => Outcome::Redirect(redirect),
+        };
+        GetResponse { outcome: Some(outcome) }
     }
 
     async fn forward(&self, mut node: KvClient<Channel>) -> Result<Routed<GetResult>, Status> {

@@ -11,9 +11,12 @@ use flotilla_proto::v1::{
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
+use super::compare_and_swap::CompareAndSwap;
+use super::delete::Delete;
 use super::front::Front;
-use super::scan::Pages;
-use super::{compare_and_swap, delete, get, put, scan};
+use super::get::Get;
+use super::put::Put;
+use super::scan::{self, Pages};
 
 /// The `Kv` service of a node.
 #[derive(Clone, Debug)]
@@ -37,22 +40,22 @@ impl Kv for KvService {
     type ScanStream = Pages;
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        get::get(&self.0, request.into_inner()).await
+        self.0.unary::<Get>(request).await
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        put::put(&self.0, request.into_inner()).await
+        self.0.unary::<Put>(request).await
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
-        delete::delete(&self.0, request.into_inner()).await
+        self.0.unary::<Delete>(request).await
     }
 
     async fn compare_and_swap(
         &self,
         request: Request<CompareAndSwapRequest>,
     ) -> Result<Response<CompareAndSwapResponse>, Status> {
-        compare_and_swap::compare_and_swap(&self.0, request.into_inner()).await
+        self.0.unary::<CompareAndSwap>(request).await
     }
 
     async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<Pages>, Status> {

@@ -238,8 +238,8 @@ pub struct Served {
     pub time_ms: u64,
     /// The version counter of the state that was read or written.
     pub version: u64,
-    /// How many committed entries this replica had not applied. 0 for a linearizable read.
-    pub lag_entries: u64,
+    /// How many committed entries this replica had not applied, when the read was a stale one.
+    pub lag_entries: Option<u64>,
 }
 
 /// What a worker, or a [`ReadJob`], answers.

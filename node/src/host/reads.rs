@@ -49,7 +49,7 @@ impl Replica {
     ) {
         if consistency == Consistency::Stale {
             let lag = self.raft.commit().0.saturating_sub(self.machine.applied().index.0);
-            self.serve(turn, (token, wanted), lag);
+            self.serve(turn, (token, wanted), Some(lag));
         } else if !self.raft.is_leader() {
             turn.out.refuse(token, self.not_leader());
         } else if self.reads.waiting >= turn.options.reads_waiting_max {
@@ -106,12 +106,12 @@ impl Replica {
         while self.reads.confirmed.front().is_some_and(|(index, _)| *index <= applied) {
             for waiting in self.reads.confirmed.pop_front().into_iter().flat_map(|(_, reads)| reads) {
                 self.reads.waiting -= 1;
-                self.serve(turn, waiting, 0);
+                self.serve(turn, waiting, None);
             }
         }
     }
 
-    fn serve<B: Base>(&self, turn: &mut Turn<'_, B>, (token, wanted): Waiting, lag_entries: u64) {
+    fn serve<B: Base>(&self, turn: &mut Turn<'_, B>, (token, wanted): Waiting, lag_entries: Option<u64>) {
         let served = self.served(lag_entries);
         match wanted {
             Wanted::Key(key) => match self.machine.get(&key) {

@@ -80,7 +80,7 @@ impl Replica {
     }
 
     /// What to say of an answer that is made now.
-    pub(super) fn served(&self, lag_entries: u64) -> Served {
+    pub(super) fn served(&self, lag_entries: Option<u64>) -> Served {
         Served {
             shard: self.shard,
             term: self.raft.term(),

@@ -182,7 +182,7 @@ impl Replica {
             "{id} of {} has another number of outcomes",
             self.shard
         );
-        let served = self.served(0);
+        let served = self.served(None);
         for (token, outcome) in proposal.tokens.into_iter().zip(outcomes) {
             turn.out.reply(token, Answer::Written(served, outcome));
         }
