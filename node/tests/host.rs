@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod fleet;
+mod pressure;
 
 use std::time::Duration;
 
@@ -328,7 +329,8 @@ fn nothing_acknowledged_is_lost_in_foul_weather() {
 }
 
 fn storm(seed: u64) {
-    let mut fleet = Fleet::new(seed, 3, 2, small());
+    // Overlays that are full when a flusher stalls for a moment: writes are refused, and nothing else may happen.
+    let mut fleet = Fleet::new(seed, 3, 2, Options { overlay_bytes_max: 8 << 10, ..small() });
     fleet.weather = Weather::FOUL;
     let mut acknowledged: Vec<(String, String)> = Vec::new();
     for round in 0..25 {
@@ -367,12 +369,16 @@ fn disturb(fleet: &mut Fleet) {
     }
     let (node, other) = (NodeId(1 + fleet.draw(3)), NodeId(1 + fleet.draw(3)));
     fleet.heal();
-    match fleet.draw(4) {
+    match fleet.draw(6) {
         0 => fleet.crash(node),
         1 => fleet.isolate(node),
         2 => fleet.cut(node, other),
+        3 => fleet.stall(node),
+        4 => fleet.fail_disk(node),
         _ => {}
     }
+    let held_up = 100 + fleet.draw(1000);
+    fleet.resume_after(node, Duration::from_millis(held_up));
     let while_it_lasts = 20 + fleet.draw(400);
     fleet.run(Duration::from_millis(while_it_lasts));
 }

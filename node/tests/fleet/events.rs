@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_node::host::{BaseJob, Input, ReadJob, SnapshotJob};
+use flotilla_node::host::{Input, ReadJob, SnapshotJob};
 use flotilla_store::memory::MemoryView;
 use flotilla_topology::NodeId;
 
@@ -11,7 +11,8 @@ pub enum Event {
     Wake { node: NodeId, boot: u64 },
     Arrive { node: NodeId, boot: u64, input: Box<Input> },
     LogWritten { node: NodeId, boot: u64 },
-    JobDone { node: NodeId, boot: u64, job: Box<BaseJob> },
+    JobDone { node: NodeId, boot: u64 },
+    FlusherResumes { node: NodeId, boot: u64 },
     ReadDone { node: NodeId, boot: u64, job: Box<ReadJob<MemoryView>> },
     StreamSnapshot { from: NodeId, boot: u64, job: Box<SnapshotJob<MemoryView>> },
 }

@@ -24,6 +24,9 @@ use node::Node;
 /// The shard that most tests talk to; it owns all slots.
 pub const SHARD: ShardId = ShardId(1);
 
+/// More events than this at one moment: time stands still, because somebody's deadline lies in the past.
+const MOMENT_EVENTS_MAX: u64 = 10_000;
+
 /// What the network does to messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
@@ -52,6 +55,8 @@ pub struct Fleet {
     /// Snapshot streams that wait for the answer to their `Stage`.
     streams: BTreeMap<Token, (NodeId, u64, SnapshotJob<MemoryView>)>,
     next_token: u64,
+    /// How many events came at the present moment.
+    in_this_moment: u64,
     /// How many nodes and shards there are.
     shape: (u64, u64),
     /// How many snapshots became complete at their follower.
@@ -72,6 +77,7 @@ impl Fleet {
             answers: BTreeMap::new(),
             streams: BTreeMap::new(),
             next_token: 1,
+            in_this_moment: 0,
             snapshots_staged: 0,
             shape: (nodes, shards),
         };
@@ -138,6 +144,31 @@ impl Fleet {
         self.cuts.clear();
     }
 
+    /// A node's flusher hangs in a write of the base, until [`Fleet::resume`] or a crash.
+    pub fn stall(&mut self, node: NodeId) {
+        self.nodes.get_mut(&node).expect("node").stall();
+    }
+
+    /// Every write of a node's base fails, until [`Fleet::resume`] or a crash.
+    pub fn fail_disk(&mut self, node: NodeId) {
+        self.nodes.get_mut(&node).expect("node").fail_disk();
+    }
+
+    /// A node's flusher goes on with what waits.
+    pub fn resume(&mut self, node: NodeId) {
+        let waiting = self.nodes.get_mut(&node).expect("node").resume();
+        let boot = self.nodes[&node].boot;
+        for place in 1..=waiting as u64 {
+            self.events.push(self.now_us + 500 * place, Event::JobDone { node, boot });
+        }
+    }
+
+    /// A node's flusher goes on after a while, by itself.
+    pub fn resume_after(&mut self, node: NodeId, time: Duration) {
+        let boot = self.nodes[&node].boot;
+        self.events.push(self.now_us + time.as_micros() as u64, Event::FlusherResumes { node, boot });
+    }
+
     /// Asks a node's worker something; the answer is found by the token.
     pub fn ask(&mut self, node: NodeId, input: impl FnOnce(Token) -> Input) -> Token {
         let token = Token(self.next_token);
@@ -173,6 +204,8 @@ impl Fleet {
     /// One event.
     fn step(&mut self) {
         let (at, event) = self.events.pop().expect("a fleet always has something to do");
+        self.in_this_moment = if at > self.now_us { 0 } else { self.in_this_moment + 1 };
+        assert!(self.in_this_moment < MOMENT_EVENTS_MAX, "somebody spins at {} µs", self.now_us);
         self.now_us = self.now_us.max(at);
         match event {
             Event::Wake { node, boot } => {
@@ -185,9 +218,14 @@ impl Fleet {
                 self.turn(node, boot, input);
                 self.start_log_write(node, boot);
             }
-            Event::JobDone { node, boot, job } => {
-                let input = self.if_running(node, boot, |node| node.run_base_job(*job));
-                self.turn(node, boot, input.flatten());
+            Event::JobDone { node, boot } => {
+                let input = self.if_running(node, boot, Node::run_base_job).flatten();
+                self.turn(node, boot, input);
+            }
+            Event::FlusherResumes { node, boot } => {
+                if self.is_boot(node, boot) {
+                    self.resume(node);
+                }
             }
             Event::ReadDone { node, boot, job } => {
                 if self.is_boot(node, boot) {
@@ -265,8 +303,8 @@ impl Fleet {
         }
         for job in effects.base_jobs {
             let done = self.now_us + 500 + self.draw_delay();
-            let at = self.nodes.get_mut(&id).expect("node").base_job_at(done);
-            self.events.push(at, Event::JobDone { node: id, boot, job: Box::new(job) });
+            let at = self.nodes.get_mut(&id).expect("node").queue_base_job(job, done);
+            self.events.push(at, Event::JobDone { node: id, boot });
         }
         for job in effects.reads {
             let at = self.now_us + self.draw_delay();
@@ -331,7 +369,9 @@ impl Fleet {
         let delivered = match answer {
             Answer::Stage { generation } => {
                 let broken = self.draw(1000) < u64::from(self.weather.lost_permille);
-                let meta = node::stage(&self.nodes[&at].base, &job, generation, broken);
+                let follower = &self.nodes[&at];
+                let staged = || node::stage(&follower.base, &job, generation, broken);
+                let meta = follower.takes_snapshots().then(staged).flatten();
                 let snapshot = meta.clone().map(|meta| message(&job, meta));
                 self.snapshots_staged += usize::from(meta.is_some());
                 self.input(at, Input::Staged { shard, generation, snapshot });
@@ -421,7 +461,9 @@ impl Fleet {
             }
             match self.answer(token) {
                 Some(Answer::Written(_, Outcome::Written { version })) => return version,
-                Some(Answer::Refused(_)) | None => {}
+                // Who was refused waits a little, as a client does.
+                Some(Answer::Refused(_)) => self.run(Duration::from_millis(20)),
+                None => {}
                 other => panic!("put {key}: {other:?}"),
             }
         }

@@ -1,4 +1,6 @@
-//! One simulated node: its disk, its base, and, while it runs, its worker and its log.
+//! One simulated node: its disk, its base, and, while it runs, its worker, its log and its flusher.
+
+use std::collections::VecDeque;
 
 use flotilla_node::host::{
     Answer, BaseJob, BatchTicket, Input, Now, Options, ReadJob, Reply, SnapshotJob, Worker, recover,
@@ -21,6 +23,8 @@ pub struct Node {
     disk: SimulatedDisk,
     pub base: Memory,
     pub boot: u64,
+    /// The flusher hangs: what it is given waits.
+    stalled: bool,
     pub running: Option<Running>,
 }
 
@@ -31,6 +35,8 @@ pub struct Running {
     queued: Vec<(BatchTicket, Batch)>,
     /// The batches being written.
     writing: Vec<(BatchTicket, Batch)>,
+    /// What the flusher has not done, oldest first.
+    base_jobs: VecDeque<BaseJob>,
     /// When the flusher will be idle.
     flusher_free_us: u64,
     /// The earliest wake-up that has been announced.
@@ -40,7 +46,7 @@ pub struct Running {
 impl Node {
     pub fn new(id: NodeId, seed: u64) -> Self {
         let (disk, base) = (SimulatedDisk::new(seed), Memory::new());
-        Self { id, seed, disk, base, boot: 0, running: None }
+        Self { id, seed, disk, base, boot: 0, stalled: false, running: None }
     }
 
     /// Opens the log, recovers every replica, and begins.
@@ -56,12 +62,20 @@ impl Node {
         for (shard, state) in found.shards {
             worker.adopt(now, recover(&self.base, shard, state).expect("the replica recovers"));
         }
-        let (queued, writing) = (Vec::new(), Vec::new());
-        self.running = Some(Running { worker, log, queued, writing, flusher_free_us: 0, wake_us: None });
+        self.running = Some(Running {
+            worker,
+            log,
+            queued: Vec::new(),
+            writing: Vec::new(),
+            base_jobs: VecDeque::new(),
+            flusher_free_us: 0,
+            wake_us: None,
+        });
     }
 
-    /// The power fails.
+    /// The power fails. Whatever held the flusher up is over.
     pub fn crash(&mut self, seed: u64) {
+        self.stalled = false;
         let Some(mut running) = self.running.take() else { return };
         // Half of the time the write under way had reached the disk, without anybody hearing of it.
         if seed.is_multiple_of(2) && !running.writing.is_empty() {
@@ -114,29 +128,46 @@ impl Node {
         Input::Persisted { ticket }
     }
 
-    /// When a job handed to the flusher now will be done: it does one after the other.
-    pub fn base_job_at(&mut self, done_us: u64) -> u64 {
+    /// Hands a job to the flusher, which does one after the other. When it will be done.
+    pub fn queue_base_job(&mut self, job: BaseJob, done_us: u64) -> u64 {
         let running = self.running.as_mut().expect("the node runs");
+        running.base_jobs.push_back(job);
         running.flusher_free_us = running.flusher_free_us.max(done_us) + 1;
         running.flusher_free_us
     }
 
-    pub fn run_base_job(&mut self, job: BaseJob) -> Option<Input> {
-        match job {
-            BaseJob::Flush { shard, flush } => {
-                let flushed = flush.run(&self.base).expect("the base works");
-                Some(Input::Flushed { shard, flushed })
-            }
-            BaseJob::Activate { shard, generation, genesis, .. } => {
-                snapshot::activate(&self.base, shard, generation).expect("the base works");
-                let machine = Machine::open(shard, &self.base.view(), &genesis).expect("the machine opens");
-                Some(Input::Activated { machine: Box::new(machine) })
-            }
-            BaseJob::Purge { shard, generation } => {
-                while !snapshot::purge(&self.base, shard, generation, 100).expect("the base works") {}
-                None
-            }
+    /// The flusher hangs in a write from here on.
+    pub fn stall(&mut self) {
+        self.stalled = true;
+    }
+
+    /// Every write of the base fails from here on.
+    pub fn fail_disk(&mut self) {
+        self.base.set_failing(true);
+    }
+
+    /// The flusher's disk works again, and the base is reopened. How many jobs wait.
+    pub fn resume(&mut self) -> usize {
+        self.stalled = false;
+        self.base.set_failing(false);
+        self.base.reopen().expect("the base works");
+        self.running.as_ref().map_or(0, |running| running.base_jobs.len())
+    }
+
+    /// Whether what a peer streams can be written now.
+    pub fn takes_snapshots(&self) -> bool {
+        !self.stalled
+    }
+
+    /// The flusher had time for its oldest job. A failed one stays the oldest, as in the real flusher.
+    pub fn run_base_job(&mut self) -> Option<Input> {
+        if self.stalled {
+            return None;
         }
+        let running = self.running.as_mut().expect("the node runs");
+        let done = carry_out(&self.base, running.base_jobs.front()?).ok()?;
+        running.base_jobs.pop_front();
+        done
     }
 
     /// What the base holds of a shard.
@@ -150,6 +181,24 @@ impl Running {
         let batches: Vec<Batch> =
             std::mem::take(&mut self.writing).into_iter().map(|(_, batch)| batch).collect();
         self.log.append(&batches).expect("the disk works");
+    }
+}
+
+/// Does a job of the flusher. Fails with the base.
+fn carry_out(base: &Memory, job: &BaseJob) -> Result<Option<Input>, flotilla_store::Error> {
+    match job {
+        BaseJob::Flush { shard, flush } => {
+            Ok(Some(Input::Flushed { shard: *shard, flushed: flush.run(base)? }))
+        }
+        BaseJob::Activate { shard, generation, genesis, .. } => {
+            snapshot::activate(base, *shard, *generation)?;
+            let machine = Machine::open(*shard, &base.view(), genesis).expect("the machine opens");
+            Ok(Some(Input::Activated { machine: Box::new(machine) }))
+        }
+        BaseJob::Purge { shard, generation } => {
+            while !snapshot::purge(base, *shard, *generation, 100)? {}
+            Ok(None)
+        }
     }
 }
 
@@ -188,7 +237,8 @@ fn reader(job: &SnapshotJob<MemoryView>) -> snapshot::Reader<MemoryView> {
     reader.expect("a leader that compacted its log has flushed")
 }
 
-/// Streams a snapshot into a follower's base, all of it or, if the stream breaks, the first chunk.
+/// Streams a snapshot into a follower's base, all of it or, if the stream breaks, the first chunk. Each part is synced
+/// before it is answered, as the real flusher does; a base that fails breaks the stream.
 pub fn stage(
     base: &Memory,
     job: &SnapshotJob<MemoryView>,
@@ -198,12 +248,14 @@ pub fn stage(
     let mut reader = reader(job);
     let mut writer = snapshot::Writer::new(job.shard, generation);
     while let Some(chunk) = reader.next_chunk(CHUNK_BYTES_MAX).expect("the base works") {
-        base.commit(writer.chunk(chunk).expect("the chunk is whole")).expect("the base works");
+        base.commit(writer.chunk(chunk).expect("the chunk is whole")).ok()?;
+        base.sync().ok()?;
         if broken {
             return None;
         }
     }
     let (batch, meta) = writer.finish().expect("the snapshot is whole");
-    base.commit(batch).expect("the base works");
+    base.commit(batch).ok()?;
+    base.sync().ok()?;
     Some(meta)
 }

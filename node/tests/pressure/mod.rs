@@ -1,0 +1,233 @@
+//! Stories of a base that cannot be written: its flusher hangs, or every write fails. The overlays fill up, and then new
+//! writes are refused; nothing else may change, and when the base works again nobody has to help.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use flotilla_node::host::{Answer, Input, Options, Refusal};
+use flotilla_raft::Term;
+use flotilla_store::Outcome;
+use flotilla_topology::NodeId;
+
+use crate::fleet::{Fleet, SHARD};
+
+/// The overlays of a node take so much, in bytes.
+const OVERLAY_BYTES_MAX: usize = 64 << 10;
+/// What may be on its way beyond the overlay when it becomes full, in bytes: proposals at a leader, a window of appends at a
+/// follower, each with what the overlay adds per key.
+const ON_THE_WAY_BYTES_MAX: usize = 48 << 10;
+
+/// Bounds so small that a short test meets them.
+fn tight() -> Options {
+    let raft = flotilla_raft::Options {
+        inflight_bytes_max: 16 << 10,
+        append_bytes_max: 4 << 10,
+        ..flotilla_raft::Options::default()
+    };
+    Options {
+        raft,
+        overlay_bytes_max: OVERLAY_BYTES_MAX,
+        proposed_bytes_max: 32 << 10,
+        flush_bytes: 8 << 10,
+        flush_interval: Duration::from_millis(500),
+        log_retain_bytes: 16 << 10,
+        ..Options::default()
+    }
+}
+
+/// What holds a flusher up.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    Stall,
+    Fail,
+}
+
+impl Trouble {
+    fn befalls(self, fleet: &mut Fleet, node: NodeId) {
+        match self {
+            Self::Stall => fleet.stall(node),
+            Self::Fail => fleet.fail_disk(node),
+        }
+    }
+}
+
+/// What became of writes that were sent to one node, by their keys.
+#[derive(Debug, Default)]
+struct Sent {
+    acknowledged: BTreeMap<String, String>,
+    refused: Vec<(String, Refusal)>,
+    unanswered: BTreeMap<String, (flotilla_node::host::Token, String)>,
+}
+
+impl Sent {
+    /// Sends so many writes of half a kilobyte, each under a key of its own, a millisecond apart.
+    fn send(fleet: &mut Fleet, node: NodeId, prefix: &str, count: usize) -> Self {
+        let mut sent = Self::default();
+        for number in 0..count {
+            let (key, value) = (format!("{prefix}{number}"), format!("{number}-{}", "x".repeat(500)));
+            let operation = fleet.operation(&key, &value);
+            let token = fleet.ask(node, |token| Input::Write { shard: SHARD, token, operation });
+            sent.unanswered.insert(key, (token, value));
+            fleet.run(Duration::from_millis(1));
+        }
+        sent.collect(fleet);
+        sent
+    }
+
+    /// Takes in the answers that have come since.
+    fn collect(&mut self, fleet: &mut Fleet) {
+        let unanswered = std::mem::take(&mut self.unanswered);
+        for (key, (token, value)) in unanswered {
+            match fleet.answer(token) {
+                Some(Answer::Written(_, Outcome::Written { .. })) => {
+                    self.acknowledged.insert(key, value);
+                }
+                Some(Answer::Refused(refusal)) => self.refused.push((key, refusal)),
+                None => drop(self.unanswered.insert(key, (token, value))),
+                other => panic!("{key} was answered by {other:?}"),
+            }
+        }
+    }
+
+    /// What was acknowledged is there, and what was definitely refused is not.
+    fn judge(&self, fleet: &mut Fleet) {
+        for (key, value) in &self.acknowledged {
+            assert_eq!(fleet.get(key).as_ref(), Some(value), "{key} was acknowledged");
+        }
+        for (key, refusal) in self.refused.iter().filter(|(_, refusal)| refusal.definite()) {
+            assert_eq!(fleet.get(key), None, "{key} was refused: {refusal}");
+        }
+    }
+}
+
+fn term(fleet: &mut Fleet, node: NodeId) -> Term {
+    fleet.status(SHARD)[&node].term
+}
+
+fn overlay_bytes(fleet: &mut Fleet, node: NodeId) -> usize {
+    fleet.status(SHARD)[&node].overlay_bytes
+}
+
+fn followers(fleet: &Fleet, leader: NodeId) -> Vec<NodeId> {
+    fleet.nodes().into_iter().filter(|node| *node != leader).collect()
+}
+
+#[test]
+fn a_leader_whose_flusher_is_held_up_refuses_writes_and_does_everything_else() {
+    for (seed, trouble) in [(30, Trouble::Stall), (31, Trouble::Fail)] {
+        let mut fleet = Fleet::new(seed, 3, 1, tight());
+        fleet.put("first", "v");
+        let leader = fleet.elect(SHARD);
+        let elected = term(&mut fleet, leader);
+        trouble.befalls(&mut fleet, leader);
+
+        let mut sent = Sent::send(&mut fleet, leader, "k", 300);
+        assert!(sent.acknowledged.len() > 50, "the overlay takes what it can: {}", sent.acknowledged.len());
+        assert!(!sent.refused.is_empty(), "{trouble:?}: an overlay of 64 KiB cannot take 150 KB");
+        for (key, refusal) in &sent.refused {
+            assert!(
+                matches!(refusal, Refusal::Overloaded { what: "the overlay", .. }) && refusal.definite(),
+                "{key}: {refusal}"
+            );
+        }
+        assert!(overlay_bytes(&mut fleet, leader) < OVERLAY_BYTES_MAX + ON_THE_WAY_BYTES_MAX);
+
+        // Refused at once: in the turn in which it arrived.
+        let before = fleet.now_us;
+        let operation = fleet.operation("late", "v");
+        let token = fleet.ask(leader, |token| Input::Write { shard: SHARD, token, operation });
+        fleet.run(Duration::ZERO);
+        assert!(matches!(fleet.answer(token), Some(Answer::Refused(Refusal::Overloaded { .. }))));
+        assert_eq!(fleet.now_us, before);
+
+        // Heartbeats and reads go on, for many election timeouts.
+        fleet.run(Duration::from_secs(10));
+        assert_eq!((fleet.elect(SHARD), term(&mut fleet, leader)), (leader, elected), "no election");
+        sent.judge(&mut fleet);
+        assert_eq!(term(&mut fleet, leader), elected);
+
+        fleet.resume(leader);
+        fleet.until("writes are taken again", Duration::from_secs(2), |fleet| {
+            let more = Sent::send(fleet, leader, "again", 1);
+            more.refused.is_empty()
+        });
+        sent.collect(&mut fleet);
+        fleet.converge(SHARD);
+        for node in fleet.nodes() {
+            fleet.crash(node);
+        }
+        for node in fleet.nodes() {
+            fleet.start(node);
+        }
+        sent.judge(&mut fleet);
+        fleet.converge(SHARD);
+    }
+}
+
+#[test]
+fn a_follower_whose_flusher_is_held_up_stays_small_and_quiet_and_catches_up() {
+    for (seed, trouble) in [(32, Trouble::Stall), (33, Trouble::Fail)] {
+        let mut fleet = Fleet::new(seed, 3, 1, tight());
+        fleet.put("first", "v");
+        let leader = fleet.elect(SHARD);
+        let elected = term(&mut fleet, leader);
+        let slow = followers(&fleet, leader)[0];
+        trouble.befalls(&mut fleet, slow);
+
+        let mut sent = Sent::default();
+        for round in 0..20 {
+            let more = Sent::send(&mut fleet, leader, &format!("{round}-"), 50);
+            assert!(more.refused.is_empty(), "the others go on: {:?}", more.refused);
+            sent.acknowledged.extend(more.acknowledged);
+            let bytes = overlay_bytes(&mut fleet, slow);
+            assert!(bytes < OVERLAY_BYTES_MAX + ON_THE_WAY_BYTES_MAX, "{bytes} bytes in round {round}");
+        }
+        assert!(sent.acknowledged.len() > 990, "at most what is on its way is not acknowledged");
+        let status = fleet.status(SHARD);
+        assert!(status[&slow].overlay_bytes >= OVERLAY_BYTES_MAX, "it is full");
+        assert!(status[&slow].applied.index < status[&leader].applied.index, "so it fell behind");
+        fleet.run(Duration::from_secs(10));
+        let status = fleet.status(SHARD);
+        assert!(status.values().all(|replica| replica.term == elected), "nobody campaigned");
+
+        fleet.resume(slow);
+        fleet.converge(SHARD);
+        assert_eq!(term(&mut fleet, leader), elected, "and it needed no election to catch up");
+        sent.judge(&mut fleet);
+    }
+}
+
+/// Two of three cannot take more. Then nothing more can be committed, and that is all.
+#[test]
+fn two_held_up_flushers_cost_availability_and_nothing_else() {
+    for (seed, with_leader) in [(34, false), (35, true)] {
+        let mut fleet = Fleet::new(seed, 3, 1, tight());
+        fleet.put("first", "v");
+        let leader = fleet.elect(SHARD);
+        let elected = term(&mut fleet, leader);
+        let mut held_up = followers(&fleet, leader);
+        if with_leader {
+            held_up[0] = leader;
+        }
+        held_up.iter().for_each(|node| fleet.stall(*node));
+
+        let mut sent = Sent::send(&mut fleet, leader, "k", 500);
+        assert!(!sent.refused.is_empty(), "what cannot be committed is bounded");
+        assert!(sent.refused.iter().all(|(_, refusal)| refusal.definite()), "{:?}", sent.refused);
+        fleet.run(Duration::from_secs(10));
+        let status = fleet.status(SHARD);
+        assert!(status.values().all(|replica| replica.term == elected), "nobody campaigned");
+        for node in held_up.iter() {
+            let bytes = status[node].overlay_bytes;
+            assert!(bytes < OVERLAY_BYTES_MAX + ON_THE_WAY_BYTES_MAX, "{node} holds {bytes} bytes");
+        }
+        assert_eq!(fleet.get("first").as_deref(), Some("v"), "reads go on");
+
+        held_up.iter().for_each(|node| fleet.resume(*node));
+        fleet.put("last", "v");
+        fleet.converge(SHARD);
+        sent.collect(&mut fleet);
+        assert!(sent.unanswered.is_empty(), "what waited was committed: {:?}", sent.unanswered.keys());
+        sent.judge(&mut fleet);
+    }
+}
