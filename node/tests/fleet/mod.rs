@@ -59,6 +59,8 @@ pub struct Fleet {
     in_this_moment: u64,
     /// How many nodes and shards there are.
     shape: (u64, u64),
+    /// Snapshots are offered and never arrive, and nobody hears why.
+    pub streams_hang: bool,
     /// How many snapshots became complete at their follower.
     pub snapshots_staged: usize,
 }
@@ -78,6 +80,7 @@ impl Fleet {
             streams: BTreeMap::new(),
             next_token: 1,
             in_this_moment: 0,
+            streams_hang: false,
             snapshots_staged: 0,
             shape: (nodes, shards),
         };
@@ -343,7 +346,7 @@ impl Fleet {
     }
 
     fn stream_snapshot(&mut self, from: NodeId, boot: u64, job: SnapshotJob<MemoryView>) {
-        if !self.is_boot(from, boot) {
+        if !self.is_boot(from, boot) || self.streams_hang {
             return;
         }
         let (shard, to, node, term) = (job.shard, job.to, job.node, job.term);

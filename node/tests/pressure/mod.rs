@@ -231,3 +231,68 @@ fn two_held_up_flushers_cost_availability_and_nothing_else() {
         sent.judge(&mut fleet);
     }
 }
+
+/// A leader keeps what follows a snapshot on its way, or the follower would need the next one at once. A stream that never
+/// ends must not make it keep everything.
+#[test]
+fn a_follower_that_is_sent_a_snapshot_for_ever_does_not_make_the_log_grow_without_bound() {
+    const RETAINED_BYTES: u64 = 16 << 10;
+    const PINNED_BYTES_MAX: u64 = 64 << 10;
+    let options =
+        Options { log_retain_bytes: RETAINED_BYTES, log_pinned_bytes_max: PINNED_BYTES_MAX, ..tight() };
+    let mut fleet = Fleet::new(36, 3, 1, options);
+    fleet.put("first", "v");
+    let leader = fleet.elect(SHARD);
+    let away = followers(&fleet, leader)[0];
+    fleet.crash(away);
+    Sent::send(&mut fleet, leader, "a", 200);
+    fleet.streams_hang = true;
+    fleet.start(away);
+    let kept_bytes = |fleet: &mut Fleet| {
+        let status = &fleet.status(SHARD)[&leader];
+        // Half a kilobyte of value, and its key, request id and lengths: an entry of one put.
+        (status.last.0 - status.compacted.0) * 500
+    };
+    let mut greatest = 0;
+    for round in 0..20 {
+        let sent = Sent::send(&mut fleet, leader, &format!("{round}-"), 50);
+        assert!(sent.refused.is_empty(), "{:?}", sent.refused);
+        greatest = greatest.max(kept_bytes(&mut fleet));
+    }
+    assert!(greatest > 2 * RETAINED_BYTES, "for a while it is kept for the follower: {greatest} bytes");
+    let bound = RETAINED_BYTES + PINNED_BYTES_MAX + 2 * (8 << 10);
+    assert!(greatest < bound, "{greatest} bytes are kept, beyond {bound}");
+
+    // The leader gives the stream up with its office; the next one sends another.
+    fleet.streams_hang = false;
+    fleet.crash(leader);
+    fleet.elect(SHARD);
+    fleet.start(leader);
+    fleet.converge(SHARD);
+}
+
+/// Nothing is flushed while a snapshot replaces the state. A deadline for it would lie in the past, and the worker would spin
+/// until the base has switched.
+#[test]
+fn a_replica_that_waits_for_its_base_to_switch_to_a_snapshot_sleeps() {
+    let options = Options { flush_interval: Duration::from_secs(2), log_retain_bytes: 2 << 10, ..tight() };
+    let mut fleet = Fleet::new(37, 3, 1, options);
+    let leader = fleet.elect(SHARD);
+    fleet.put("first", "v");
+    let away = followers(&fleet, leader)[0];
+    fleet.until("the follower holds what is not in its base", Duration::from_secs(1), |fleet| {
+        overlay_bytes(fleet, away) > 0
+    });
+    fleet.isolate(away);
+    Sent::send(&mut fleet, leader, "k", 200);
+    assert!(overlay_bytes(&mut fleet, away) > 0, "and has not flushed it since");
+    fleet.heal();
+    fleet.until("a snapshot is staged", Duration::from_secs(5), |fleet| fleet.snapshots_staged > 0);
+    fleet.stall(away);
+    let staged = fleet.snapshots_staged;
+    // The fleet notices when time stands still.
+    fleet.run(Duration::from_secs(10));
+    assert_eq!(fleet.snapshots_staged, staged, "it is being made current");
+    fleet.resume(away);
+    fleet.converge(SHARD);
+}
