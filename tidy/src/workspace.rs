@@ -88,7 +88,11 @@ impl Workspace {
                 let entry = entry?;
                 let path = directory.join(entry.file_name());
                 let kind = entry.file_type()?;
-                if kind.is_dir() && !SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
+                // In a second work tree of the repository, `.git` is a file.
+                if SKIPPED.iter().any(|skipped| entry.file_name() == *skipped) {
+                    continue;
+                }
+                if kind.is_dir() {
                     directories.push(path);
                 } else if kind.is_file() {
                     files.push(read_file(&root, &path)?);
