@@ -29,9 +29,4 @@ mod program;
 
 pub use program::{Node, NodeError, main_with};
 
-/// The version of this program.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit that it was built from, or "unknown".
-pub const COMMIT: &str = env!("FLOTILLA_COMMIT");
-/// Both, in one line.
-pub const VERSION_LINE: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FLOTILLA_COMMIT"), ")");
+pub use flotilla_daemon::{COMMIT, VERSION, VERSION_LINE};

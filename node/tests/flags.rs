@@ -2,29 +2,12 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
+
+use flotilla_daemon::trial::{self, refused};
 
 fn kvnode(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvnode"));
-    command.env_clear().current_dir(directory);
-    command
-}
-
-fn run(command: &mut Command) -> Output {
-    command.output().expect("kvnode runs")
-}
-
-/// Exit code 2, nothing on stdout, one line on stderr that holds all of this.
-#[track_caller]
-fn refused(command: &mut Command, words: &[&str]) {
-    let output = run(command);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
-    assert!(output.stdout.is_empty());
-    for word in words {
-        assert!(stderr.contains(word), "{stderr:?} does not say {word:?}");
-    }
+    trial::bare(env!("CARGO_BIN_EXE_kvnode"), directory)
 }
 
 #[test]
@@ -98,15 +81,12 @@ fn a_wrong_file_is_named_with_the_place_in_it() {
 #[test]
 fn help_explains_and_version_names_the_commit() {
     let directory = tempfile::tempdir().unwrap();
-    let help = run(kvnode(directory.path()).arg("--help"));
-    assert!(help.status.success());
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = trial::printed(kvnode(directory.path()), "--help");
     for flag in
         ["--id", "--init", "--election-timeout-min-ms", "--overlay-bytes-max", "[default: 150]", "KVNODE_ID"]
     {
         assert!(help.contains(flag), "--help does not say {flag}");
     }
-    let version = run(kvnode(directory.path()).arg("--version"));
-    let version = String::from_utf8(version.stdout).unwrap();
+    let version = trial::printed(kvnode(directory.path()), "--version");
     assert_eq!(version.trim(), format!("kvnode {}", flotilla_node::VERSION_LINE));
 }

@@ -21,6 +21,7 @@ const SURVEY_INTERVAL_HURRIED: Duration = Duration::from_millis(100);
 pub(crate) struct Fleet {
     clients: watch::Receiver<Option<Client>>,
     missing: watch::Receiver<Option<String>>,
+    ready: watch::Receiver<bool>,
     deadline: Duration,
 }
 
@@ -30,6 +31,7 @@ pub(crate) struct Lookout {
     config: Config,
     clients: watch::Sender<Option<Client>>,
     missing: watch::Sender<Option<String>>,
+    ready: watch::Sender<bool>,
 }
 
 impl Fleet {
@@ -37,8 +39,14 @@ impl Fleet {
     pub(crate) fn new(config: &Config) -> (Self, Lookout) {
         let (clients, clients_seen) = watch::channel(None);
         let (missing, missing_seen) = watch::channel(Some("no node has answered yet".to_owned()));
-        let fleet = Self { clients: clients_seen, missing: missing_seen, deadline: config.deadline() };
-        (fleet, Lookout { config: config.clone(), clients, missing })
+        let (ready, ready_seen) = watch::channel(false);
+        let fleet = Self {
+            clients: clients_seen,
+            missing: missing_seen,
+            ready: ready_seen,
+            deadline: config.deadline(),
+        };
+        (fleet, Lookout { config: config.clone(), clients, missing, ready })
     }
 
     /// The client, once some node has told it the map.
@@ -49,6 +57,11 @@ impl Fleet {
     /// What is missing; nothing: the router is ready.
     pub(crate) fn missing(&self) -> watch::Receiver<Option<String>> {
         self.missing.clone()
+    }
+
+    /// Whether the router is ready.
+    pub(crate) fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.clone()
     }
 
     /// How long a request may take at most.
@@ -111,6 +124,8 @@ impl Lookout {
     }
 
     fn tell(&self, missing: Option<String>) {
+        let now = missing.is_none();
+        self.ready.send_if_modified(|ready| std::mem::replace(ready, now) != now);
         self.missing.send_if_modified(|present| {
             match (&present, &missing) {
                 (Some(_), None) => info!("ready"),

@@ -9,7 +9,7 @@
 //!              statuses (what an error of the SDK says on the wire)      fleet (finds the map and the leaders)
 //! ```
 //!
-//! Reading order: `config`, `fleet`, `door`, `kv`, `cluster`, `statuses`, `serve`, `http`, `program`.
+//! Reading order: `config`, `fleet`, `door`, `kv`, `cluster`, `statuses`, `http`, `program`.
 //!
 //! What it does not do: TLS, metrics, the `/v1` HTTP interface, watching the map for others. It answers for no node:
 //! `Status` and `ShardStatus` are asked of nodes.
@@ -21,10 +21,7 @@ mod fleet;
 mod http;
 mod kv;
 mod program;
-mod serve;
 mod statuses;
 
+pub use flotilla_daemon::VERSION_LINE;
 pub use program::{Router, RouterError, main_with};
-
-/// The version of this program and the commit that it was built from, in one line.
-pub const VERSION_LINE: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("FLOTILLA_COMMIT"), ")");

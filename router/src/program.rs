@@ -2,59 +2,39 @@
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use flotilla_daemon::address::ListenError;
+use flotilla_daemon::grpc::{self, ServeError};
+use flotilla_daemon::program::Failure;
+use flotilla_proto::limits::MESSAGE_BYTES_MAX;
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{Config, ConfigError, HostPort, LogFormat, Parsed, parse};
+use crate::cluster::ClusterService;
+use crate::config::Config;
 use crate::fleet::{Fleet, Lookout};
 use crate::http::serve_http;
-use crate::serve::serve;
+use crate::kv::KvService;
 
-/// A wrong flag.
-const EXIT_USAGE: u8 = 2;
-/// The router could not start, or could not go on serving.
-const EXIT_FAILED: u8 = 1;
 /// How long requests under way may take to end at a shutdown.
 const REQUESTS_PATIENCE: Duration = Duration::from_secs(8);
-/// How long tasks may take to end after everything else has.
-const TASKS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a router does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
-    /// A flag is wrong.
+    /// An address that is not listened on.
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// An address that cannot be bound.
-    #[error("{flag}: cannot listen on {address}: {source}")]
-    Bind {
-        /// The flag.
-        flag: &'static str,
-        /// What it says.
-        address: HostPort,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The listener of the client address failed.
-    #[error("the client address cannot be served: {0}")]
-    Listener(#[from] tonic::transport::Error),
-    /// The descriptors that the program carries are broken: a bug in its build.
-    #[error("reflection: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
-    /// The operating system gave no signals, or the HTTP listener failed.
+    Listen(#[from] ListenError),
+    /// The client address.
     #[error(transparent)]
-    System(#[from] std::io::Error),
+    Serve(#[from] ServeError),
+    /// The HTTP listener failed.
+    #[error("the HTTP address cannot be served: {0}")]
+    Http(#[from] std::io::Error),
 }
 
 /// A router with its addresses bound, not yet serving.
@@ -73,8 +53,9 @@ impl Router {
     ///
     /// See [`RouterError`].
     pub async fn bind(config: &Config) -> Result<Self, RouterError> {
-        let clients = bind("--client-addr", &config.client_addr, config.insecure).await?;
-        let http = bind("--http-addr", &config.http_addr, config.insecure).await?;
+        let clients = config.client_addr.resolve("--client-addr", config.insecure).await?;
+        let http = config.http_addr.resolve("--http-addr", config.insecure).await?;
+        let (clients, http) = (clients.bind().await?, http.bind().await?);
         let (fleet, lookout) = Fleet::new(config);
         Ok(Self { clients, http, fleet, lookout })
     }
@@ -98,7 +79,9 @@ impl Router {
             served
         };
         let clients = async {
-            let served = serve(self.clients, self.fleet.clone(), ended()).await;
+            let (kv, cluster) = (KvService(self.fleet.clone()), ClusterService(self.fleet.clone()));
+            let ready = self.fleet.ready();
+            let served = grpc::serve(self.clients, kv, cluster, MESSAGE_BYTES_MAX, ready, ended()).await;
             end.send_replace(true);
             served
         };
@@ -126,70 +109,16 @@ impl Router {
 /// Runs `kvrouter` with these arguments, the program's name first, until SIGTERM or Ctrl-C. Made for `main`: it takes the
 /// signals and the log of the process.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let config = match parse(args) {
-        Ok(Parsed::Run(config)) => config,
-        Ok(Parsed::Print(text)) => {
-            // A closed pipe (`kvrouter --help | head -1`) is no failure.
-            drop(std::io::stdout().write_all(text.as_bytes()));
-            return ExitCode::SUCCESS;
-        }
-        Err(wrong) => return complain(&wrong.to_string(), EXIT_USAGE),
-    };
-    start_logging(&config);
-    let runtime = match Builder::new_multi_thread().enable_all().thread_name("edge").build() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("cannot start threads: {error}"), EXIT_FAILED),
-    };
-    let ended = runtime.block_on(async {
-        let shutdown = termination()?;
-        let router = Router::bind(&config).await?;
+    flotilla_daemon::program::run(args, |config: Config, shutdown| async move {
+        let router = Router::bind(&config).await.map_err(|error| failure(&error))?;
         info!(client_addr = %config.client_addr, http_addr = %config.http_addr, "listening");
-        router.run(shutdown).await
-    });
-    runtime.shutdown_timeout(TASKS_PATIENCE);
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(RouterError::Config(wrong)) => complain(&wrong.to_string(), EXIT_USAGE),
-        Err(failure) => complain(&failure.to_string(), EXIT_FAILED),
-    }
-}
-
-async fn bind(flag: &'static str, address: &HostPort, insecure: bool) -> Result<TcpListener, RouterError> {
-    let resolved = address.to_bind(flag, insecure).await?;
-    let bound = TcpListener::bind(&resolved[..]).await;
-    bound.map_err(|source| RouterError::Bind { flag, address: address.clone(), source })
-}
-
-/// Ends with the first SIGTERM or SIGINT.
-fn termination() -> std::io::Result<impl Future<Output = ()> + Send> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: shutting down"),
-            _ = interrupt.recv() => info!("interrupt: shutting down"),
-        }
+        router.run(shutdown).await.map_err(|error| failure(&error))
     })
 }
 
-/// Starts the log of the process, on stderr. A process that has one already keeps it.
-fn start_logging(config: &Config) {
-    let filter = config.log_level.clone();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let installed = match config.log_format {
-        LogFormat::Text => {
-            let lines = lines.with_ansi(std::io::stderr().is_terminal());
-            tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
-        }
-        LogFormat::Json => {
-            let lines = lines.json().flatten_event(true);
-            tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()
-        }
-    };
-    drop(installed);
-}
-
-fn complain(line: &str, code: u8) -> ExitCode {
-    drop(writeln!(std::io::stderr(), "kvrouter: {line}"));
-    ExitCode::from(code)
+fn failure(error: &RouterError) -> Failure {
+    match error {
+        RouterError::Listen(wrong) => wrong.into(),
+        other => Failure::Failed(other.to_string()),
+    }
 }

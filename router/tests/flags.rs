@@ -3,29 +3,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
+
+use flotilla_daemon::trial::{self, refused};
 
 fn kvrouter(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvrouter"));
-    command.env_clear().current_dir(directory);
-    command
-}
-
-fn run(command: &mut Command) -> Output {
-    command.output().expect("kvrouter runs")
-}
-
-/// Exit code 2, nothing on stdout, one line on stderr that holds all of this.
-#[track_caller]
-fn refused(command: &mut Command, words: &[&str]) {
-    let output = run(command);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "one line: {stderr}");
-    assert!(output.stdout.is_empty());
-    for word in words {
-        assert!(stderr.contains(word), "{stderr:?} does not say {word:?}");
-    }
+    trial::bare(env!("CARGO_BIN_EXE_kvrouter"), directory)
 }
 
 #[test]
@@ -86,14 +69,11 @@ fn a_wrong_file_is_named_with_the_place_in_it() {
 #[test]
 fn help_explains_and_version_names_the_commit() {
     let directory = tempfile::tempdir().unwrap();
-    let help = run(kvrouter(directory.path()).arg("--help"));
-    assert!(help.status.success());
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = trial::printed(kvrouter(directory.path()), "--help");
     for words in ["--nodes", "--insecure", "[default: 127.0.0.1:7400]", "KVROUTER_NODES", "in ms"] {
         assert!(help.contains(words), "--help does not say {words}");
     }
-    let version = run(kvrouter(directory.path()).arg("--version"));
-    let version = String::from_utf8(version.stdout).unwrap();
+    let version = trial::printed(kvrouter(directory.path()), "--version");
     assert_eq!(version.trim(), format!("kvrouter {}", flotilla_router::VERSION_LINE));
 }
 

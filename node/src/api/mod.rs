@@ -3,7 +3,7 @@
 //! One verb per file. Reading order: `front.rs` (the way of a request), `gate.rs` (bytes become types), `get.rs`,
 //! `put.rs`, `delete.rs`, `compare_and_swap.rs`, `scan.rs` with `cursor.rs`; `cluster.rs` with `maps.rs`,
 //! `node_status.rs`, `transfer_leader.rs`; `answers.rs` and `refusals.rs` (the words of the wire), `backends.rs`
-//! (connections for what is forwarded), `serve.rs`, `http.rs`.
+//! (connections for what is forwarded), `http.rs`.
 //!
 //! What it does not do: it holds no data and decides nothing about it. Whether a shard owns a key is checked by the
 //! shard itself.
@@ -24,7 +24,6 @@ mod node_status;
 mod put;
 mod refusals;
 mod scan;
-mod serve;
 mod transfer_leader;
 
 pub use cluster::ClusterService;
@@ -33,4 +32,3 @@ pub use http::{Readiness, serve_http};
 pub use kv::KvService;
 pub use node_status::NodeStatus;
 pub use scan::Pages;
-pub use serve::{ServeError, serve};

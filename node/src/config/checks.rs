@@ -6,17 +6,7 @@ use super::{Config, ConfigError};
 const COMMAND_OVERHEAD_BYTES: u64 = 1 << 10;
 
 impl Config {
-    /// Checks the flags against each other.
-    ///
-    /// # Errors
-    /// One line that names the flag which is wrong.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.check_limits()?;
-        self.check_timing()?;
-        self.check_first_start()
-    }
-
-    fn check_limits(&self) -> Result<(), ConfigError> {
+    pub(super) fn check_limits(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
         // The base's keys have 17 bytes in front of ours, and a base key has 16 bits for its length.
         bounds("--key-bytes-max", limits.key_bytes_max.0, 1, 32 << 10)?;
@@ -32,7 +22,7 @@ impl Config {
         at_least("--overlay-bytes-max", memory.overlay_bytes_max.0, 2 * batch)
     }
 
-    fn check_timing(&self) -> Result<(), ConfigError> {
+    pub(super) fn check_timing(&self) -> Result<(), ConfigError> {
         let timing = &self.timing;
         let (min, max) = (timing.election_timeout_min_ms, timing.election_timeout_max_ms);
         if max <= min {
@@ -49,7 +39,7 @@ impl Config {
         Ok(())
     }
 
-    fn check_first_start(&self) -> Result<(), ConfigError> {
+    pub(super) fn check_first_start(&self) -> Result<(), ConfigError> {
         let init = &self.first_start.init;
         if init.is_empty() {
             return Ok(());

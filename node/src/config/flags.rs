@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, Parser, ValueEnum};
+use clap::{ArgAction, Args, Parser};
+use flotilla_daemon::address::{HostPort, HostPortError};
+use flotilla_daemon::config::Bytes;
+use flotilla_daemon::logging::Logging;
 use flotilla_topology::NodeId;
-
-use super::{Bytes, HostPort};
 
 /// One node of a Flotilla fleet: it hosts replicas of many shards, each a Raft group of its own.
 ///
@@ -17,13 +18,13 @@ use super::{Bytes, HostPort};
 #[command(name = "kvnode", version = crate::VERSION_LINE, max_term_width = 110)]
 pub struct Config {
     /// A TOML file with any of these flags
-    #[arg(long, env = "KVNODE_CONFIG", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The id of this node: a number from 1, never reused in a fleet
-    #[arg(long, env = "KVNODE_ID", value_name = "NUMBER", value_parser = node_id)]
+    #[arg(long, value_name = "NUMBER", value_parser = node_id)]
     pub id: NodeId,
     /// The directory of everything that this node keeps; made if it does not exist
-    #[arg(long, env = "KVNODE_DATA_DIR", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
     /// Where it listens.
     #[command(flatten)]
@@ -50,22 +51,22 @@ pub struct Config {
 #[command(next_help_heading = "Addresses")]
 pub struct Addresses {
     /// Where clients are served (gRPC)
-    #[arg(long, env = "KVNODE_CLIENT_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:7501")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7501")]
     pub client_addr: HostPort,
     /// Where other nodes are served
-    #[arg(long, env = "KVNODE_PEER_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:7601")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7601")]
     pub peer_addr: HostPort,
     /// Where /healthz and /readyz are served (HTTP)
-    #[arg(long, env = "KVNODE_HTTP_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:7701")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7701")]
     pub http_addr: HostPort,
     /// The client address that others are told, where it is not the one that is bound (containers, NAT)
-    #[arg(long, env = "KVNODE_ADVERTISE_CLIENT_ADDR", value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT")]
     pub advertise_client_addr: Option<HostPort>,
     /// The peer address that others are told, where it is not the one that is bound (containers, NAT)
-    #[arg(long, env = "KVNODE_ADVERTISE_PEER_ADDR", value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT")]
     pub advertise_peer_addr: Option<HostPort>,
     /// Serve addresses that are not loopback although nothing is encrypted and nobody is asked who they are
-    #[arg(long, env = "KVNODE_INSECURE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub insecure: bool,
 }
 
@@ -74,17 +75,17 @@ pub struct Addresses {
 #[command(next_help_heading = "First start")]
 pub struct FirstStart {
     /// Begin a new fleet of these nodes: ID=PEER_ADDR, separated by commas, this node among them; the same on all
-    #[arg(long, env = "KVNODE_INIT", value_name = "ID=HOST:PORT,…", value_delimiter = ',')]
+    #[arg(long, value_name = "ID=HOST:PORT,…", value_delimiter = ',')]
     pub init: Vec<InitNode>,
     /// Join a running fleet: the client address of any member
-    #[arg(long, env = "KVNODE_JOIN", value_name = "HOST:PORT", conflicts_with = "init")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "init")]
     pub join: Option<HostPort>,
     /// How many shards a new fleet begins with, beside the meta shard
-    #[arg(long, env = "KVNODE_SHARDS", value_name = "COUNT", default_value_t = 8,
+    #[arg(long, value_name = "COUNT", default_value_t = 8,
           value_parser = clap::value_parser!(u32).range(1..=16384))]
     pub shards: u32,
     /// How many replicas each shard of a new fleet has
-    #[arg(long, env = "KVNODE_REPLICAS", value_name = "COUNT", default_value_t = 3,
+    #[arg(long, value_name = "COUNT", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..=9))]
     pub replicas: u32,
 }
@@ -94,16 +95,16 @@ pub struct FirstStart {
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// The longest key, in bytes
-    #[arg(long, env = "KVNODE_KEY_BYTES_MAX", value_name = "BYTES", default_value = "4KiB")]
+    #[arg(long, value_name = "BYTES", default_value = "4KiB")]
     pub key_bytes_max: Bytes,
     /// The longest value, in bytes
-    #[arg(long, env = "KVNODE_VALUE_BYTES_MAX", value_name = "BYTES", default_value = "1MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "1MiB")]
     pub value_bytes_max: Bytes,
     /// The largest batch of operations that becomes one entry of a shard's log, in bytes
-    #[arg(long, env = "KVNODE_BATCH_BYTES_MAX", value_name = "BYTES", default_value = "4MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "4MiB")]
     pub batch_bytes_max: Bytes,
     /// How far in the future of a shard's clock the deadline of a write may lie, in ms
-    #[arg(long, env = "KVNODE_DEADLINE_MAX_MS", value_name = "MS", default_value_t = 60_000)]
+    #[arg(long, value_name = "MS", default_value_t = 60_000)]
     pub deadline_max_ms: u64,
 }
 
@@ -112,19 +113,19 @@ pub struct Limits {
 #[command(next_help_heading = "Timing")]
 pub struct Timing {
     /// A follower that hears nothing starts an election after at least this, in ms
-    #[arg(long, env = "KVNODE_ELECTION_TIMEOUT_MIN_MS", value_name = "MS", default_value_t = 150,
+    #[arg(long, value_name = "MS", default_value_t = 150,
           value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub election_timeout_min_ms: u64,
     /// … and after at most this, in ms
-    #[arg(long, env = "KVNODE_ELECTION_TIMEOUT_MAX_MS", value_name = "MS", default_value_t = 300,
+    #[arg(long, value_name = "MS", default_value_t = 300,
           value_parser = clap::value_parser!(u64).range(11..=120_000))]
     pub election_timeout_max_ms: u64,
     /// A leader that has nothing to send says so after this, in ms
-    #[arg(long, env = "KVNODE_HEARTBEAT_INTERVAL_MS", value_name = "MS", default_value_t = 50,
+    #[arg(long, value_name = "MS", default_value_t = 50,
           value_parser = clap::value_parser!(u64).range(1..=30_000))]
     pub heartbeat_interval_ms: u64,
     /// How long requests in flight and leaderships may take to end after SIGTERM, in ms
-    #[arg(long, env = "KVNODE_SHUTDOWN_TIMEOUT_MS", value_name = "MS", default_value_t = 8_000,
+    #[arg(long, value_name = "MS", default_value_t = 8_000,
           value_parser = clap::value_parser!(u64).range(0..=9_000))]
     pub shutdown_timeout_ms: u64,
 }
@@ -134,62 +135,41 @@ pub struct Timing {
 #[command(next_help_heading = "Threads and memory")]
 pub struct Memory {
     /// How many worker threads share the shards; default: as many as there are cores, at most 2
-    #[arg(long, env = "KVNODE_WORKERS", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: Option<u16>,
     /// How many threads read what is not in memory
-    #[arg(long, env = "KVNODE_READERS", value_name = "COUNT", default_value_t = 2,
+    #[arg(long, value_name = "COUNT", default_value_t = 2,
           value_parser = clap::value_parser!(u16).range(1..=64))]
     pub readers: u16,
     /// How many reads may wait for these threads; beyond that they are refused
-    #[arg(long, env = "KVNODE_READS_QUEUED_MAX", value_name = "COUNT", default_value_t = 4096,
+    #[arg(long, value_name = "COUNT", default_value_t = 4096,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub reads_queued_max: u32,
     /// How many bytes of client requests may wait for each worker; beyond that they are refused
-    #[arg(long, env = "KVNODE_INBOX_BYTES_MAX", value_name = "BYTES", default_value = "32MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "32MiB")]
     pub inbox_bytes_max: Bytes,
     /// How many bytes of other nodes' messages may wait for each worker; beyond that they are dropped
-    #[arg(long, env = "KVNODE_PEER_INBOX_BYTES_MAX", value_name = "BYTES", default_value = "64MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "64MiB")]
     pub peer_inbox_bytes_max: Bytes,
     /// How many bytes of writes may be on their way from proposal to answer, for each shard; beyond that they are refused
-    #[arg(long, env = "KVNODE_PROPOSED_BYTES_MAX", value_name = "BYTES", default_value = "32MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "32MiB")]
     pub proposed_bytes_max: Bytes,
     /// How many bytes of writes that are not yet in the base the node may hold; beyond that writes are refused
-    #[arg(long, env = "KVNODE_OVERLAY_BYTES_MAX", value_name = "BYTES", default_value = "256MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
     pub overlay_bytes_max: Bytes,
     /// A shard's writes go to the base when they are this many bytes …
-    #[arg(long, env = "KVNODE_FLUSH_BYTES", value_name = "BYTES", default_value = "16MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "16MiB")]
     pub flush_bytes: Bytes,
     /// … or when the oldest is this old, in ms
-    #[arg(long, env = "KVNODE_FLUSH_INTERVAL_MS", value_name = "MS", default_value_t = 5_000,
+    #[arg(long, value_name = "MS", default_value_t = 5_000,
           value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     pub flush_interval_ms: u64,
     /// How many bytes of each shard's log are kept for followers that lag, although the base has their effect
-    #[arg(long, env = "KVNODE_LOG_RETAIN_BYTES", value_name = "BYTES", default_value = "4MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "4MiB")]
     pub log_retain_bytes: Bytes,
     /// How many bytes of the base are cached in memory
-    #[arg(long, env = "KVNODE_BASE_CACHE_BYTES", value_name = "BYTES", default_value = "64MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "64MiB")]
     pub base_cache_bytes: Bytes,
-}
-
-/// What the node says of itself, on stderr.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Logs")]
-pub struct Logging {
-    /// error, warn, info, debug or trace; also by module: info,flotilla_node=debug
-    #[arg(long, env = "KVNODE_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
-    pub log_level: tracing_subscriber::filter::Targets,
-    /// Lines for people, or one JSON object per line
-    #[arg(long, env = "KVNODE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
 }
 
 /// One member of `--init`: `ID=PEER_ADDR`.
@@ -206,7 +186,7 @@ impl FromStr for InitNode {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (id, address) = text.split_once('=').ok_or("expected ID=HOST:PORT")?;
-        let peer_addr = address.parse().map_err(|error: super::HostPortError| error.to_string())?;
+        let peer_addr = address.parse().map_err(|error: HostPortError| error.to_string())?;
         Ok(Self { node: node_id(id)?, peer_addr })
     }
 }

@@ -1,28 +1,46 @@
 //! What a user may turn: flags, the same in the environment (`KVNODE_…`) and in a TOML file (`--config FILE`).
 //!
 //! A flag beats the environment, the environment beats the file, the file beats the default. Whatever is wrong is said
-//! in one line that names the flag. Inside the node every value is valid: text becomes a type here and nowhere else.
+//! in one line that names the flag (`flotilla_daemon::config` sees to that). Inside the node every value is valid: text becomes a type here and nowhere else.
 //!
 //! ```text
 //!   flags.rs     every flag: name, unit, default, explanation
-//!   layers.rs    arguments, environment and file become one set of flags
-//!   checks.rs    what no flag can say alone: limits that depend on each other, what may be bound without TLS
+//!   checks.rs    what no flag can say alone: limits that depend on each other
 //! ```
 
-mod address;
 mod checks;
 mod flags;
-mod layers;
-mod logging;
-mod size;
 
-pub use address::{HostPort, HostPortError};
-pub use flags::{Addresses, Config, FirstStart, InitNode, Limits, LogFormat, Logging, Memory, Timing};
-pub use layers::{Parsed, parse};
-pub use logging::start as start_logging;
-pub use size::{Bytes, SizeError};
+use std::ffi::OsString;
 
-/// A wrong configuration: one line that names the flag.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(pub String);
+use flotilla_daemon::config::Settings;
+use flotilla_daemon::logging::Logging;
+
+pub use flags::{Addresses, Config, FirstStart, InitNode, Limits, Memory, Timing};
+pub use flotilla_daemon::address::HostPort;
+pub use flotilla_daemon::config::{Bytes, ConfigError};
+
+/// What the arguments asked for.
+pub type Parsed = flotilla_daemon::config::Parsed<Config>;
+
+/// Reads arguments (the program's name first), environment and file.
+///
+/// # Errors
+/// One line that names what is wrong.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ConfigError> {
+    flotilla_daemon::config::parse(args)
+}
+
+impl Settings for Config {
+    const ENVIRONMENT: &'static str = "KVNODE_";
+
+    fn logging(&self) -> &Logging {
+        &self.logging
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.check_limits()?;
+        self.check_timing()?;
+        self.check_first_start()
+    }
+}

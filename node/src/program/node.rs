@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use flotilla_daemon::address::{ListenError, Resolved};
+use flotilla_daemon::grpc::{self, ServeError};
 use flotilla_topology::{NodeId, NodeInfo, ShardId};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -16,9 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::api::{Front, NodeStatus, Readiness, ServeError, serve, serve_http};
+use crate::api::{ClusterService, Front, KvService, NodeStatus, Readiness, serve_http};
 use crate::bootstrap::{self, BootstrapError, Door, FirstStart, Founded, found};
-use crate::config::{Config, HostPort, InitNode};
+use crate::config::{Config, InitNode};
 use crate::runtime::{Fatal, FleetKeeper, Input, Runtime, StartError, Started, options, start};
 use crate::storage::{DataDirectory, DirectoryError, Founding, FoundingNode, SystemChance};
 use crate::transport::{self, Addresses, Announcements, Identity, PeerService, Transport};
@@ -38,36 +39,9 @@ pub enum NodeError {
     /// Something of the operating system.
     #[error("{0}")]
     System(#[from] std::io::Error),
-    /// An address that is not loopback, without encryption.
-    #[error(
-        "{flag}: {address} is not loopback and nothing is encrypted; give --insecure to serve it all the same"
-    )]
-    Insecure {
-        /// The flag.
-        flag: &'static str,
-        /// What it says.
-        address: HostPort,
-    },
-    /// An address whose host has no address.
-    #[error("{flag}: {address} cannot be resolved: {source}")]
-    Resolve {
-        /// The flag.
-        flag: &'static str,
-        /// What it says.
-        address: HostPort,
-        /// What the resolver says.
-        source: std::io::Error,
-    },
-    /// An address that cannot be bound.
-    #[error("{flag}: cannot listen on {address}: {source}")]
-    Bind {
-        /// The flag.
-        flag: &'static str,
-        /// What it says.
-        address: HostPort,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// An address that is not listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The data directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -150,9 +124,9 @@ impl Node {
     /// It could not start; the text is one line for the operator.
     pub async fn start(config: Config, fatal: Fatal) -> Result<Self, NodeError> {
         let mut chance = SystemChance;
-        let resolved = resolve(&config).await?;
+        let hosts = resolve(&config).await?;
         let directory = Arc::new(open_directory(&config).await?);
-        let bound = bind(&config, resolved).await?;
+        let bound = bind(hosts).await?;
         let own = own_addresses(&config);
         let first = first_start(&config);
         let door = Door::new(Arc::clone(&directory), own.clone(), first, bootstrap::Options::default())?;
@@ -253,8 +227,9 @@ impl Starting {
             Arc::new(NodeStatus { node: config.id, started: Instant::now(), transport: transport.clone() });
         let (telling, ready) = watch::channel(false);
         let shutdown = when(ended.subscribe());
-        let serving = serve(client, Arc::clone(&front), status, bytes_max, ready.clone(), shutdown);
-        let client = tokio::spawn(serving);
+        let kv = KvService(Arc::clone(&front));
+        let cluster = ClusterService { front: Arc::clone(&front), status };
+        let client = tokio::spawn(grpc::serve(client, kv, cluster, bytes_max, ready.clone(), shutdown));
         let tasks = vec![
             tokio::spawn(keeper.run(map_changed, maps, ended.subscribe())),
             tokio::spawn(tell_ready(config.id, readiness.clone(), telling)),
@@ -298,52 +273,28 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// What the hosts of the addresses mean now.
-struct Resolved {
-    client: Vec<SocketAddr>,
-    peer: Vec<SocketAddr>,
-    http: Vec<SocketAddr>,
+struct Hosts {
+    client: Resolved,
+    peer: Resolved,
+    http: Resolved,
 }
 
-async fn resolve(config: &Config) -> Result<Resolved, NodeError> {
+async fn resolve(config: &Config) -> Result<Hosts, ListenError> {
     let addresses = &config.addresses;
     let insecure = addresses.insecure;
-    Ok(Resolved {
-        client: resolve_one("--client-addr", &addresses.client_addr, insecure).await?,
-        peer: resolve_one("--peer-addr", &addresses.peer_addr, insecure).await?,
-        http: resolve_one("--http-addr", &addresses.http_addr, insecure).await?,
+    Ok(Hosts {
+        client: addresses.client_addr.resolve("--client-addr", insecure).await?,
+        peer: addresses.peer_addr.resolve("--peer-addr", insecure).await?,
+        http: addresses.http_addr.resolve("--http-addr", insecure).await?,
     })
 }
 
-async fn resolve_one(
-    flag: &'static str,
-    address: &HostPort,
-    insecure: bool,
-) -> Result<Vec<SocketAddr>, NodeError> {
-    let resolved = address.resolve().await;
-    let resolved =
-        resolved.map_err(|source| NodeError::Resolve { flag, address: address.clone(), source })?;
-    if !insecure && !resolved.iter().all(|resolved| resolved.ip().is_loopback()) {
-        return Err(NodeError::Insecure { flag, address: address.clone() });
-    }
-    Ok(resolved)
-}
-
-async fn bind(config: &Config, resolved: Resolved) -> Result<Bound, NodeError> {
-    let addresses = &config.addresses;
+async fn bind(hosts: Hosts) -> Result<Bound, ListenError> {
     Ok(Bound {
-        client: bind_one("--client-addr", &addresses.client_addr, &resolved.client).await?,
-        peer: bind_one("--peer-addr", &addresses.peer_addr, &resolved.peer).await?,
-        http: bind_one("--http-addr", &addresses.http_addr, &resolved.http).await?,
+        client: hosts.client.bind().await?,
+        peer: hosts.peer.bind().await?,
+        http: hosts.http.bind().await?,
     })
-}
-
-async fn bind_one(
-    flag: &'static str,
-    address: &HostPort,
-    resolved: &[SocketAddr],
-) -> Result<TcpListener, NodeError> {
-    let bound = TcpListener::bind(resolved).await;
-    bound.map_err(|source| NodeError::Bind { flag, address: address.clone(), source })
 }
 
 /// Serves the peer address and the HTTP address, which answer from the first moment.

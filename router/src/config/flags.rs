@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Parser, ValueEnum};
-
-use super::HostPort;
+use clap::{ArgAction, Parser};
+use flotilla_daemon::address::HostPort;
+use flotilla_daemon::logging::Logging;
 
 /// A stateless door to a Flotilla fleet: forwards each request to the leader of its shard, and asks again where it can.
 ///
@@ -16,51 +16,39 @@ use super::HostPort;
 #[command(name = "kvrouter", version = crate::VERSION_LINE, max_term_width = 110)]
 pub struct Config {
     /// A TOML file with any of these flags
-    #[arg(long, env = "KVROUTER_CONFIG", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Client addresses of nodes of the fleet, separated by commas; one that is up suffices to find the others
-    #[arg(long, env = "KVROUTER_NODES", value_name = "HOST:PORT,…", value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', required = true)]
     pub nodes: Vec<HostPort>,
     /// Where clients are served (gRPC)
-    #[arg(long, env = "KVROUTER_CLIENT_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:7400")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7400")]
     pub client_addr: HostPort,
     /// Where /healthz and /readyz are served (HTTP)
-    #[arg(long, env = "KVROUTER_HTTP_ADDR", value_name = "HOST:PORT", default_value = "127.0.0.1:7480")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480")]
     pub http_addr: HostPort,
     /// Serve addresses that are not loopback although nothing is encrypted and nobody is asked who they are
-    #[arg(long, env = "KVROUTER_INSECURE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub insecure: bool,
     /// How long a request may take with all its attempts, in ms; a client that waits for less gets less
-    #[arg(long, env = "KVROUTER_DEADLINE_MS", value_name = "MS", default_value_t = 5_000,
+    #[arg(long, value_name = "MS", default_value_t = 5_000,
           value_parser = clap::value_parser!(u64).range(10..=45_000))]
     pub deadline_ms: u64,
     /// How long one attempt may take before another node is asked, in ms
-    #[arg(long, env = "KVROUTER_ATTEMPT_TIMEOUT_MS", value_name = "MS", default_value_t = 1_000,
+    #[arg(long, value_name = "MS", default_value_t = 1_000,
           value_parser = clap::value_parser!(u64).range(10..=45_000))]
     pub attempt_timeout_ms: u64,
     /// How long connecting to a node may take, in ms
-    #[arg(long, env = "KVROUTER_CONNECT_TIMEOUT_MS", value_name = "MS", default_value_t = 500,
+    #[arg(long, value_name = "MS", default_value_t = 500,
           value_parser = clap::value_parser!(u64).range(10..=45_000))]
     pub connect_timeout_ms: u64,
     /// How often the nodes are asked who leads, in ms
-    #[arg(long, env = "KVROUTER_SURVEY_INTERVAL_MS", value_name = "MS", default_value_t = 1_000,
+    #[arg(long, value_name = "MS", default_value_t = 1_000,
           value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub survey_interval_ms: u64,
-    /// error, warn, info, debug or trace; also by module: info,flotilla_router=debug
-    #[arg(long, env = "KVROUTER_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
-    pub log_level: tracing_subscriber::filter::Targets,
-    /// Lines for people, or one JSON object per line
-    #[arg(long, env = "KVROUTER_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
+    /// Its log.
+    #[command(flatten)]
+    pub logging: Logging,
 }
 
 impl Config {

@@ -1,18 +1,33 @@
 //! What a user may turn: flags, the same in the environment (`KVROUTER_…`) and in a TOML file (`--config FILE`).
 //!
-//! A flag beats the environment, the environment beats the file, the file beats the default. Whatever is wrong is said in
-//! one line that names the flag. `flags.rs` has every flag, `layers.rs` makes one set of them, `address.rs` decides what may
-//! be bound.
+//! A flag beats the environment, the environment beats the file, the file beats the default (`flotilla_daemon::config` sees
+//! to that). `flags.rs` has every flag.
 
-mod address;
 mod flags;
-mod layers;
 
-pub use address::HostPort;
-pub use flags::{Config, LogFormat};
-pub use layers::{Parsed, parse};
+use std::ffi::OsString;
 
-/// A wrong configuration: one line that names the flag.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(pub String);
+use flotilla_daemon::config::{ConfigError, Settings};
+use flotilla_daemon::logging::Logging;
+
+pub use flags::Config;
+
+/// What the arguments asked for.
+pub type Parsed = flotilla_daemon::config::Parsed<Config>;
+
+/// Reads arguments (the program's name first), environment and file.
+///
+/// # Errors
+///
+/// One line that names what is wrong.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ConfigError> {
+    flotilla_daemon::config::parse(args)
+}
+
+impl Settings for Config {
+    const ENVIRONMENT: &'static str = "KVROUTER_";
+
+    fn logging(&self) -> &Logging {
+        &self.logging
+    }
+}

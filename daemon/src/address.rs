@@ -1,8 +1,10 @@
-//! `host:port`, where the host may be a name that is resolved again on every connection.
+//! `host:port`, where the host may be a name that is resolved again on every connection, and what may be bound.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+
+use tokio::net::TcpListener;
 
 /// An address as a user writes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,13 +23,74 @@ impl HostPort {
         self.0.rsplit_once(':').map_or("", |(host, _)| host)
     }
 
-    /// The addresses that the host has now.
+    /// The addresses to bind for this one, which the flag `flag` gave.
     ///
     /// # Errors
-    /// The name cannot be resolved.
-    pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
-        Ok(tokio::net::lookup_host(self.as_str()).await?.collect())
+    /// The name cannot be resolved; or an address is not loopback, and the user did not say `--insecure`.
+    pub async fn resolve(&self, flag: &'static str, insecure: bool) -> Result<Resolved, ListenError> {
+        let found = tokio::net::lookup_host(self.as_str()).await;
+        let found = found.map_err(|source| ListenError::Resolve { flag, address: self.clone(), source })?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        if !insecure && !addresses.iter().all(|address| address.ip().is_loopback()) {
+            return Err(ListenError::Insecure { flag, address: self.clone() });
+        }
+        Ok(Resolved { flag, address: self.clone(), addresses })
     }
+}
+
+/// An address that may be bound, with what its host means now.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    flag: &'static str,
+    address: HostPort,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Resolved {
+    /// Binds it.
+    ///
+    /// # Errors
+    /// It cannot be bound.
+    pub async fn bind(self) -> Result<TcpListener, ListenError> {
+        let Self { flag, address, addresses } = self;
+        let bound = TcpListener::bind(&addresses[..]).await;
+        bound.map_err(|source| ListenError::Bind { flag, address, source })
+    }
+}
+
+/// Why an address is not listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// It is not loopback, and there is no encryption.
+    #[error(
+        "{flag}: {address} is not loopback and nothing is encrypted; give --insecure to serve it all the same"
+    )]
+    Insecure {
+        /// The flag.
+        flag: &'static str,
+        /// What it says.
+        address: HostPort,
+    },
+    /// Its host has no address.
+    #[error("{flag}: {address} cannot be resolved: {source}")]
+    Resolve {
+        /// The flag.
+        flag: &'static str,
+        /// What it says.
+        address: HostPort,
+        /// What the resolver says.
+        source: std::io::Error,
+    },
+    /// It cannot be bound.
+    #[error("{flag}: cannot listen on {address}: {source}")]
+    Bind {
+        /// The flag.
+        flag: &'static str,
+        /// What it says.
+        address: HostPort,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 impl FromStr for HostPort {

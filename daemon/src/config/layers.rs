@@ -4,19 +4,19 @@
 //! added to the arguments, and all of it is read again: so the file's values go through the very same checks.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+use clap::{ArgAction, ArgMatches, Command};
 
-use super::{Config, ConfigError};
+use super::{ConfigError, Settings};
 
 /// What the arguments asked for.
 #[derive(Debug)]
-pub enum Parsed {
+pub enum Parsed<S> {
     /// To run.
-    Run(Box<Config>),
+    Run(Box<S>),
     /// To print this text (`--help`, `--version`) and end.
     Print(String),
 }
@@ -25,22 +25,33 @@ pub enum Parsed {
 ///
 /// # Errors
 /// One line that names what is wrong.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ConfigError> {
+pub fn parse<S: Settings>(args: impl IntoIterator<Item = OsString>) -> Result<Parsed<S>, ConfigError> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     // The file may hold what must be there: nothing is required in the first pass.
-    let relaxed = Config::command().mut_args(|arg| arg.required(false));
+    let relaxed = command::<S>().mut_args(|arg| arg.required(false));
     let first = match relaxed.try_get_matches_from(&args) {
         Ok(matches) => matches,
         Err(error) if is_text(&error) => return Ok(Parsed::Print(error.render().to_string())),
         Err(error) => return Err(one_line(&error)),
     };
-    if let Some(file) = first.get_one::<std::path::PathBuf>("config") {
-        args.extend(from_file(file, &first)?);
+    if let Some(file) = first.get_one::<PathBuf>("config") {
+        args.extend(from_file(file, &first, &command::<S>())?);
     }
-    let matches = Config::command().try_get_matches_from(&args).map_err(|error| one_line(&error))?;
-    let config = Config::from_arg_matches(&matches).map_err(|error| one_line(&error))?;
-    config.check()?;
-    Ok(Parsed::Run(Box::new(config)))
+    let matches = command::<S>().try_get_matches_from(&args).map_err(|error| one_line(&error))?;
+    let settings = S::from_arg_matches(&matches).map_err(|error| one_line(&error))?;
+    settings.check()?;
+    Ok(Parsed::Run(Box::new(settings)))
+}
+
+/// The program's flags, each with its name in the environment.
+fn command<S: Settings>() -> Command {
+    S::command().mut_args(|arg| match arg.get_long() {
+        Some(long) => {
+            let name = format!("{}{}", S::ENVIRONMENT, long.replace('-', "_").to_uppercase());
+            arg.env(name)
+        }
+        None => arg,
+    })
 }
 
 fn is_text(error: &clap::Error) -> bool {
@@ -56,7 +67,7 @@ fn one_line(error: &clap::Error) -> ConfigError {
 }
 
 /// The arguments that a file adds: its flags that neither the command line nor the environment set.
-fn from_file(file: &Path, first: &ArgMatches) -> Result<Vec<OsString>, ConfigError> {
+fn from_file(file: &Path, first: &ArgMatches, command: &Command) -> Result<Vec<OsString>, ConfigError> {
     let place = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|error| ConfigError(format!("--config: {place} cannot be read: {error}")))?;
@@ -65,32 +76,28 @@ fn from_file(file: &Path, first: &ArgMatches) -> Result<Vec<OsString>, ConfigErr
         let message = error.message().replace('\n', " ");
         ConfigError(format!("--config: {place}, line {line}: {message}"))
     })?;
-    let command = Config::command();
     let mut added = Vec::new();
     for (name, value) in &table {
         let wrong = |what: &str| ConfigError(format!("--config: {place}: {name}: {what}"));
-        let Some((id, switch)) = flag(&command, &name.replace('_', "-")) else {
-            return Err(wrong("there is no such flag"));
-        };
-        if matches!(first.value_source(&id), Some(ValueSource::CommandLine | ValueSource::EnvVariable)) {
+        let long = name.replace('_', "-");
+        let named = command.get_arguments().find(|arg| arg.get_long() == Some(&long) && long != "config");
+        let arg = named.ok_or_else(|| wrong("there is no such flag"))?;
+        let source = first.value_source(arg.get_id().as_str());
+        if matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable)) {
             continue;
         }
-        let text =
-            plain(value).ok_or_else(|| wrong("expected text, a number, true or false, or a list of them"))?;
-        match (switch, text.as_str()) {
-            (true, "true") => added.push(format!("--{}", name.replace('_', "-")).into()),
-            (true, "false") => {}
+        let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+        match (is_switch, value) {
+            (true, toml::Value::Boolean(true)) => added.push(format!("--{long}").into()),
+            (true, toml::Value::Boolean(false)) => {}
             (true, _) => return Err(wrong("expected true or false")),
-            (false, _) => added.push(format!("--{}={text}", name.replace('_', "-")).into()),
+            (false, value) => {
+                let text = plain(value).ok_or_else(|| wrong("expected text, a number, or a list of them"))?;
+                added.push(format!("--{long}={text}").into());
+            }
         }
     }
     Ok(added)
-}
-
-/// The id of the flag with this name, and whether it is a switch without a value.
-fn flag(command: &Command, name: &str) -> Option<(String, bool)> {
-    let arg = command.get_arguments().find(|arg| arg.get_long() == Some(name) && name != "config")?;
-    Some((arg.get_id().to_string(), matches!(arg.get_action(), ArgAction::SetTrue)))
 }
 
 /// A TOML value as the text of an argument.
@@ -98,8 +105,7 @@ fn plain(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::Boolean(truth) => Some(truth.to_string()),
         toml::Value::Array(items) => Some(items.iter().map(plain).collect::<Option<Vec<_>>>()?.join(",")),
-        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+        _ => None,
     }
 }
