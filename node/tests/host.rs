@@ -3,6 +3,7 @@
 
 mod fleet;
 mod pressure;
+mod remembering;
 
 use std::time::Duration;
 

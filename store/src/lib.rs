@@ -41,5 +41,6 @@ pub use genesis::Genesis;
 pub use machine::Machine;
 pub use outcome::{CONFLICT_VALUE_BYTES_MAX, Outcome, Record, Refusal};
 pub use read::{BaseRead, Lookup};
+pub use remembered::Burden;
 pub use scan::{Limits, Page, ScanRange, ScanSlice};
 pub use slots::{META_PREFIX, Scope, SlotRange, SlotSpan, SlotState, Slots};

@@ -21,7 +21,7 @@ use flotilla_raft::{Configuration, Index, LogId};
 use flotilla_topology::{ShardId, Slot};
 
 use crate::base::View;
-use crate::command::{Action, Command, Operation};
+use crate::command::{Action, Command, Operation, RequestId};
 use crate::digest::Tally;
 use crate::error::Error;
 use crate::flush::{Flush, Flushed, Retired};
@@ -30,7 +30,7 @@ use crate::layout::{self, Meta, Tag};
 use crate::outcome::{Outcome, Record};
 use crate::overlay::Overlay;
 use crate::read::{BaseRead, Lookup};
-use crate::remembered::{Remembered, Verdict};
+use crate::remembered::{Burden, Remembered, Verdict};
 use crate::scan::{Limits, ScanRange, ScanSlice};
 use crate::slots::Slots;
 use crate::snapshot;
@@ -188,6 +188,18 @@ impl Machine {
     #[must_use]
     pub fn remembered_bytes(&self) -> usize {
         self.remembered.bytes()
+    }
+
+    /// Memory that the remembered results of one client take, in bytes.
+    #[must_use]
+    pub fn remembered_bytes_of(&self, client: u128) -> usize {
+        self.remembered.bytes_of(client)
+    }
+
+    /// What a request would do to the memory of results.
+    #[must_use]
+    pub fn burden(&self, request: &RequestId) -> Burden {
+        self.remembered.burden(request)
     }
 
     /// Memory that [`Machine::drop_clean`] frees, in bytes.

@@ -62,6 +62,17 @@ pub(crate) enum Verdict {
     Execute,
 }
 
+/// What a request does to the memory of results. An estimate: other requests may be applied before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Burden {
+    /// It acknowledges results that are there: more is freed than it adds.
+    Frees,
+    /// Its result is there already.
+    Keeps,
+    /// Its result comes on top.
+    Adds,
+}
+
 #[derive(Clone, Debug)]
 struct Slot {
     client: u128,
@@ -93,6 +104,8 @@ struct Client {
     review_ms: u64,
     /// Sequence → entry and place in it.
     results: BTreeMap<u64, (u64, usize)>,
+    /// What its results take beside their fixed part, in bytes.
+    record_bytes: usize,
     stored: bool,
     dirty: bool,
 }
@@ -157,6 +170,7 @@ impl Remembered {
                 latest_ms: request.deadline_ms,
                 review_ms: request.deadline_ms,
                 results: BTreeMap::new(),
+                record_bytes: 0,
                 stored: false,
                 dirty: true,
             };
@@ -203,6 +217,7 @@ impl Remembered {
         let place = entry.slots.len();
         if let Some(client) = self.clients.get_mut(&request.client) {
             client.results.insert(request.sequence, (index, place));
+            client.record_bytes += answer.bytes();
         }
         let slot = Slot {
             client: request.client,
@@ -225,6 +240,9 @@ impl Remembered {
         let Some(slot) = entry.slots[place].take() else { panic!("entry {index} has no result {place}") };
         self.digest.remove(slot.digest(index));
         self.record_bytes -= slot.answer.bytes();
+        if let Some(client) = self.clients.get_mut(&slot.client) {
+            client.record_bytes -= slot.answer.bytes();
+        }
         self.live -= 1;
         entry.live -= 1;
         mark(&mut entry.dirty, &mut self.dirty_entries, index);
@@ -333,6 +351,25 @@ impl Remembered {
         (self.live + self.clients.len()) * RESULT_BYTES + self.record_bytes
     }
 
+    /// What the results of one client take in memory, in bytes.
+    pub(crate) fn bytes_of(&self, client: u128) -> usize {
+        let client = self.clients.get(&client);
+        client.map_or(0, |client| client.results.len() * RESULT_BYTES + client.record_bytes)
+    }
+
+    /// What a request would do to the memory of results, were it executed now.
+    pub(crate) fn burden(&self, request: &RequestId) -> Burden {
+        let Some(client) = self.clients.get(&request.client) else { return Burden::Adds };
+        let oldest = client.results.first_key_value();
+        if oldest.is_some_and(|(sequence, _)| *sequence < request.acknowledged) {
+            Burden::Frees
+        } else if client.results.contains_key(&request.sequence) {
+            Burden::Keeps
+        } else {
+            Burden::Adds
+        }
+    }
+
     pub(crate) const fn digest(&self) -> Digest {
         self.digest
     }
@@ -374,6 +411,7 @@ impl Remembered {
             latest_ms: reader.varint("latest deadline")?,
             review_ms: reader.varint("review time")?,
             results: BTreeMap::new(),
+            record_bytes: 0,
             stored: true,
             dirty: false,
         };
@@ -395,6 +433,7 @@ impl Remembered {
                 return Err(DecodeError::Range { what: "result of a client without a floor" });
             };
             client.results.insert(slot.sequence, (index, entry.slots.len()));
+            client.record_bytes += slot.answer.bytes();
             self.digest.add(slot.digest(index));
             self.record_bytes += slot.answer.bytes();
             entry.slots.push(Some(slot));

@@ -105,7 +105,9 @@ fn what_is_acknowledged_is_forgotten_and_refused<B: TestBase>() {
     let mut replica = Replica::<B>::new();
     let attempt = |sequence, acknowledged| by(CLIENT, sequence, acknowledged, 1000, put("a", "1"));
     replica.at(1, [attempt(1, 0), attempt(2, 0), attempt(3, 0)]);
+    let each = replica.machine.remembered_bytes_of(CLIENT) / 3;
     assert_eq!(replica.one(1, attempt(4, 3)), written(4));
+    assert_eq!(replica.machine.remembered_bytes_of(CLIENT), 2 * each);
     assert_eq!(replica.machine.results(), 2, "those of 3 and 4: what lies below the acknowledged is dropped");
     assert_eq!(replica.one(1, attempt(2, 0)), stale(3), "it ran; it must not run again");
     assert_eq!(replica.one(1, attempt(3, 0)), written(3));

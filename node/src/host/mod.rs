@@ -42,6 +42,7 @@ mod options;
 mod reads;
 mod recovery;
 mod replica;
+mod results;
 mod status;
 mod tail;
 mod timers;

@@ -28,6 +28,9 @@ pub struct Options {
     /// How many bytes the remembered results of one shard may take; beyond that writes are refused until clients
     /// acknowledge their answers or the deadlines of their requests pass.
     pub remembered_bytes_max: usize,
+    /// How many of these bytes the results of one client may take; beyond that this client alone is refused. What is on its
+    /// way when the bound is reached comes on top, as for the whole shard.
+    pub remembered_client_bytes_max: usize,
     /// How far ahead of shard time a request's deadline may lie, in milliseconds.
     pub deadline_max_ms: u64,
 }
@@ -46,6 +49,7 @@ impl Default for Options {
             log_pinned_bytes_max: 64 << 20,
             backlog_bytes_max: 64 << 20,
             remembered_bytes_max: 64 << 20,
+            remembered_client_bytes_max: 8 << 20,
             deadline_max_ms: 60_000,
         }
     }

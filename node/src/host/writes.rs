@@ -13,6 +13,7 @@ use flotilla_topology::ShardId;
 
 use super::boundary::{Answer, Refusal, Token};
 use super::replica::{Replica, Turn};
+use super::results::{Freeing, Room};
 
 /// The writes of one shard that are on their way.
 #[derive(Debug, Default)]
@@ -21,6 +22,7 @@ pub(super) struct Writes {
     gathered_bytes: usize,
     proposed: VecDeque<Proposal>,
     proposed_bytes: usize,
+    freeing: Freeing,
     /// A command without operations is on its way, to let shard time pass.
     time_entry: Option<LogId>,
 }
@@ -31,6 +33,8 @@ struct Proposal {
     id: LogId,
     bytes: usize,
     tokens: Vec<Token>,
+    /// Its clients that stand in [`Writes::freeing`] because of it.
+    freeing: Vec<u128>,
 }
 
 /// What an operation takes beside its key and its value, at most: request id, ttl, lengths, tags.
@@ -61,7 +65,10 @@ impl Replica {
     /// Takes a write for this turn's entry, or refuses it.
     pub(super) fn admit<B: Base>(&mut self, turn: &mut Turn<'_, B>, token: Token, operation: Operation) {
         match self.admission(turn, &operation) {
-            Ok(()) => {
+            Ok(room) => {
+                if let (Room::Freed, Some(request)) = (room, &operation.request) {
+                    self.writes.freeing.insert(request.client);
+                }
                 self.writes.gathered_bytes += bytes_of(&operation);
                 self.writes.gathered.push((token, operation));
             }
@@ -69,16 +76,13 @@ impl Replica {
         }
     }
 
-    fn admission<B: Base>(&self, turn: &Turn<'_, B>, operation: &Operation) -> Result<(), Refusal> {
+    fn admission<B: Base>(&self, turn: &Turn<'_, B>, operation: &Operation) -> Result<Room, Refusal> {
         let shard = self.shard;
         if !self.raft.is_leader() {
             return Err(self.not_leader());
         }
         if turn.full {
             return Err(Refusal::Overloaded { shard, what: "the overlay" });
-        }
-        if self.machine.remembered_bytes() > turn.options.remembered_bytes_max {
-            return Err(Refusal::Overloaded { shard, what: "the memory of results" });
         }
         let bytes = bytes_of(operation);
         if bytes > turn.options.entry_bytes_max {
@@ -94,7 +98,7 @@ impl Replica {
             Some(request) if request.deadline_ms > time_ms.saturating_add(deadline_max_ms) => {
                 Err(Refusal::DeadlineTooFar { time_ms, deadline_max_ms })
             }
-            _ => Ok(()),
+            request => self.room_for_result(&self.writes.freeing, turn.options, request.as_ref()),
         }
     }
 
@@ -125,14 +129,16 @@ impl Replica {
         tokens: Vec<Token>,
         operations: Vec<Operation>,
     ) {
+        let freeing = self.writes.freeing.among(&operations);
         let data = Command { stamp_ms: self.stamp(turn), operations }.encode();
         let bytes = data.len();
         match self.raft.propose(turn.now.time, data) {
             Ok(id) => {
                 self.writes.proposed_bytes += bytes;
-                self.writes.proposed.push_back(Proposal { id, bytes, tokens });
+                self.writes.proposed.push_back(Proposal { id, bytes, tokens, freeing });
             }
             Err(error) => {
+                self.writes.freeing.forget(&freeing);
                 let refusal = self.refused_proposal(&error);
                 tokens.into_iter().for_each(|token| turn.out.refuse(token, refusal.clone()));
             }
@@ -176,6 +182,7 @@ impl Replica {
         }
         let Some(proposal) = self.writes.proposed.pop_front() else { return };
         self.writes.proposed_bytes -= proposal.bytes;
+        self.writes.freeing.forget(&proposal.freeing);
         assert_eq!(
             proposal.tokens.len(),
             outcomes.len(),
@@ -198,6 +205,7 @@ impl Replica {
                 continue;
             }
             self.writes.proposed_bytes -= proposal.bytes;
+            self.writes.freeing.forget(&proposal.freeing);
             for token in proposal.tokens {
                 turn.out.refuse(token, Refusal::Unknown { shard: self.shard });
             }
