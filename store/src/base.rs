@@ -33,6 +33,13 @@ pub trait Base: Clone + Send + 'static {
     ///
     /// [`BaseError::Unsynced`]: give up. A full disk is reported as by [`Base::commit`], and is not final.
     fn sync(&self) -> Result<(), BaseError>;
+
+    /// Opens the store again after a failed write. What was committed and not synced may still be there. May block.
+    ///
+    /// # Errors
+    ///
+    /// It still fails, or old views are alive ([`BaseError::Locked`]): try again.
+    fn reopen(&self) -> Result<(), BaseError>;
 }
 
 /// The state of a base at one moment. Reading may block on I/O, so it is the reader pool's business.

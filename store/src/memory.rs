@@ -80,20 +80,6 @@ impl Memory {
         lock(&self.state).failing = failing;
     }
 
-    /// Opens the base again after a failed write. What was committed and not synced may still be there.
-    ///
-    /// # Errors
-    ///
-    /// The base is still failing.
-    pub fn reopen(&self) -> Result<(), BaseError> {
-        let mut state = lock(&self.state);
-        if state.failing {
-            return Err(broken());
-        }
-        state.poisoned = false;
-        Ok(())
-    }
-
     /// Bytes of the keys and of all values that are kept, for a simulator that bounds its memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -213,6 +199,15 @@ impl Base for Memory {
         })?;
         state.synced = state.latest;
         state.prune();
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), BaseError> {
+        let mut state = lock(&self.state);
+        if state.failing {
+            return Err(broken());
+        }
+        state.poisoned = false;
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use super::causes::Causes;
 use super::inbox::Inbox;
-use super::{Fatal, Input, NodeBase, worker_of};
+use super::{Fatal, Input, worker_of};
 use crate::host::BaseJob;
 
 /// The pause before the second attempt; it doubles with each further one …
@@ -125,16 +125,16 @@ impl FlusherQueue {
 }
 
 /// The flusher's own state.
-pub struct Flusher {
-    base: NodeBase,
+pub struct Flusher<B: Base> {
+    base: B,
     queue: Arc<FlusherQueue>,
     workers: Vec<Arc<Inbox>>,
     fatal: Fatal,
 }
 
-impl Flusher {
+impl<B: Base> Flusher<B> {
     /// A flusher that has not begun. `fatal` is called when the base holds what cannot be: going on would spread it.
-    pub fn new(base: NodeBase, queue: Arc<FlusherQueue>, workers: Vec<Arc<Inbox>>, fatal: Fatal) -> Self {
+    pub fn new(base: B, queue: Arc<FlusherQueue>, workers: Vec<Arc<Inbox>>, fatal: Fatal) -> Self {
         Self { base, queue, workers, fatal }
     }
 
@@ -189,7 +189,7 @@ impl Flusher {
     }
 
     /// Does what must be done, however often the base fails. `None`: it is not to be done any more.
-    fn persist<T>(&self, what: &str, work: impl Fn(&NodeBase) -> Result<T, Error>) -> Option<T> {
+    fn persist<T>(&self, what: &str, work: impl Fn(&B) -> Result<T, Error>) -> Option<T> {
         let mut pause = PAUSE_MIN;
         loop {
             let failure = match work(&self.base) {
@@ -230,3 +230,7 @@ impl Flusher {
         self.workers[worker_of(shard, self.workers.len())].deliver(input);
     }
 }
+
+#[cfg(test)]
+#[path = "flusher_tests.rs"]
+mod tests;

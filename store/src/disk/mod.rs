@@ -92,23 +92,6 @@ impl Disk {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Closes and opens the store, after a failed write. Blocks. All handles see the new one; reads fail
-    /// meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// Opening fails, or old views are still alive ([`BaseError::Locked`]): the store stays closed, try
-    /// again.
-    pub fn reopen(&self) -> Result<(), BaseError> {
-        // Taken out of the lock before it is dropped and opened: a worker that takes a view must not wait for
-        // that.
-        let old = self.write_lock().take();
-        drop(old);
-        let new = Handles::open(&self.shared.path, &self.shared.options)?;
-        *self.write_lock() = Some(new);
-        Ok(())
-    }
-
     /// Files on disk, in bytes.
     ///
     /// # Errors
@@ -178,6 +161,17 @@ impl Base for Disk {
             BaseError::Io(error) if error.kind() != io::ErrorKind::StorageFull => BaseError::Unsynced(error),
             other => other,
         })
+    }
+
+    /// All handles see the new store; reads fail meanwhile, and for as long as it stays closed because opening failed.
+    fn reopen(&self) -> Result<(), BaseError> {
+        // Taken out of the lock before it is dropped and opened: a worker that takes a view must not wait for
+        // that.
+        let old = self.write_lock().take();
+        drop(old);
+        let new = Handles::open(&self.shared.path, &self.shared.options)?;
+        *self.write_lock() = Some(new);
+        Ok(())
     }
 }
 

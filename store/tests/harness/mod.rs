@@ -68,6 +68,10 @@ impl Base for TempDisk {
     fn sync(&self) -> Result<(), BaseError> {
         self.disk.sync()
     }
+
+    fn reopen(&self) -> Result<(), BaseError> {
+        self.disk.reopen()
+    }
 }
 
 impl TestBase for TempDisk {
