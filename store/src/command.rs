@@ -4,7 +4,11 @@
 //! hand-written because every put passes them four times (leader, two followers, restart): decoding slices
 //! the entry and copies nothing. A command with no operations only advances shard time (a *time entry*).
 
+mod txn;
+
 use bytes::{BufMut, Bytes, BytesMut};
+
+pub use txn::{Compare, Condition, Txn, TxnOperation};
 
 use crate::encoding::{DecodeError, Reader, put_bytes, put_varint};
 
@@ -14,8 +18,11 @@ const FORMAT: u8 = 1;
 const TAG_PUT: u8 = 1;
 const TAG_DELETE: u8 = 2;
 const TAG_COMPARE_AND_SWAP: u8 = 3;
-// Reserved, see docs/formats/entry.md: 4 = txn, 16..=31 = slot moves. Unknown until then, so that a release
-// that does not know them refuses the entry instead of skipping it: replicas would part ways.
+const TAG_TXN: u8 = 4;
+/// Only inside a transaction.
+const TAG_GET: u8 = 5;
+// Reserved, see docs/formats/entry.md: 16..=31 = slot moves. Unknown until then, so that a release that does
+// not know them refuses the entry instead of skipping it: replicas would part ways.
 
 /// Set in the tag's byte when a request id follows.
 const FLAG_REQUEST: u8 = 0x80;
@@ -74,22 +81,27 @@ pub enum Action {
         /// As in [`Action::Put`].
         ttl_ms: Option<u64>,
     },
+    /// Compare, then execute one of two lists of operations, atomically.
+    Txn(Txn),
 }
 
 impl Action {
-    /// The key that the action is about.
-    #[must_use]
-    pub const fn key(&self) -> &Bytes {
+    /// Calls back with each key whose present value the outcome may depend on. A key may come several times.
+    pub fn for_each_key_read(&self, mut found: impl FnMut(&Bytes)) {
         match self {
-            Self::Put { key, .. } | Self::Delete { key } | Self::CompareAndSwap { key, .. } => key,
+            Self::Put { .. } => {}
+            Self::Delete { key } | Self::CompareAndSwap { key, .. } => found(key),
+            Self::Txn(txn) => txn.keys_read().for_each(found),
         }
     }
 
-    /// Whether the action's outcome depends on what the key holds now.
-    pub(crate) const fn reads(&self) -> bool {
+    /// The bytes of all keys and values.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
         match self {
-            Self::Put { .. } => false,
-            Self::Delete { .. } | Self::CompareAndSwap { .. } => true,
+            Self::Put { key, value, .. } | Self::CompareAndSwap { key, value, .. } => key.len() + value.len(),
+            Self::Delete { key } => key.len(),
+            Self::Txn(txn) => txn.payload_bytes(),
         }
     }
 }
@@ -150,11 +162,7 @@ const OPERATIONS_RESERVED: usize = 1024;
 
 impl Operation {
     fn size_hint(&self) -> usize {
-        let value = match &self.action {
-            Action::Put { value, .. } | Action::CompareAndSwap { value, .. } => value.len(),
-            Action::Delete { .. } => 0,
-        };
-        64 + self.action.key().len() + value
+        64 + self.action.payload_bytes()
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -162,6 +170,7 @@ impl Operation {
             Action::Put { ttl_ms, .. } => (TAG_PUT, *ttl_ms),
             Action::Delete { .. } => (TAG_DELETE, None),
             Action::CompareAndSwap { ttl_ms, .. } => (TAG_COMPARE_AND_SWAP, *ttl_ms),
+            Action::Txn(_) => (TAG_TXN, None),
         };
         let request = if self.request.is_some() { FLAG_REQUEST } else { 0 };
         out.put_u8(tag | request | if ttl.is_some() { FLAG_TTL } else { 0 });
@@ -185,6 +194,7 @@ impl Operation {
                 put_varint(out, *expected);
                 put_bytes(out, value);
             }
+            Action::Txn(txn) => txn.encode(out),
         }
     }
 
@@ -201,6 +211,7 @@ impl Operation {
                 value: reader.bytes("value")?,
                 ttl_ms,
             },
+            TAG_TXN if ttl_ms.is_none() => Action::Txn(Txn::decode(reader)?),
             _ => return Err(DecodeError::Unknown { what: "operation", tag: u64::from(head) }),
         };
         Ok(Self { request, action })

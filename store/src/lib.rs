@@ -32,15 +32,17 @@ mod slots;
 pub mod snapshot;
 
 pub use base::{Base, BaseError, View, WriteBatch};
-pub use command::{Action, Command, Operation, RequestId};
+pub use command::{Action, Command, Compare, Condition, Operation, RequestId, Txn, TxnOperation};
 pub use digest::{Digest, Stats, Tally};
 pub use encoding::DecodeError;
 pub use error::Error;
 pub use flush::{EXPIRED_PER_FLUSH, Flush, Flushed, Retired, stats};
 pub use genesis::Genesis;
 pub use machine::Machine;
-pub use outcome::{CONFLICT_VALUE_BYTES_MAX, Outcome, Record, Refusal};
+pub use outcome::{
+    CONFLICT_VALUE_BYTES_MAX, Outcome, Record, Refusal, TXN_VALUES_BYTES_MAX, TxnOutcome, TxnResult,
+};
 pub use read::{BaseRead, Lookup};
 pub use remembered::Burden;
 pub use scan::{Limits, Page, ScanRange, ScanSlice};
-pub use slots::{META_PREFIX, Scope, SlotRange, SlotSpan, SlotState, Slots};
+pub use slots::{META_PREFIX, Misplaced, Scope, SlotRange, SlotSpan, SlotState, Slots};

@@ -7,7 +7,8 @@
 //! Rules that are decided here:
 //!
 //! - The version counter steps once per write that changes something: a put, a comparison that holds, a
-//!   delete of an existing key. A conflict or a delete of a missing key takes no step.
+//!   delete of an existing key. A conflict or a delete of a missing key takes no step. A transaction takes
+//!   exactly one, also when it only reads.
 //! - An expired key does not exist, for any operation, from the entry on whose stamp brings shard time to its
 //!   expiry.
 //! - Ownership is checked after the remembered results: who asks again for the result of a slot that has
@@ -15,6 +16,8 @@
 //!
 //! It does not bound keys, values or deadlines (the gate does), and it never reads the base: what an
 //! operation must know is loaded before (decision D5).
+
+mod txn;
 
 use bytes::Bytes;
 use flotilla_raft::{Configuration, Index, LogId};
@@ -243,10 +246,11 @@ impl Machine {
     pub fn missing(&self, command: &Command) -> Vec<Bytes> {
         let mut keys = Vec::new();
         for Operation { action, .. } in &command.operations {
-            let key = action.key();
-            if action.reads() && self.overlay.get(key).is_none() && self.slots.check(key).is_ok() {
-                keys.push(key.clone());
-            }
+            action.for_each_key_read(|key| {
+                if self.overlay.get(key).is_none() && self.slots.check(key).is_ok() {
+                    keys.push(key.clone());
+                }
+            });
         }
         keys.sort_unstable();
         keys.dedup();
@@ -295,27 +299,27 @@ impl Machine {
     }
 
     fn operate(&mut self, id: LogId, operation: &Operation) -> Outcome {
-        let key = operation.action.key();
-        let Some(request) = &operation.request else {
-            return match self.slots.check(key) {
-                Ok(()) => self.execute(&operation.action),
-                Err(slot) => Outcome::WrongSlot { slot },
+        let Operation { request, action } = operation;
+        let Some(request) = request else {
+            return match self.serves(action) {
+                Ok(()) => self.execute(action),
+                Err(outcome) => outcome,
             };
         };
         match self.remembered.check(request, self.time_ms) {
             Verdict::Remembered(outcome) => {
                 self.remembered.note(request, self.time_ms);
-                self.complete(outcome, key)
+                self.complete(outcome, action)
             }
             Verdict::Refused(refusal) => {
                 self.remembered.note(request, self.time_ms);
                 Outcome::Refused(refusal)
             }
             Verdict::Execute => {
-                if let Err(slot) = self.slots.check(key) {
-                    return Outcome::WrongSlot { slot };
+                if let Err(outcome) = self.serves(action) {
+                    return outcome;
                 }
-                let outcome = self.execute(&operation.action);
+                let outcome = self.execute(action);
                 self.remembered.note(request, self.time_ms);
                 self.remembered.remember(request, id.index.0, &outcome);
                 outcome
@@ -325,8 +329,10 @@ impl Machine {
 
     /// A conflict whose record was too big to be remembered is whole again when the key still holds that
     /// record.
-    fn complete(&self, outcome: Outcome, key: &Bytes) -> Outcome {
+    fn complete(&self, outcome: Outcome, action: &Action) -> Outcome {
         let Outcome::ConflictForgotten { version } = outcome else { return outcome };
+        // Another kind of action: the client used one request id for two writes.
+        let Action::CompareAndSwap { key, .. } = action else { return outcome };
         // The key may have gone to another shard since; then it was not loaded.
         let current = self.overlay.get(key).and_then(|record| record.as_ref());
         match current {
@@ -343,11 +349,8 @@ impl Machine {
                 Outcome::Written { version: self.write(key, value, *ttl_ms) }
             }
             Action::Delete { key } => {
-                let existed = self.present(key).is_some();
-                if existed {
-                    self.version += 1;
-                    self.overlay.write(key.clone(), None);
-                }
+                let existed = self.remove(key);
+                self.version += u64::from(existed);
                 Outcome::Deleted { existed, version: self.version }
             }
             Action::CompareAndSwap { key, expected, value, ttl_ms } => {
@@ -357,15 +360,32 @@ impl Machine {
                 }
                 Outcome::Swapped { version: self.write(key, value, *ttl_ms) }
             }
+            Action::Txn(txn) => Outcome::Txn(self.transact(txn)),
         }
     }
 
+    /// One write: one step, one record.
     fn write(&mut self, key: &Bytes, value: &Bytes, ttl_ms: Option<u64>) -> u64 {
         self.version += 1;
+        self.set(key, value, ttl_ms);
+        self.version
+    }
+
+    /// Writes a record with the version of the step that is being made.
+    fn set(&mut self, key: &Bytes, value: &Bytes, ttl_ms: Option<u64>) {
+        // A ttl beyond the end of time is for ever.
         let expires_ms = ttl_ms.map(|ttl_ms| self.time_ms.saturating_add(ttl_ms));
         let record = Record { value: value.clone(), version: self.version, expires_ms };
         self.overlay.write(key.clone(), Some(record));
-        self.version
+    }
+
+    /// Removes a key; says whether it existed.
+    fn remove(&mut self, key: &Bytes) -> bool {
+        let existed = self.present(key).is_some();
+        if existed {
+            self.overlay.write(key.clone(), None);
+        }
+        existed
     }
 
     /// What a key holds at this shard time. It must have been loaded.

@@ -14,13 +14,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod answer;
+
 use bytes::{BufMut, Bytes, BytesMut};
+
+use answer::Answer;
 
 use crate::command::RequestId;
 use crate::digest::Digest;
-use crate::encoding::{DecodeError, Reader, put_bytes, put_varint};
-use crate::layout;
-use crate::outcome::{CONFLICT_VALUE_BYTES_MAX, Outcome, Record, Refusal};
+use crate::encoding::{DecodeError, Reader, put_varint};
+use crate::outcome::{Outcome, Refusal};
 
 /// Acknowledged results that one operation removes. More than one operation adds, so that they never pile up.
 const ACKNOWLEDGED_PER_OPERATION: usize = 16;
@@ -29,28 +32,6 @@ const REVIEWED_PER_APPLY: usize = 256;
 const REVIEWED_PER_OPERATION: usize = 4;
 /// What a result costs in memory, without its record.
 const RESULT_BYTES: usize = 112;
-
-/// A remembered result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
-    Written {
-        version: u64,
-    },
-    Deleted {
-        existed: bool,
-        version: u64,
-    },
-    Swapped {
-        version: u64,
-    },
-    Conflict {
-        current: Option<Box<Record>>,
-    },
-    /// The record was too big to keep.
-    ConflictForgotten {
-        version: u64,
-    },
-}
 
 /// What to do with an operation that carries a request id.
 pub(crate) enum Verdict {
@@ -512,88 +493,5 @@ impl Slot {
         let mut out = BytesMut::with_capacity(64);
         self.encode(&mut out);
         Digest::of(&index.to_be_bytes(), &out)
-    }
-}
-
-const ANSWER_WRITTEN: u8 = 1;
-const ANSWER_DELETED: u8 = 2;
-const ANSWER_MISSING: u8 = 3;
-const ANSWER_SWAPPED: u8 = 4;
-const ANSWER_CONFLICT: u8 = 5;
-const ANSWER_CONFLICT_ABSENT: u8 = 6;
-const ANSWER_CONFLICT_FORGOTTEN: u8 = 7;
-
-impl Answer {
-    fn of(outcome: &Outcome) -> Option<Self> {
-        Some(match outcome {
-            Outcome::Written { version } => Self::Written { version: *version },
-            Outcome::Deleted { existed, version } => Self::Deleted { existed: *existed, version: *version },
-            Outcome::Swapped { version } => Self::Swapped { version: *version },
-            Outcome::Conflict { current: None } => Self::Conflict { current: None },
-            Outcome::Conflict { current: Some(record) } if record.value.len() > CONFLICT_VALUE_BYTES_MAX => {
-                Self::ConflictForgotten { version: record.version }
-            }
-            Outcome::Conflict { current: Some(record) } => {
-                // Copied: a slice would keep the whole entry that wrote the value in memory.
-                let value = Bytes::copy_from_slice(&record.value);
-                Self::Conflict { current: Some(Box::new(Record { value, ..record.clone() })) }
-            }
-            Outcome::ConflictForgotten { .. } | Outcome::WrongSlot { .. } | Outcome::Refused(_) => {
-                return None;
-            }
-        })
-    }
-
-    fn outcome(&self) -> Outcome {
-        match self {
-            Self::Written { version } => Outcome::Written { version: *version },
-            Self::Deleted { existed, version } => Outcome::Deleted { existed: *existed, version: *version },
-            Self::Swapped { version } => Outcome::Swapped { version: *version },
-            Self::Conflict { current } => Outcome::Conflict { current: current.as_deref().cloned() },
-            Self::ConflictForgotten { version } => Outcome::ConflictForgotten { version: *version },
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Conflict { current: Some(record) } => record.value.len() + 64,
-            _ => 0,
-        }
-    }
-
-    fn encode(&self, out: &mut BytesMut) {
-        let (tag, version) = match self {
-            Self::Written { version } => (ANSWER_WRITTEN, *version),
-            Self::Deleted { existed: true, version } => (ANSWER_DELETED, *version),
-            Self::Deleted { existed: false, version } => (ANSWER_MISSING, *version),
-            Self::Swapped { version } => (ANSWER_SWAPPED, *version),
-            Self::ConflictForgotten { version } => (ANSWER_CONFLICT_FORGOTTEN, *version),
-            Self::Conflict { current: None } => (ANSWER_CONFLICT_ABSENT, 0),
-            Self::Conflict { current: Some(record) } => {
-                out.put_u8(ANSWER_CONFLICT);
-                put_bytes(out, &layout::encode_record(record));
-                return;
-            }
-        };
-        out.put_u8(tag);
-        put_varint(out, version);
-    }
-
-    fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
-        let tag = reader.u8("result")?;
-        if tag == ANSWER_CONFLICT {
-            let record = layout::decode_record(reader.bytes("record")?)?;
-            return Ok(Self::Conflict { current: Some(Box::new(record)) });
-        }
-        let version = reader.varint("version")?;
-        Ok(match tag {
-            ANSWER_WRITTEN => Self::Written { version },
-            ANSWER_DELETED => Self::Deleted { existed: true, version },
-            ANSWER_MISSING => Self::Deleted { existed: false, version },
-            ANSWER_SWAPPED => Self::Swapped { version },
-            ANSWER_CONFLICT_ABSENT => Self::Conflict { current: None },
-            ANSWER_CONFLICT_FORGOTTEN => Self::ConflictForgotten { version },
-            tag => return Err(DecodeError::Unknown { what: "result", tag: u64::from(tag) }),
-        })
     }
 }

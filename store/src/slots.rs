@@ -49,6 +49,20 @@ pub struct SlotRange {
     pub state: SlotState,
 }
 
+/// Why a shard does not serve some keys together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misplaced {
+    /// It does not own the slot of one of them.
+    Foreign(Slot),
+    /// They are of several slots.
+    Several {
+        /// The slot of the first key.
+        first: Slot,
+        /// The slot of the first key of another slot.
+        other: Slot,
+    },
+}
+
 const WORDS: usize = SLOTS as usize / 64;
 const TAG_META: u8 = 0;
 const TAG_SLOTS: u8 = 1;
@@ -95,8 +109,32 @@ impl Slots {
     /// The key's slot, when it does not.
     pub fn check(&self, key: &[u8]) -> Result<(), Slot> {
         let slot = Slot::of(key);
-        let owned = if self.meta { key.starts_with(META_PREFIX) } else { self.serves(slot) };
-        if owned { Ok(()) } else { Err(slot) }
+        if self.owns(key, slot) { Ok(()) } else { Err(slot) }
+    }
+
+    fn owns(&self, key: &[u8], slot: Slot) -> bool {
+        if self.meta { key.starts_with(META_PREFIX) } else { self.serves(slot) }
+    }
+
+    /// Whether the shard serves these keys as those of one transaction: all of one slot, so that they stay
+    /// together whatever moves. The keys of the meta shard are of no slot, and never move.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    pub fn check_together<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Result<(), Misplaced> {
+        let (mut first, mut foreign) = (None, None);
+        for key in keys {
+            let slot = Slot::of(key);
+            let first = *first.get_or_insert(slot);
+            if slot != first && !self.meta {
+                return Err(Misplaced::Several { first, other: slot });
+            }
+            if !self.owns(key, slot) {
+                foreign.get_or_insert(slot);
+            }
+        }
+        foreign.map_or(Ok(()), |slot| Err(Misplaced::Foreign(slot)))
     }
 
     /// Whether the shard serves this slot. The meta shard serves none.

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use flotilla_raft::ReplicaId;
 use flotilla_store::memory::Memory;
 use flotilla_store::snapshot::{Reader, Writer};
-use flotilla_store::{Action, Base, Command, DecodeError, Genesis, Operation, RequestId, Scope};
+use flotilla_store::{Action, Base, Command, Condition, DecodeError, Genesis, Operation, RequestId, Scope};
 use harness::*;
 
 fn sample() -> Command {
     let big = u64::MAX;
     let mut operations =
         vec![put("a", "1"), put_ttl("", "", big), delete("d"), cas("c", big, "2"), cas("c", 0, "")];
+    operations.extend([txn([], [], []), sample_txn()]);
     for operation in operations.clone() {
         operations.push(by(u128::MAX, big, big - 1, 1, operation));
     }
@@ -23,6 +24,22 @@ fn sample() -> Command {
     operations.push(Operation { request: None, action });
     Command { stamp_ms: 1_700_000_000_000, operations }
 }
+
+/// Every kind of compare and operation.
+fn sample_txn() -> Operation {
+    let big = u64::MAX;
+    let compares = [
+        when("a", Condition::Version(big)),
+        when("", Condition::Value(b("v"))),
+        when("c", Condition::Exists),
+        when("d", Condition::Absent),
+    ];
+    let then = [tget("g"), tput("p", "value"), tput_ttl("t", "", big), tdelete("")];
+    txn(compares, then, [tget(""), tdelete("x")])
+}
+
+/// How many of the sample's operations are small: all but the last.
+const SMALL: usize = 14;
 
 #[test]
 fn a_command_comes_back_without_a_copy() {
@@ -54,8 +71,35 @@ fn the_bytes_of_a_command_are_these() {
 }
 
 #[test]
+fn the_bytes_of_a_txn_are_these() {
+    let compares = [when("k", Condition::Version(300)), when("k", Condition::Value(b("v")))];
+    let more = [when("k", Condition::Exists), when("k", Condition::Absent)];
+    let then = [tput("k", "x"), tput_ttl("k", "y", 9), tget("k")];
+    let operation = txn([compares, more].concat(), then, [tdelete("k")]);
+    let bytes = Command { stamp_ms: 0, operations: vec![operation] }.encode();
+    let mut expected = vec![1, 0, 1, 4];
+    expected.extend([4, 1, 1, b'k', 0xac, 2, 2, 1, b'k', 1, b'v', 3, 1, b'k', 4, 1, b'k']);
+    expected.extend([3, 1, 1, b'k', 1, b'x', 0x41, 9, 1, b'k', 1, b'y', 5, 1, b'k']);
+    expected.extend([1, 2, 1, b'k']);
+    assert_eq!(bytes[..], expected[..], "docs/formats/entry.md states these bytes");
+}
+
+#[test]
 fn unknown_formats_and_tags_are_refused() {
-    for bytes in [&[2, 0, 0][..], &[1, 0, 1, 4, 0], &[1, 0, 1, 16, 0], &[1, 0, 1, 0x42, 1, 1, b'k']] {
+    let commands = [
+        &[2, 0, 0][..],
+        &[1, 0, 1, 5, 1, b'k'],
+        &[1, 0, 1, 16, 0],
+        &[1, 0, 1, 0x42, 1, 1, b'k'],
+        // Inside a txn: with a ttl of its own, an unknown compare, a CAS, a txn, a request id, a get with a ttl.
+        &[1, 0, 1, 0x44, 1, 0, 0, 0],
+        &[1, 0, 1, 4, 1, 5, 1, b'k', 0, 0],
+        &[1, 0, 1, 4, 0, 1, 3, 1, b'k', 0, 0, 0],
+        &[1, 0, 1, 4, 0, 1, 4, 0, 0, 0, 0],
+        &[1, 0, 1, 4, 0, 1, 0x82, 1, b'k', 0],
+        &[1, 0, 1, 4, 0, 1, 0x45, 1, 1, b'k', 0],
+    ];
+    for bytes in commands {
         let error = Command::decode(Bytes::copy_from_slice(bytes)).unwrap_err();
         assert!(matches!(error, DecodeError::Unknown { .. }), "{bytes:?}: {error}");
     }
@@ -65,14 +109,17 @@ fn unknown_formats_and_tags_are_refused() {
 
 #[test]
 fn a_count_that_is_not_there_reserves_nothing() {
-    let mut bytes = vec![1, 0];
-    bytes.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
-    assert!(matches!(Command::decode(bytes.into()), Err(DecodeError::Short { .. })));
+    for before in [&[1, 0][..], &[1, 0, 1, 4], &[1, 0, 1, 4, 0], &[1, 0, 1, 4, 0, 0]] {
+        let mut bytes = before.to_vec();
+        bytes.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
+        let error = Command::decode(bytes.into()).unwrap_err();
+        assert!(matches!(error, DecodeError::Short { .. }), "after {before:?}: {error}");
+    }
 }
 
 #[test]
 fn a_command_cut_anywhere_is_an_error() {
-    let bytes = Command { operations: sample().operations[..10].to_vec(), ..sample() }.encode();
+    let bytes = Command { operations: sample().operations[..SMALL].to_vec(), ..sample() }.encode();
     for length in 0..bytes.len() {
         assert!(Command::decode(bytes.slice(..length)).is_err(), "cut at {length}");
     }
@@ -110,7 +157,7 @@ fn mutations(valid: &Bytes, dice: &mut Dice) -> Bytes {
 #[test]
 fn noise_never_panics_and_what_is_read_has_one_form() {
     let mut dice = Dice(1);
-    let command = Command { operations: sample().operations[..10].to_vec(), ..sample() }.encode();
+    let command = Command { operations: sample().operations[..SMALL].to_vec(), ..sample() }.encode();
     let genesis = genesis().encode();
     let mut read = 0;
     for _ in 0..20_000 {
@@ -132,6 +179,8 @@ fn noise_never_panics_and_what_is_read_has_one_form() {
 fn noise_in_a_snapshot_never_panics_nor_passes() {
     let mut replica = Replica::<Memory>::new();
     replica.at(1, (0..9).map(|n| by(n, 1, 0, 99, put_ttl(&format!("{n}"), "value", 50))).collect::<Vec<_>>());
+    let all_results = [tget("{t}a"), tput("{t}a", "v"), tget("{t}a"), tdelete("{t}a"), tdelete("{t}a")];
+    replica.one(1, by(9, 1, 0, 99, txn([], all_results, [])));
     replica.flush();
     let mut reader = Reader::new(replica.base.view(), SHARD).unwrap().unwrap();
     let chunk = reader.next_chunk(1 << 20).unwrap().unwrap();

@@ -6,12 +6,15 @@
 mod harness;
 mod model;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use flotilla_raft::LogId;
 use flotilla_raft::{Configuration, Index, ReplicaId, Term};
 use flotilla_store::memory::Memory;
 use flotilla_store::{
-    Action, Command, Flush, Limits, Machine, Operation, Outcome, RequestId, ScanRange, stats,
+    Action, Command, Compare, Condition, Flush, Limits, Machine, Operation, Outcome, RequestId, ScanRange,
+    Txn, TxnOperation, stats,
 };
 use harness::*;
 use model::Model;
@@ -72,6 +75,21 @@ impl History {
         self.models.push(model);
     }
 
+    /// A history in which no transaction failed, or none was asked again, would test less than it seems to.
+    fn check_that_it_tried_everything(&self) {
+        let txns = self.outcomes.iter().flatten().filter_map(|outcome| match outcome {
+            Outcome::Txn(txn) => Some(txn),
+            _ => None,
+        });
+        let mut versions = BTreeSet::new();
+        let mut seen = [0; 3];
+        for txn in txns {
+            seen[usize::from(txn.succeeded)] += 1;
+            seen[2] += usize::from(!versions.insert(txn.version));
+        }
+        assert!(seen.iter().all(|&count| count > 0), "{seen:?} failed, succeeded, asked again");
+    }
+
     fn operation(&mut self) -> Operation {
         if !self.attempts.is_empty() && self.dice.one_in(4) {
             let recent = self.attempts.len().saturating_sub(30) as u64;
@@ -94,19 +112,68 @@ impl History {
     }
 
     fn action(&mut self) -> Action {
-        let key = Bytes::from(format!("key{}", self.dice.below(24)));
-        let model = self.models.last().unwrap();
-        let expected = match self.dice.below(3) {
-            0 => 0,
-            _ => model.keys.get(&key).map_or(0, |record| record.version),
-        };
-        let length = if self.dice.one_in(20) { 1100 } else { self.dice.below(20) };
-        let value = Bytes::from(vec![b'a' + self.dice.below(26) as u8; length as usize]);
-        let ttl_ms = self.dice.one_in(3).then(|| self.dice.below(150));
-        match self.dice.below(5) {
-            0 | 1 => Action::Put { key, value, ttl_ms },
+        let key = self.key();
+        match self.dice.below(7) {
+            0 | 1 => Action::Put { key, value: self.value(), ttl_ms: self.ttl() },
             2 => Action::Delete { key },
-            _ => Action::CompareAndSwap { key, expected, value, ttl_ms },
+            3 | 4 => {
+                let expected = self.version(&key);
+                Action::CompareAndSwap { key, expected, value: self.value(), ttl_ms: self.ttl() }
+            }
+            _ => Action::Txn(self.txn()),
+        }
+    }
+
+    /// All keys are of one slot: transactions may take any.
+    fn key(&mut self) -> Bytes {
+        Bytes::from(format!("{{tag}}key{}", self.dice.below(24)))
+    }
+
+    fn value(&mut self) -> Bytes {
+        let length = if self.dice.one_in(20) { 1100 } else { self.dice.below(20) };
+        Bytes::from(vec![b'a' + self.dice.below(26) as u8; length as usize])
+    }
+
+    fn ttl(&mut self) -> Option<u64> {
+        self.dice.one_in(3).then(|| self.dice.below(150))
+    }
+
+    /// Often the one that the key has.
+    fn version(&mut self, key: &Bytes) -> u64 {
+        match self.dice.below(3) {
+            0 => 0,
+            _ => self.models.last().unwrap().keys.get(key).map_or(0, |record| record.version),
+        }
+    }
+
+    fn txn(&mut self) -> Txn {
+        Txn {
+            compares: (0..self.dice.below(3)).map(|_| self.compare()).collect(),
+            then: (0..self.dice.below(6)).map(|_| self.part()).collect(),
+            otherwise: (0..self.dice.below(4)).map(|_| self.part()).collect(),
+        }
+    }
+
+    fn compare(&mut self) -> Compare {
+        let key = self.key();
+        let condition = match self.dice.below(4) {
+            0 => Condition::Version(self.version(&key)),
+            1 => {
+                let found = self.models.last().unwrap().keys.get(&key).map(|record| record.value.clone());
+                Condition::Value(found.unwrap_or_default())
+            }
+            2 => Condition::Exists,
+            _ => Condition::Absent,
+        };
+        Compare { key, condition }
+    }
+
+    fn part(&mut self) -> TxnOperation {
+        let key = self.key();
+        match self.dice.below(4) {
+            0 | 1 => TxnOperation::Get { key },
+            2 => TxnOperation::Put { key, value: self.value(), ttl_ms: self.ttl() },
+            _ => TxnOperation::Delete { key },
         }
     }
 }
@@ -148,10 +215,10 @@ impl<B: TestBase> Member<B> {
     /// Compares a few reads with the model of the same moment.
     fn read(&self, history: &History, dice: &mut Dice) {
         let model = &history.models[self.place()];
-        let key = Bytes::from(format!("key{}", dice.below(26)));
+        let key = Bytes::from(format!("{{tag}}key{}", dice.below(26)));
         assert_eq!(get(&self.machine, &self.base, &key).as_ref(), model.keys.get(&key), "get {key:?}");
-        let from = Bytes::from(format!("key{}", dice.below(26)));
-        let to = dice.one_in(2).then(|| Bytes::from(format!("key{}", dice.below(26))));
+        let from = Bytes::from(format!("{{tag}}key{}", dice.below(26)));
+        let to = dice.one_in(2).then(|| Bytes::from(format!("{{tag}}key{}", dice.below(26))));
         let range = ScanRange { from, to, reverse: dice.one_in(2) };
         let limits = Limits {
             records_max: 1 + dice.below(30) as usize,
@@ -252,6 +319,7 @@ fn run<B: TestBase>(seed: u64, steps: usize) {
     let all: Vec<_> = members.iter_mut().map(|member| member.finish(&history)).collect();
     assert_eq!(all[0], all[2], "flushing, restarting and snapshots changed the state");
     assert_eq!(all[1], all[2], "flushing, restarting and snapshots changed the state");
+    history.check_that_it_tried_everything();
     let model = history.models.last().unwrap();
     assert_eq!(all[0].keys.keys, model.keys.len() as u64);
     let bytes: usize = model.keys.iter().map(|(key, record)| key.len() + record.value.len()).sum();

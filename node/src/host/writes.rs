@@ -5,7 +5,7 @@
 //! the client hears nothing, which means the same. A write that was refused before it was proposed surely did not
 //! happen.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use flotilla_raft::{LogId, ProposeError};
 use flotilla_store::{Action, Base, Command, Operation, Outcome};
@@ -40,25 +40,32 @@ struct Proposal {
 /// What an operation takes beside its key and its value, at most: request id, ttl, lengths, tags.
 const OPERATION_OVERHEAD_BYTES: usize = 80;
 
-/// How many operations of one entry may ask for the present value of their key. Apply loads all values of an entry that only
-/// the base holds at once, and a delete of a mebibyte takes a hundred bytes of an entry: without a bound, one entry could
-/// need more memory than any replica has, now and at every restart.
+/// What a compare or an operation of a transaction takes beside its key and its value, at most: a tag, a version or a ttl,
+/// two lengths.
+const TXN_PART_OVERHEAD_BYTES: usize = 24;
+
+/// How many keys whose present value matters one entry may name. Apply loads all values of an entry that only the base
+/// holds at once, and a delete of a mebibyte takes a hundred bytes of an entry: without a bound, one entry could need more
+/// memory than any replica has, now and at every restart. A transaction that names more has an entry of its own; the gate
+/// bounds what it may name.
 const LOADS_PER_ENTRY_MAX: usize = 64;
 
-const fn loads(operation: &Operation) -> usize {
-    match operation.action {
+/// How many keys apply may have to load for an operation.
+fn loads(operation: &Operation) -> usize {
+    match &operation.action {
         Action::Put { .. } => 0,
         Action::Delete { .. } | Action::CompareAndSwap { .. } => 1,
+        Action::Txn(txn) => txn.keys_read().collect::<BTreeSet<_>>().len(),
     }
 }
 
 /// How much room an operation takes in an entry, at most.
 fn bytes_of(operation: &Operation) -> usize {
-    let payload = match &operation.action {
-        Action::Put { key, value, .. } | Action::CompareAndSwap { key, value, .. } => key.len() + value.len(),
-        Action::Delete { key } => key.len(),
+    let parts = match &operation.action {
+        Action::Put { .. } | Action::Delete { .. } | Action::CompareAndSwap { .. } => 0,
+        Action::Txn(txn) => txn.parts(),
     };
-    payload + OPERATION_OVERHEAD_BYTES
+    operation.action.payload_bytes() + OPERATION_OVERHEAD_BYTES + parts * TXN_PART_OVERHEAD_BYTES
 }
 
 impl Replica {
@@ -190,7 +197,11 @@ impl Replica {
             self.shard
         );
         let served = self.served(None);
-        for (token, outcome) in proposal.tokens.into_iter().zip(outcomes) {
+        for (token, mut outcome) in proposal.tokens.into_iter().zip(outcomes) {
+            if let Outcome::Txn(txn) = outcome {
+                // An answer must fit a message as an entry does, and must not keep a hundred loaded values in memory.
+                outcome = Outcome::Txn(txn.with_values_of_at_most(turn.options.entry_bytes_max));
+            }
             turn.out.reply(token, Answer::Written(served, outcome));
         }
     }

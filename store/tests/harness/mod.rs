@@ -9,8 +9,9 @@ use flotilla_raft::{Configuration, Index, LogId, ReplicaId, Term};
 use flotilla_store::disk::{Disk, DiskView, Options};
 use flotilla_store::memory::Memory;
 use flotilla_store::{
-    Action, Base, BaseError, Command, Flush, Genesis, Limits, Lookup, Machine, Operation, Outcome, Record,
-    RequestId, ScanRange, Scope, SlotSpan, Stats, WriteBatch, snapshot, stats,
+    Action, Base, BaseError, Command, Compare, Condition, Flush, Genesis, Limits, Lookup, Machine, Operation,
+    Outcome, Record, RequestId, ScanRange, Scope, SlotSpan, Stats, Txn, TxnOperation, WriteBatch, snapshot,
+    stats,
 };
 use flotilla_topology::{Epoch, SLOTS, ShardId, Slot};
 
@@ -153,6 +154,35 @@ pub fn delete(key: &str) -> Operation {
 pub fn cas(key: &str, expected: u64, value: &str) -> Operation {
     let action = Action::CompareAndSwap { key: b(key), expected, value: b(value), ttl_ms: None };
     Operation { request: None, action }
+}
+
+pub fn txn(
+    compares: impl Into<Vec<Compare>>,
+    then: impl Into<Vec<TxnOperation>>,
+    otherwise: impl Into<Vec<TxnOperation>>,
+) -> Operation {
+    let txn = Txn { compares: compares.into(), then: then.into(), otherwise: otherwise.into() };
+    Operation { request: None, action: Action::Txn(txn) }
+}
+
+pub fn when(key: &str, condition: Condition) -> Compare {
+    Compare { key: b(key), condition }
+}
+
+pub fn tget(key: &str) -> TxnOperation {
+    TxnOperation::Get { key: b(key) }
+}
+
+pub fn tput(key: &str, value: &str) -> TxnOperation {
+    TxnOperation::Put { key: b(key), value: b(value), ttl_ms: None }
+}
+
+pub fn tput_ttl(key: &str, value: &str, ttl_ms: u64) -> TxnOperation {
+    TxnOperation::Put { key: b(key), value: b(value), ttl_ms: Some(ttl_ms) }
+}
+
+pub fn tdelete(key: &str) -> TxnOperation {
+    TxnOperation::Delete { key: b(key) }
 }
 
 /// The operation as attempt of a client.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flotilla_store::{
-    Action, CONFLICT_VALUE_BYTES_MAX, Command, Operation, Outcome, Record, Refusal, RequestId,
+    Action, CONFLICT_VALUE_BYTES_MAX, Command, Compare, Condition, Operation, Outcome, Record, Refusal,
+    RequestId, TXN_VALUES_BYTES_MAX, Txn, TxnOperation, TxnOutcome, TxnResult,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -34,7 +35,7 @@ impl Model {
         let name = (request.client, request.sequence);
         if let Some((_, outcome)) = self.results.get(&name).cloned() {
             self.note(request);
-            return self.again(outcome, action.key());
+            return self.again(outcome, action);
         }
         let floor = self.floors.get(&request.client).map_or(0, |floor| floor.0);
         if request.sequence < floor {
@@ -60,41 +61,90 @@ impl Model {
         self.results.retain(|&(client, sequence), _| client != request.client || sequence >= floor);
     }
 
-    fn again(&self, outcome: Outcome, key: &Bytes) -> Outcome {
-        match &outcome {
-            Outcome::Conflict { current: Some(record) } if record.value.len() > CONFLICT_VALUE_BYTES_MAX => {
+    /// What a later attempt is told.
+    fn again(&self, outcome: Outcome, action: &Action) -> Outcome {
+        match (&outcome, action) {
+            (Outcome::Conflict { current: Some(record) }, Action::CompareAndSwap { key, .. })
+                if record.value.len() > CONFLICT_VALUE_BYTES_MAX =>
+            {
                 match self.keys.get(key) {
                     Some(now) if now.version == record.version => outcome,
                     _ => Outcome::ConflictForgotten { version: record.version },
                 }
+            }
+            (Outcome::Txn(txn), _) => {
+                let got = |result: &TxnResult| match result {
+                    TxnResult::Got(Some(record)) => record.value.len(),
+                    _ => 0,
+                };
+                if txn.results.iter().map(got).sum::<usize>() <= TXN_VALUES_BYTES_MAX {
+                    return outcome;
+                }
+                let without = |result: &TxnResult| match result.clone() {
+                    TxnResult::Got(Some(record)) => {
+                        TxnResult::Got(Some(Record { value: Bytes::new(), ..record }))
+                    }
+                    other => other,
+                };
+                let results = txn.results.iter().map(without).collect();
+                Outcome::Txn(TxnOutcome { results, values_forgotten: true, ..txn.clone() })
             }
             _ => outcome,
         }
     }
 
     fn execute(&mut self, action: &Action) -> Outcome {
-        let key = action.key();
-        let found = self.keys.get(key).cloned();
         match action {
-            Action::Put { value, ttl_ms, .. } => {
-                Outcome::Written { version: self.write(key, value, *ttl_ms) }
+            Action::Put { key, value, ttl_ms } => {
+                self.version += 1;
+                self.write(key, value, *ttl_ms);
+                Outcome::Written { version: self.version }
             }
-            Action::Delete { .. } => {
-                self.version += u64::from(found.is_some());
-                self.keys.remove(key);
-                Outcome::Deleted { existed: found.is_some(), version: self.version }
+            Action::Delete { key } => {
+                let existed = self.keys.remove(key).is_some();
+                self.version += u64::from(existed);
+                Outcome::Deleted { existed, version: self.version }
             }
-            Action::CompareAndSwap { expected, value, ttl_ms, .. } => {
+            Action::CompareAndSwap { key, expected, value, ttl_ms } => {
+                let found = self.keys.get(key).cloned();
                 if found.as_ref().map_or(0, |record| record.version) != *expected {
                     return Outcome::Conflict { current: found };
                 }
-                Outcome::Swapped { version: self.write(key, value, *ttl_ms) }
+                self.version += 1;
+                self.write(key, value, *ttl_ms);
+                Outcome::Swapped { version: self.version }
             }
+            Action::Txn(txn) => Outcome::Txn(self.transact(txn)),
         }
     }
 
-    fn write(&mut self, key: &Bytes, value: &Bytes, ttl_ms: Option<u64>) -> u64 {
+    fn transact(&mut self, txn: &Txn) -> TxnOutcome {
+        let holds = |Compare { key, condition }: &Compare| match (condition, self.keys.get(key)) {
+            (Condition::Version(0) | Condition::Absent, found) => found.is_none(),
+            (Condition::Exists, found) => found.is_some(),
+            (Condition::Version(version), Some(record)) => record.version == *version,
+            (Condition::Value(value), Some(record)) => record.value == *value,
+            (Condition::Version(_) | Condition::Value(_), None) => false,
+        };
+        let succeeded = !txn.compares.iter().any(|compare| !holds(compare));
         self.version += 1;
+        let mut results = Vec::new();
+        for operation in if succeeded { &txn.then } else { &txn.otherwise } {
+            results.push(match operation {
+                TxnOperation::Get { key } => TxnResult::Got(self.keys.get(key).cloned()),
+                TxnOperation::Put { key, value, ttl_ms } => {
+                    self.write(key, value, *ttl_ms);
+                    TxnResult::Put
+                }
+                TxnOperation::Delete { key } => {
+                    TxnResult::Deleted { existed: self.keys.remove(key).is_some() }
+                }
+            });
+        }
+        TxnOutcome { succeeded, version: self.version, results, values_forgotten: false }
+    }
+
+    fn write(&mut self, key: &Bytes, value: &Bytes, ttl_ms: Option<u64>) {
         let expires_ms = ttl_ms.map(|ttl_ms| self.time_ms + ttl_ms);
         let record = Record { value: value.clone(), version: self.version, expires_ms };
         if record.expired(self.time_ms) {
@@ -102,6 +152,5 @@ impl Model {
         } else {
             self.keys.insert(key.clone(), record);
         }
-        self.version
     }
 }
