@@ -32,6 +32,9 @@ pub(super) fn applied(answer: Answer) -> Result<(Served, Outcome), Status> {
     match answer {
         Answer::Written(served, Outcome::Refused(refusal)) => Err(refusals::not_again(served.shard, refusal)),
         Answer::Written(served, Outcome::WrongSlot { .. }) => Err(refusals::wrong_slot(served.shard)),
+        Answer::Written(_, Outcome::SeveralSlots { first, other }) => {
+            Err(refusals::several_slots(first, other))
+        }
         Answer::Written(served, outcome) => Ok((served, outcome)),
         answer => Err(unexpected(&answer)),
     }

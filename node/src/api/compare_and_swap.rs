@@ -36,6 +36,7 @@ impl Verb for CompareAndSwap {
             asked: CompareAndSwapRequest {
                 key: gate::key(limits, asked.key)?,
                 value: gate::value(limits, asked.value)?,
+                ttl_ms: gate::ttl(asked.ttl_ms)?,
                 ..asked
             },
         })

@@ -1,32 +1,65 @@
 //! The gate: what a client sent becomes types of ours, or INVALID_ARGUMENT with the name of the field.
 
+mod txn;
+
+use std::fmt::Display;
+
 use bytes::Bytes;
 use flotilla_proto::{status, v1};
 use flotilla_store::RequestId;
 use tonic::Status;
+
+pub(super) use txn::txn;
 
 use crate::config::Limits;
 use crate::host::Consistency;
 
 /// A key within its limits.
 pub(super) fn key(limits: &Limits, key: Bytes) -> Result<Bytes, Status> {
+    key_in(limits, &"key", key)
+}
+
+/// A key that stands in this field.
+fn key_in(limits: &Limits, field: &dyn Display, key: Bytes) -> Result<Bytes, Status> {
     if key.is_empty() {
-        return Err(status::invalid("key", "the key is empty"));
+        return Err(status::invalid(field.to_string(), format!("the {field} is empty")));
     }
-    at_most("key", key.len(), limits.key_bytes_max.as_usize())?;
+    at_most(field, key.len(), limits.key_bytes_max.as_usize())?;
     Ok(key)
 }
 
 /// A value within its limits; it may be empty.
 pub(super) fn value(limits: &Limits, value: Bytes) -> Result<Bytes, Status> {
-    at_most("value", value.len(), limits.value_bytes_max.as_usize())?;
+    value_in(limits, &"value", value)
+}
+
+/// A value that stands in this field.
+fn value_in(limits: &Limits, field: &dyn Display, value: Bytes) -> Result<Bytes, Status> {
+    at_most(field, value.len(), limits.value_bytes_max.as_usize())?;
     Ok(value)
+}
+
+/// A time to live. One of nothing is refused: a value that is gone before it was there is nobody's wish, but what becomes
+/// of half a millisecond that was rounded down. One beyond the end of time is for ever.
+pub(super) fn ttl(ttl_ms: Option<u64>) -> Result<Option<u64>, Status> {
+    ttl_in(&"ttl_ms", ttl_ms)
+}
+
+/// A time to live that stands in this field.
+fn ttl_in(field: &dyn Display, ttl_ms: Option<u64>) -> Result<Option<u64>, Status> {
+    if ttl_ms == Some(0) {
+        return Err(status::invalid(
+            field.to_string(),
+            format!("the {field} is 0: a value lives for at least 1 ms, or for ever without it"),
+        ));
+    }
+    Ok(ttl_ms)
 }
 
 /// The bound of a scan; empty stands for "no bound".
 pub(super) fn bound(limits: &Limits, field: &'static str, bound: Bytes) -> Result<Bytes, Status> {
     // One byte more than a key: "after this key" is the key and a zero.
-    at_most(field, bound.len(), limits.key_bytes_max.as_usize().saturating_add(1))?;
+    at_most(&field, bound.len(), limits.key_bytes_max.as_usize().saturating_add(1))?;
     Ok(bound)
 }
 
@@ -79,9 +112,10 @@ pub(super) fn route_mode(number: i32) -> Result<v1::RouteMode, Status> {
         .map_err(|_| status::invalid("route_mode", format!("there is no route mode {number}")))
 }
 
-fn at_most(field: &'static str, bytes: usize, bytes_max: usize) -> Result<(), Status> {
+fn at_most(field: &dyn Display, bytes: usize, bytes_max: usize) -> Result<(), Status> {
     if bytes > bytes_max {
-        return Err(status::invalid(field, format!("the {field} has {bytes} bytes, more than {bytes_max}")));
+        let text = format!("the {field} has {bytes} bytes, more than {bytes_max}");
+        return Err(status::invalid(field.to_string(), text));
     }
     Ok(())
 }
@@ -120,6 +154,8 @@ mod tests {
         assert!(value(&limits, Bytes::new()).is_ok());
         refused(bound(&limits, "from", Bytes::from_static(b"123456")), "from");
         assert!(bound(&limits, "from", Bytes::from_static(b"12345")).is_ok());
+        refused(ttl(Some(0)), "ttl_ms");
+        assert_eq!([ttl(None).unwrap(), ttl(Some(u64::MAX)).unwrap()], [None, Some(u64::MAX)]);
         refused(consistency(7), "consistency");
         refused(route_mode(7), "route_mode");
     }

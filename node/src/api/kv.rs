@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flotilla_proto::v1::kv_server::Kv;
 use flotilla_proto::v1::{
     self, CompareAndSwapRequest, CompareAndSwapResponse, DeleteRequest, DeleteResponse, GetRequest,
-    GetResponse, PutRequest, PutResponse, ScanRequest,
+    GetResponse, PutRequest, PutResponse, ScanRequest, TxnRequest, TxnResponse,
 };
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
@@ -17,6 +17,7 @@ use super::front::Front;
 use super::get::Get;
 use super::put::Put;
 use super::scan::{self, Pages};
+use super::txn::Txn;
 
 /// The `Kv` service of a node.
 #[derive(Clone, Debug)]
@@ -24,10 +25,6 @@ pub struct KvService(pub Arc<Front>);
 
 #[tonic::async_trait]
 impl Kv for KvService {
-    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
-        Err(Status::unimplemented("no transactions here yet"))
-    }
-
     type PipelineStream = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;
 
     async fn pipeline(
@@ -56,6 +53,10 @@ impl Kv for KvService {
         request: Request<CompareAndSwapRequest>,
     ) -> Result<Response<CompareAndSwapResponse>, Status> {
         self.0.unary::<CompareAndSwap>(request).await
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        self.0.unary::<Txn>(request).await
     }
 
     async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<Pages>, Status> {

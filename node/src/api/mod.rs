@@ -1,7 +1,7 @@
 //! What clients ask of a node: gRPC on the client address, a little HTTP beside it.
 //!
 //! One verb per file. Reading order: `front.rs` (the way of a request), `gate.rs` (bytes become types), `get.rs`,
-//! `put.rs`, `delete.rs`, `compare_and_swap.rs`, `scan.rs` with `cursor.rs`; `cluster.rs` with `maps.rs`,
+//! `put.rs`, `delete.rs`, `compare_and_swap.rs`, `txn.rs`, `scan.rs` with `cursor.rs`; `cluster.rs` with `maps.rs`,
 //! `node_status.rs`, `transfer_leader.rs`; `answers.rs` and `refusals.rs` (the words of the wire), `backends.rs`
 //! (connections for what is forwarded), `http.rs`.
 //!
@@ -25,6 +25,7 @@ mod put;
 mod refusals;
 mod scan;
 mod transfer_leader;
+mod txn;
 
 pub use cluster::ClusterService;
 pub use front::Front;

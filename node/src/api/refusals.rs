@@ -5,7 +5,7 @@
 use flotilla_proto::status;
 use flotilla_proto::v1::ErrorDetail;
 use flotilla_store::Refusal as Refused;
-use flotilla_topology::ShardId;
+use flotilla_topology::{ShardId, Slot};
 use tonic::{Code, Status};
 
 use crate::host::Refusal;
@@ -63,6 +63,13 @@ pub(super) fn not_again(shard: ShardId, refusal: Refused) -> Status {
 /// The shard does not own the slot: this node's map and the shard's own state differ at the moment.
 pub(super) fn wrong_slot(shard: ShardId) -> Status {
     status::unavailable(Some(shard.0), ELECTION_RETRY_MS, format!("{shard} does not own the slot of the key"))
+}
+
+/// The keys of a transaction are of several slots. The gate refuses it first; the shard does not trust the gate of another
+/// version.
+pub(super) fn several_slots(first: Slot, other: Slot) -> Status {
+    let (first, other) = (first.number(), other.number());
+    status::invalid("then", format!("the keys of a transaction are of the slots {first} and {other}"))
 }
 
 /// The node does not know the fleet yet.
