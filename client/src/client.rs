@@ -67,6 +67,14 @@ impl Builder {
         self
     }
 
+    /// How much of this client's operations may be under way at once, in bytes: keys and values, and 256 for each operation. Beyond
+    /// it callers wait, within their deadline. Default 64 MiB; at least one operation always goes.
+    #[must_use]
+    pub const fn in_flight_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.in_flight_bytes_max = bytes;
+        self
+    }
+
     /// Makes the client and fetches the cluster map from whichever endpoint answers.
     ///
     /// # Errors
@@ -94,6 +102,7 @@ impl Client {
             attempt: Duration::from_secs(1),
             connect: Duration::from_millis(500),
             through_endpoints: false,
+            in_flight_bytes_max: 64 << 20,
         };
         Builder { endpoints: endpoints.into_iter().map(Into::into).collect(), options }
     }
@@ -234,7 +243,10 @@ impl Client {
     pub(crate) fn begin_write(&self, slot: Slot) -> Write {
         let crew = Arc::clone(&self.crew);
         let target = Target::Slot(slot);
-        let shard = crew.routes().shard(target).unwrap_or_default();
+        let shard = match crew.chart.way(slot) {
+            Some(way) => way.shard,
+            None => crew.chart.read(|routes| routes.shard(target)).unwrap_or_default(),
+        };
         let good_for = crew.options.deadline + GRACE;
         let good_for = u64::try_from(good_for.as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = crew.clock().estimate(shard, wall_ms()).saturating_add(good_for);

@@ -18,7 +18,7 @@ impl Client {
     /// The newest map that this client has seen. For routing and showing only: it lacks what only changes of it need.
     #[must_use]
     pub fn map(&self) -> Arc<ClusterMap> {
-        let map = self.crew.routes().map().cloned();
+        let map = self.crew.chart.read(|routes| routes.map().cloned());
         map.unwrap_or_else(|| unreachable!("a client is only made with a map"))
     }
 

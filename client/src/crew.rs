@@ -7,11 +7,14 @@ use std::time::{Duration, SystemTime};
 use flotilla_proto::v1;
 use flotilla_raft::Term;
 use flotilla_topology::{Epoch, NodeId, Route, ShardId};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::call::{Call, Reply};
+use crate::chart::Chart;
 use crate::connections::Connections;
 use crate::dispatch::{Effect, Failure, Operation, Patience, Requests, Routes, ShardClock, Step, Target};
+use crate::lanes::{Arrival, Lanes};
 use crate::{Error, wire_map};
 
 /// How long one operation, one attempt and one connection may take, and which way they go.
@@ -21,7 +24,11 @@ pub(crate) struct Options {
     pub(crate) attempt: Duration,
     pub(crate) connect: Duration,
     pub(crate) through_endpoints: bool,
+    pub(crate) in_flight_bytes_max: usize,
 }
+
+/// What an operation under way takes up beside its keys and values: so the room for bytes bounds their number too.
+pub(crate) const OPERATION_BYTES: usize = 256;
 
 /// The map is not fetched again sooner, however many redirects speak of a newer one: it may not have reached anyone yet.
 const REFRESH_INTERVAL_MS: u64 = 100;
@@ -30,9 +37,12 @@ const REFRESH_INTERVAL_MS: u64 = 100;
 #[derive(Debug)]
 pub(crate) struct Crew {
     pub(crate) options: Options,
-    pub(crate) connections: Connections,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) chart: Chart,
+    lanes: Lanes,
+    /// In bytes: what may still be under way.
+    room: Arc<Semaphore>,
     origin: Instant,
-    routes: Mutex<Routes>,
     requests: Mutex<Requests>,
     clock: Mutex<ShardClock>,
     seeds: AtomicU64,
@@ -44,21 +54,20 @@ pub(crate) struct Crew {
 impl Crew {
     /// `random`: the client's id, drawn at random; also where its waits get their jitter from.
     pub(crate) fn new(endpoints: Vec<String>, options: Options, random: u128) -> Self {
+        let connections = Arc::new(Connections::new(options.connect));
         Self {
-            connections: Connections::new(options.connect),
+            lanes: Lanes::new(Arc::clone(&connections), options.attempt),
+            connections,
+            chart: Chart::new(Routes::new(endpoints)),
+            room: Arc::new(Semaphore::new(options.in_flight_bytes_max)),
             options,
             origin: Instant::now(),
-            routes: Mutex::new(Routes::new(endpoints)),
             requests: Mutex::new(Requests::new(random)),
             clock: Mutex::new(ShardClock::default()),
             seeds: AtomicU64::new(random as u64),
             refreshing: AtomicBool::new(false),
             refresh_not_before: AtomicU64::new(0),
         }
-    }
-
-    pub(crate) fn routes(&self) -> MutexGuard<'_, Routes> {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn requests(&self) -> MutexGuard<'_, Requests> {
@@ -113,12 +122,25 @@ impl Crew {
         call: &C,
         last: &mut Option<Failure>,
     ) -> Result<C::Answer, Error> {
+        let _room = self.room(call.bytes(), &operation).await?;
+        let mut way = match operation.target() {
+            Target::Slot(slot) => self.chart.way(slot),
+            _ => None,
+        };
         loop {
-            let (to, patience) = self.next(&mut operation).await?;
+            let (to, patience) = match &way {
+                Some(way) => sent(operation.first(self.now(), Arc::clone(&way.address)))?,
+                None => self.next(&mut operation).await?,
+            };
+            let way = way.take();
             match self.attempt(call, &to, patience).await {
                 Ok(Reply::Answer(answer)) => {
-                    if let Some(stamp) = C::stamp(&answer) {
-                        operation.answered(ShardId(stamp.shard), Term(stamp.term), &mut self.routes());
+                    let stamp = C::stamp(&answer).map(|stamp| (ShardId(stamp.shard), Term(stamp.term)));
+                    // What the way said already is no news.
+                    if let Some((shard, term)) = stamp
+                        && way.is_none_or(|way| (way.shard, way.term) != (shard, term))
+                    {
+                        self.chart.change(|routes| operation.answered(shard, term, routes));
                     }
                     return Ok(answer);
                 }
@@ -135,35 +157,80 @@ impl Crew {
         }
     }
 
+    /// Waits for room among what is under way, within the operation's deadline.
+    async fn room(&self, bytes: usize, operation: &Operation) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        if bytes == 0 {
+            return Ok(None);
+        }
+        // What is larger than all the room goes alone.
+        let wanted = bytes.saturating_add(OPERATION_BYTES).min(self.options.in_flight_bytes_max);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(wanted) {
+            return Ok(Some(room));
+        }
+        let waited = Arc::clone(&self.room).acquire_many_owned(wanted);
+        match timeout_at(self.origin + operation.deadline(), waited).await {
+            Ok(Ok(room)) => Ok(Some(room)),
+            Ok(Err(_)) | Err(_) => {
+                let limit = self.options.in_flight_bytes_max;
+                Err(Error::not_executed(format!("{limit} bytes were under way until the deadline")))
+            }
+        }
+    }
+
     /// Waits until the next attempt is due; says to whom, and how long it may take.
-    pub(crate) async fn next(&self, operation: &mut Operation) -> Result<(String, Duration), Error> {
+    pub(crate) async fn next(&self, operation: &mut Operation) -> Result<(Arc<str>, Duration), Error> {
         loop {
-            let step = operation.next(self.now(), &self.routes());
-            match step {
-                Step::Send { to, timeout } => return Ok((to, timeout)),
+            let now = self.now();
+            match self.chart.read(|routes| operation.next(now, routes)) {
                 Step::Wait { until } => sleep_until(self.origin + until).await,
-                Step::Fail(error) => return Err(error),
+                step => return sent(step),
             }
         }
     }
 
     pub(crate) fn redirected(self: &Arc<Self>, operation: &mut Operation, redirect: v1::Redirect) {
         match route(redirect) {
-            Some(route) => operation.redirected(self.now(), &route, &mut self.routes()),
+            Some(route) => {
+                self.chart.change(|routes| operation.redirected(self.now(), &route, routes));
+            }
             None => self.failed(operation, &Failure::not_sent("redirected to a slot that does not exist")),
         }
         self.refresh();
     }
 
     pub(crate) fn failed(&self, operation: &mut Operation, failure: &Failure) {
-        let shard = self.routes().shard(operation.target());
+        let shard = self.chart.read(|routes| routes.shard(operation.target()));
         if let (Some(shard), Some(shard_time_ms)) = (shard, failure.shard_time_ms) {
             self.clock().present(shard, shard_time_ms, wall_ms());
         }
-        operation.failed(self.now(), failure, &mut self.routes());
+        self.chart.change(|routes| operation.failed(self.now(), failure, routes));
     }
 
+    /// Makes one attempt: on a lane where that goes, else by itself.
     async fn attempt<C: Call>(
+        &self,
+        call: &C,
+        to: &Arc<str>,
+        patience: Duration,
+    ) -> Result<Reply<C::Answer>, Failure> {
+        let Some(piped) = call.operation() else { return self.alone(call, to, patience).await };
+        let began = Instant::now();
+        let arrival = match self.lanes.join(to, piped, call.bytes(), patience) {
+            Ok(passage) => passage.arrival(patience, to).await,
+            Err(arrival) => arrival,
+        };
+        match arrival {
+            Arrival::Answered(outcome) => {
+                C::reply(outcome).ok_or_else(|| Failure::lost(format!("{to}: the answer to something else")))
+            }
+            Arrival::Failed(failure) => Err(failure),
+            Arrival::NoPipeline => self.alone(call, to, patience.saturating_sub(began.elapsed())).await,
+        }
+    }
+
+    /// Makes one attempt, by itself.
+    async fn alone<C: Call>(
         &self,
         call: &C,
         to: &str,
@@ -180,6 +247,7 @@ impl Crew {
             Ok(Err(status)) => {
                 if flotilla_proto::status::detail(&status).is_none() {
                     self.connections.forget(to, &connection).await;
+                    self.lanes.ask_again(to);
                 }
                 Err(Failure::from_status(&status))
             }
@@ -193,7 +261,7 @@ impl Crew {
         let operation = self.operation(self.aim(Target::Shard(ShardId::META)), Effect::Read);
         let map = self.run(operation, &request).await?;
         let map = wire_map::decode(map).map_err(|error| Error::not_executed(error.to_string()))?;
-        self.routes().set_map(map);
+        self.chart.change(|routes| routes.set_map(map));
         Ok(())
     }
 
@@ -201,7 +269,7 @@ impl Crew {
     pub(crate) fn refresh(self: &Arc<Self>) {
         let now = u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX);
         let recent = now < self.refresh_not_before.load(Ordering::Relaxed);
-        if recent || !self.routes().map_is_old() || self.refreshing.swap(true, Ordering::AcqRel) {
+        if recent || !self.chart.read(Routes::map_is_old) || self.refreshing.swap(true, Ordering::AcqRel) {
             return;
         }
         self.refresh_not_before.store(now.saturating_add(REFRESH_INTERVAL_MS), Ordering::Relaxed);
@@ -211,6 +279,15 @@ impl Crew {
             let _ = crew.fetch_map().await;
             crew.refreshing.store(false, Ordering::Release);
         });
+    }
+}
+
+/// Whom to ask and for how long, of a step that is no wait.
+fn sent(step: Step) -> Result<(Arc<str>, Duration), Error> {
+    match step {
+        Step::Send { to, timeout } => Ok((to, timeout)),
+        Step::Fail(error) => Err(error),
+        Step::Wait { .. } => unreachable!("who waits is told again"),
     }
 }
 

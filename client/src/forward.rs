@@ -56,17 +56,18 @@ impl Client {
     /// without a shard.
     #[must_use]
     pub fn route(&self, target: Target) -> Option<Route> {
-        let routes = self.crew.routes();
-        let (shard, map) = (routes.shard(target)?, routes.map()?);
-        let slot = if let Target::Slot(slot) = target { slot } else { Slot::default() };
-        // A report is of some slot of the shard; it holds for all of them.
-        let known = routes.route(target);
-        Some(Route {
-            slot,
-            shard,
-            epoch: known.map_or(map.epoch, |known| known.epoch.max(map.epoch)),
-            term: known.map(|known| known.term).unwrap_or_default(),
-            leader: known.and_then(|known| known.leader.clone()),
+        self.crew.chart.read(|routes| {
+            let (shard, map) = (routes.shard(target)?, routes.map()?);
+            let slot = if let Target::Slot(slot) = target { slot } else { Slot::default() };
+            // A report is of some slot of the shard; it holds for all of them.
+            let known = routes.route(target);
+            Some(Route {
+                slot,
+                shard,
+                epoch: known.map_or(map.epoch, |known| known.epoch.max(map.epoch)),
+                term: known.map(|known| known.term).unwrap_or_default(),
+                leader: known.and_then(|known| known.leader.clone()),
+            })
         })
     }
 }
@@ -199,7 +200,10 @@ impl Forwarder {
         let operation = crew.operation_within(crew.aim(target), effect, self.within);
         let mut last = None;
         let result = crew.run_noting(operation, request, &mut last).await;
-        result.map_err(|error| Unanswered { error, last, shard: crew.routes().shard(target) })
+        result.map_err(|error| {
+            let shard = crew.chart.read(|routes| routes.shard(target));
+            Unanswered { error, last, shard }
+        })
     }
 }
 

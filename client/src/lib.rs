@@ -13,16 +13,30 @@
 //! # }
 //! ```
 //!
+//! There is no call for a batch: operations that are under way at the same time travel together by themselves.
+//!
+//! ```no_run
+//! # async fn example(client: flotilla_client::Client) -> Result<(), flotilla_client::Error> {
+//! use futures_util::future::try_join_all;
+//!
+//! let versions = try_join_all((0..1000).map(|n| client.put(format!("ship:{n}"), "here"))).await?;
+//! # drop(versions);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! It is in two halves. [`dispatch`] decides, without I/O: what to do next with an operation, who leads, which request id, what
-//! shard time it is. The rest does it, over tonic: connections, the driver, the calls. A write carries one request id in all
-//! its attempts, so it is executed at most once however often it is sent; an [`Error`] says whether it may have been.
+//! shard time it is, what leaves with which batch. The rest does it, over tonic: lanes, connections, the driver, the calls. A
+//! write carries one request id in all its attempts, so it is executed at most once however often it is sent; an [`Error`] says
+//! whether it may have been.
 //!
-//! Reading order: `value`, `error`, [`dispatch`], `client`, `crew` (the driver), `call`, `connections`, `scan`, `cluster`; for
-//! programs that forward: `forward`, `survey`.
+//! Reading order: `value`, `error`, [`dispatch`], `client`, `txn`, `crew` (the driver), `chart` (the route cache), `lanes`,
+//! `call`, `connections`, `scan`, `cluster`; for programs that forward: `forward`, `survey`.
 //!
-//! What it does not do: batches (each operation is a unary call), transactions over several slots, watches, TLS.
+//! What it does not do: transactions over several slots, change feeds, TLS.
 
 mod call;
+mod chart;
 mod client;
 mod cluster;
 mod connections;
@@ -30,6 +44,7 @@ mod crew;
 pub mod dispatch;
 mod error;
 mod forward;
+mod lanes;
 mod scan;
 mod survey;
 mod txn;

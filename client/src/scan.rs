@@ -101,7 +101,7 @@ fn shards(crew: &Crew) -> Vec<Option<ShardId>> {
     if crew.options.through_endpoints {
         return vec![None];
     }
-    let map = crew.routes().map().cloned();
+    let map = crew.chart.read(|routes| routes.map().cloned());
     let owners = map.into_iter().flat_map(|map| map.slots.counts().into_keys());
     owners.map(Some).collect()
 }

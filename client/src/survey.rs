@@ -49,14 +49,13 @@ impl Client {
     /// Remembers what this node leads, and returns it.
     fn learn(&self, map: &ClusterMap, node: &v1::StatusResponse, address: &str) -> Vec<ShardId> {
         let leads = node.replicas.iter().filter(|replica| replica.role() == v1::Role::Leader);
-        let mut routes = self.crew.routes();
         let learned = leads.map(|replica| {
             let shard = ShardId(replica.shard);
             let leader = Some((NodeId(node.node), address.to_owned()));
             // Of the map's own epoch: it says who leads the shard, and nothing of which slots the shard owns.
             let route =
                 Route { slot: Slot::default(), shard, epoch: map.epoch, term: Term(replica.term), leader };
-            routes.learn(&route);
+            self.crew.chart.change(|routes| routes.learn(&route));
             shard
         });
         learned.collect()

@@ -198,7 +198,7 @@ pub(crate) fn check(txn: &v1::TxnRequest) -> Result<Slot, Error> {
         let message = format!("{count} compares and operations, at most {TXN_OPERATIONS_MAX} are allowed");
         return Err(Error::invalid("operations", message));
     }
-    let bytes = parts(txn).fold(0_usize, |sum, (key, value)| sum.saturating_add(key.len() + value));
+    let bytes = bytes(txn);
     if bytes > BATCH_BYTES_MAX {
         let message =
             format!("keys and values have {bytes} bytes, at most {BATCH_BYTES_MAX} fit into a message");
@@ -219,6 +219,11 @@ pub(crate) fn check(txn: &v1::TxnRequest) -> Result<Slot, Error> {
         }
     }
     Ok(slot)
+}
+
+/// Its keys and values together.
+pub(crate) fn bytes(txn: &v1::TxnRequest) -> usize {
+    parts(txn).fold(0, |sum, (key, value)| sum.saturating_add(key.len() + value))
 }
 
 /// Each key, and how many bytes come with it. What says nothing (a request of a later release) is left to the nodes to judge.

@@ -160,9 +160,17 @@ async fn nowhere() -> String {
 #[tokio::test]
 async fn one_endpoint_that_is_up_suffices() {
     let fleet = led_by(1).await;
-    let endpoints = [nowhere().await, nowhere().await, fleet.sea.addresses[0].clone()];
-    let client = Client::builder(endpoints).build().await.unwrap();
-    client.put("ship", "Bounty").await.unwrap();
+    let mut endpoints = vec![fleet.sea.addresses[0].clone()];
+    for _ in 0..4 {
+        endpoints.push(nowhere().await);
+    }
+    for through in [false, true] {
+        let builder = Client::builder(endpoints.clone()).through_endpoints(through);
+        let client = builder.build().await.unwrap();
+        for key in 0..20 {
+            client.put(format!("key{key}"), "value").await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flotilla_proto::status;
+use flotilla_proto::v1::{ErrorDetail, PipelineFailure};
 use tonic::{Code, Status};
 
 /// How one attempt failed.
@@ -62,10 +63,33 @@ impl Failure {
     /// connection breaks, so the code then only chooses what to do next, never whether something happened.
     #[must_use]
     pub fn from_status(status: &Status) -> Self {
-        let Some(detail) = status::detail(status) else {
-            return Self { verdict: verdict(status.code(), false), ..Self::lost(describe(status)) };
+        Self::told(status.code(), describe(status), status::detail(status))
+    }
+
+    /// The attempt was answered so in a pipeline: as by the status that a unary call would have had.
+    #[must_use]
+    pub fn from_pipeline(failure: PipelineFailure) -> Self {
+        let code = Code::from_i32(failure.code);
+        let message = Some(failure.message).filter(|message| !message.is_empty());
+        Self::told(code, message.unwrap_or_else(|| code.description().to_owned()), failure.detail)
+    }
+
+    /// The stream that many attempts shared ended with this status. It speaks of the stream, not of any of them: it may forbid
+    /// us to come, but it cannot call one of them wrong, and whether one of them was executed only its whereabouts tell.
+    #[must_use]
+    pub fn of_stream(status: &Status) -> Self {
+        let verdict = match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => Verdict::Stop,
+            _ => Verdict::Elsewhere,
         };
-        let verdict = match verdict(status.code(), true) {
+        Self { definite: false, verdict, ..Self::from_status(status) }
+    }
+
+    fn told(code: Code, message: String, detail: Option<ErrorDetail>) -> Self {
+        let Some(detail) = detail else {
+            return Self { verdict: verdict(code, false), ..Self::lost(message) };
+        };
+        let verdict = match verdict(code, true) {
             Verdict::Invalid { .. } => Verdict::Invalid { field: detail.field },
             other => other,
         };
@@ -73,8 +97,8 @@ impl Failure {
             definite: detail.definite,
             verdict,
             retry_after: Duration::from_millis(detail.retry_after_ms),
-            code: Some(status.code()),
-            message: describe(status),
+            code: Some(code),
+            message,
             shard_time_ms: (detail.shard_time_ms > 0).then_some(detail.shard_time_ms),
         }
     }
@@ -105,7 +129,6 @@ fn describe(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flotilla_proto::v1::ErrorDetail;
 
     #[test]
     fn only_our_detail_makes_an_attempt_definite() {
@@ -141,5 +164,23 @@ mod tests {
     fn a_wrong_field_is_named() {
         let failure = Failure::from_status(&status::invalid("key", "empty"));
         assert_eq!(failure.verdict, Verdict::Invalid { field: "key".into() });
+    }
+
+    #[test]
+    fn a_failure_in_a_pipeline_means_what_its_status_would() {
+        let detail = ErrorDetail { definite: true, retry_after_ms: 40, ..ErrorDetail::default() };
+        let code = Code::ResourceExhausted as i32;
+        let full = PipelineFailure { code, message: "full".into(), detail: Some(detail) };
+        let unary = Failure::from_status(&status::exhausted(None, 40, "full"));
+        assert_eq!(Failure::from_pipeline(full.clone()), unary);
+        let bare = Failure::from_pipeline(PipelineFailure { detail: None, ..full });
+        assert!(!bare.definite, "without our detail it is ambiguous");
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_no_judgement_of_what_was_on_it() {
+        let failure = Failure::of_stream(&status::invalid("operations", "too many"));
+        assert_eq!((failure.definite, failure.verdict), (false, Verdict::Elsewhere));
+        assert_eq!(Failure::of_stream(&Status::permission_denied("")).verdict, Verdict::Stop);
     }
 }

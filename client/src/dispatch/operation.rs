@@ -9,6 +9,8 @@
 //!             └──────────────────────────────────┘
 //! ```
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_raft::Term;
@@ -45,7 +47,7 @@ pub enum Step {
     /// Make an attempt, then report it by [`Operation::redirected`] or [`Operation::failed`], or be done.
     Send {
         /// `host:port`.
-        to: String,
+        to: Arc<str>,
         /// Report [`Failure::lost`] when nothing came back for so long.
         timeout: Duration,
     },
@@ -70,7 +72,7 @@ pub struct Operation {
     not_before: Duration,
     asked: Asked,
     over: Option<Error>,
-    last_message: String,
+    last_message: Cow<'static, str>,
     retry_after: Option<Duration>,
 }
 
@@ -78,13 +80,13 @@ pub struct Operation {
 #[derive(Debug, Default)]
 struct Asked {
     /// The last one.
-    last: Option<String>,
+    last: Option<Arc<str>>,
     /// Told to go there by the last redirect, where the cache knows nothing better.
-    told: Option<String>,
+    told: Option<Arc<str>>,
     /// Not worth asking next: it was just asked and is not the leader, or gone.
-    avoid: Option<String>,
+    avoid: Option<Arc<str>>,
     /// The last one that failed us.
-    gone: Option<String>,
+    gone: Option<Arc<str>>,
     /// Where in the list of candidates to go on.
     position: usize,
     /// Redirects followed without a wait.
@@ -107,7 +109,7 @@ impl Operation {
             not_before: Duration::ZERO,
             asked: Asked { position, ..Asked::default() },
             over: None,
-            last_message: "nobody was asked in time".to_owned(),
+            last_message: Cow::Borrowed("nobody was asked in time"),
             retry_after: None,
         }
     }
@@ -130,21 +132,37 @@ impl Operation {
         if now < self.not_before {
             return Step::Wait { until: self.not_before.min(self.patience.deadline) };
         }
-        let Some(to) = self.choose(routes) else {
+        let Some(to) = self.choose(now, routes) else {
             return Step::Fail(self.given_up());
         };
-        self.asked.last = Some(to.clone());
+        self.send(to, left)
+    }
+
+    /// As the first [`Operation::next`], where the caller has the leader at hand and need not look at all routes.
+    pub fn first(&mut self, now: Duration, leader: Arc<str>) -> Step {
+        let left = self.patience.deadline.saturating_sub(now);
+        if left.is_zero() { Step::Fail(self.given_up()) } else { self.send(leader, left) }
+    }
+
+    fn send(&mut self, to: Arc<str>, left: Duration) -> Step {
+        self.asked.last = Some(Arc::clone(&to));
         Step::Send { to, timeout: left.min(self.patience.attempt) }
+    }
+
+    /// When it is given up, on the clock of all other times.
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        self.patience.deadline
     }
 
     /// The last attempt was answered, by a leader of this shard and term: others may go straight there.
     pub fn answered(&mut self, shard: ShardId, term: Term, routes: &mut Routes) {
         let (Some(asked), Some(map)) = (self.asked.last.take(), routes.map()) else { return };
         // Only a node of the map leads; any other address is something that forwards.
-        let node = map.nodes.iter().find(|(_, info)| info.client_addr == asked).map(|(node, _)| *node);
+        let node = map.nodes.iter().find(|(_, info)| *info.client_addr == *asked).map(|(node, _)| *node);
         let (Target::Slot(slot), Some(node)) = (self.target, node) else { return };
         let epoch = routes.route(self.target).map_or(map.epoch, |known| known.epoch.max(map.epoch));
-        routes.learn(&Route { slot, shard, epoch, term, leader: Some((node, asked)) });
+        routes.learn(&Route { slot, shard, epoch, term, leader: Some((node, asked.to_string())) });
     }
 
     /// The last attempt was answered by a redirect: surely not executed.
@@ -156,7 +174,7 @@ impl Operation {
         let known = routes.leader(self.target).filter(|leader| Some(*leader) != asked.as_deref());
         let told = redirect.leader.as_ref().map(|(_, address)| address.as_str());
         let told = told.filter(|leader| Some(*leader) != asked.as_deref());
-        let next = known.or(told).map(str::to_owned);
+        let next: Option<Arc<str>> = known.or(told).map(Arc::from);
         if let Some(denied) = &asked {
             routes.doubt(self.target, denied);
         }
@@ -170,8 +188,8 @@ impl Operation {
             self.wait(now, Duration::ZERO);
         }
         self.last_message = match &next {
-            Some(leader) => format!("sent on to {leader}"),
-            None => format!("{} has no known leader", redirect.shard),
+            Some(leader) => Cow::Owned(format!("sent on to {leader}")),
+            None => Cow::Owned(format!("{} has no known leader", redirect.shard)),
         };
         self.asked.avoid = asked;
         self.asked.told = next;
@@ -180,7 +198,7 @@ impl Operation {
     /// The last attempt failed.
     pub fn failed(&mut self, now: Duration, failure: &Failure, routes: &mut Routes) {
         self.definite &= failure.definite || self.effect == Effect::Read;
-        self.last_message.clone_from(&failure.message);
+        self.last_message = Cow::Owned(failure.message.clone());
         self.retry_after = (!failure.retry_after.is_zero()).then_some(failure.retry_after);
         let asked = self.asked.last.take();
         self.asked.told = None;
@@ -194,6 +212,7 @@ impl Operation {
             Verdict::Elsewhere => {
                 if let Some(gone) = &asked {
                     routes.doubt(self.target, gone);
+                    routes.shun(now, gone);
                 }
                 self.asked.avoid.clone_from(&asked);
                 self.asked.gone = asked;
@@ -202,20 +221,23 @@ impl Operation {
         }
     }
 
-    /// The known leader; else the next candidate.
-    fn choose(&mut self, routes: &Routes) -> Option<String> {
+    /// The known leader; else the next candidate, one that has just failed nobody if there is one.
+    fn choose(&mut self, now: Duration, routes: &Routes) -> Option<Arc<str>> {
         if let Some(told) = self.asked.told.take() {
             return Some(told);
         }
         let avoid = self.asked.avoid.as_deref();
         if let Some(leader) = routes.leader(self.target).filter(|leader| Some(*leader) != avoid) {
-            return Some(leader.to_owned());
+            return Some(Arc::from(leader));
         }
         let candidates = routes.candidates(self.target);
         let count = candidates.len();
         let order = (0..count).map(|step| (self.asked.position + step) % count);
-        let mut order = order.filter(|at| count == 1 || Some(candidates[*at].as_str()) != avoid);
-        let chosen = order.next()?;
+        let order = order.filter(|at| count == 1 || Some(&*candidates[*at]) != avoid);
+        let chosen = order
+            .clone()
+            .find(|at| !routes.is_shunned(now, &candidates[*at]))
+            .or_else(|| order.clone().next())?;
         self.asked.position = chosen + 1;
         candidates.into_iter().nth(chosen)
     }
@@ -227,14 +249,14 @@ impl Operation {
 
     fn refused(&self, field: &str) -> Error {
         if self.definite {
-            Error::Invalid { field: field.to_owned(), message: self.last_message.clone() }
+            Error::Invalid { field: field.to_owned(), message: self.last_message.to_string() }
         } else {
-            Error::Unknown { message: self.last_message.clone() }
+            Error::Unknown { message: self.last_message.to_string() }
         }
     }
 
     fn given_up(&self) -> Error {
-        let message = self.last_message.clone();
+        let message = self.last_message.to_string();
         if self.definite {
             Error::NotExecuted { retry_after: self.retry_after, message }
         } else {

@@ -5,7 +5,7 @@
 //! ended ones. A write that was given up has ended too: nobody will try it again, and a late attempt of it is then refused by
 //! the shard as one below the client's floor, which is what we want.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 use flotilla_proto::v1::RequestId;
 
@@ -14,7 +14,9 @@ use flotilla_proto::v1::RequestId;
 pub struct Requests {
     client: u128,
     last: u64,
-    outstanding: BTreeSet<u64>,
+    acknowledged: u64,
+    /// Of each write above `acknowledged`, in order: whether it has ended. The first one has not.
+    ended: VecDeque<bool>,
 }
 
 /// One write that has begun. To be given back to [`Requests::end`].
@@ -29,20 +31,26 @@ impl Requests {
     /// results would be taken for the answers of new writes.
     #[must_use]
     pub const fn new(client: u128) -> Self {
-        Self { client, last: 0, outstanding: BTreeSet::new() }
+        Self { client, last: 0, acknowledged: 0, ended: VecDeque::new() }
     }
 
     /// Begins a write.
     pub fn begin(&mut self) -> Ticket {
         self.last += 1;
-        self.outstanding.insert(self.last);
-        Ticket { sequence: self.last, acknowledged: self.acknowledged() }
+        self.ended.push_back(false);
+        Ticket { sequence: self.last, acknowledged: self.acknowledged }
     }
 
     /// Ends a write: it was answered, or will never be tried again.
     pub fn end(&mut self, ticket: &Ticket) {
-        let was = self.outstanding.remove(&ticket.sequence);
+        let place = ticket.sequence.checked_sub(self.acknowledged + 1);
+        let place = place.and_then(|place| self.ended.get_mut(usize::try_from(place).ok()?));
+        let was = place.is_some_and(|ended| !std::mem::replace(ended, true));
         assert!(was, "write {} ended twice", ticket.sequence);
+        while self.ended.front() == Some(&true) {
+            self.ended.pop_front();
+            self.acknowledged += 1;
+        }
     }
 
     /// The id that all attempts of this write carry.
@@ -54,11 +62,6 @@ impl Requests {
             acknowledged: ticket.acknowledged,
             deadline_ms,
         }
-    }
-
-    /// All writes up to this one have ended.
-    fn acknowledged(&self) -> u64 {
-        self.outstanding.first().map_or(self.last, |lowest| lowest - 1)
     }
 }
 

@@ -5,8 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use flotilla_topology::{ClusterMap, Epoch, Route, ShardId, Slot};
+
+/// How long an address that failed is asked last. About as long as a restart takes.
+const SHUNNED_FOR: Duration = Duration::from_secs(2);
+
+/// Of so many addresses it is remembered at once that they failed.
+const SHUNNED_MAX: usize = 1024;
 
 /// Whom an operation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +29,17 @@ pub enum Target {
 /// The route cache.
 #[derive(Clone, Debug)]
 pub struct Routes {
-    endpoints: Vec<String>,
+    endpoints: Vec<Arc<str>>,
     map: Option<Arc<ClusterMap>>,
     leaders: BTreeMap<ShardId, Route>,
     /// Slots that a redirect placed otherwise than the map does; until the map is of that epoch.
     moved: BTreeMap<Slot, (Epoch, ShardId)>,
     /// The greatest epoch that anyone spoke of.
     newest: Epoch,
+    /// Until when these addresses are asked only if there is nobody else. Only some of those that were ever asked.
+    shunned: BTreeMap<Arc<str>, Duration>,
+    /// Counts what changed in who owns and leads what.
+    changes: u64,
 }
 
 impl Routes {
@@ -36,12 +47,20 @@ impl Routes {
     #[must_use]
     pub fn new(endpoints: Vec<String>) -> Self {
         Self {
-            endpoints,
+            endpoints: endpoints.into_iter().map(Arc::from).collect(),
             map: None,
             leaders: BTreeMap::new(),
             moved: BTreeMap::new(),
             newest: Epoch::default(),
+            shunned: BTreeMap::new(),
+            changes: 0,
         }
+    }
+
+    /// Differs after every change of what is said here of owners and leaders, so that copies can be told to be old.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The newest map seen.
@@ -61,6 +80,7 @@ impl Routes {
         self.moved.retain(|_, (epoch, _)| *epoch > map.epoch);
         self.leaders.retain(|shard, _| map.shards.contains_key(shard));
         self.map = Some(Arc::new(map));
+        self.changes += 1;
     }
 
     /// Whether someone spoke of a newer map than the one here.
@@ -97,21 +117,30 @@ impl Routes {
     /// Whom to ask while no leader is known: the replicas of the shard in the order in which they should lead it, then the
     /// other nodes, then the endpoints; each address once.
     #[must_use]
-    pub fn candidates(&self, target: Target) -> Vec<String> {
-        let mut seen = BTreeSet::new();
-        let mut candidates = Vec::new();
-        let mut add = |address: &String| {
-            if seen.insert(address.clone()) {
-                candidates.push(address.clone());
-            }
+    pub fn candidates(&self, target: Target) -> Vec<Arc<str>> {
+        let Some(map) = self.map.as_ref().filter(|_| target != Target::Anyone) else {
+            return self.endpoints.clone();
         };
-        if let (Some(map), false) = (&self.map, target == Target::Anyone) {
-            let replicas = self.shard(target).into_iter().flat_map(|shard| map.preference(shard));
-            replicas.filter_map(|node| map.nodes.get(&node)).for_each(|info| add(&info.client_addr));
-            map.nodes.values().for_each(|info| add(&info.client_addr));
+        let replicas = self.shard(target).into_iter().flat_map(|shard| map.preference(shard));
+        let replicas = replicas.filter_map(|node| map.nodes.get(&node));
+        let addresses = replicas.chain(map.nodes.values()).map(|info| info.client_addr.as_str());
+        let mut seen = BTreeSet::new();
+        let addresses = addresses.chain(self.endpoints.iter().map(|endpoint| endpoint.as_ref()));
+        addresses.filter(|address| seen.insert(*address)).map(Arc::from).collect()
+    }
+
+    /// This address has just failed someone: others are asked before it for a while.
+    pub fn shun(&mut self, now: Duration, address: &str) {
+        self.shunned.retain(|_, until| *until > now);
+        if self.shunned.len() < SHUNNED_MAX {
+            self.shunned.insert(Arc::from(address), now + SHUNNED_FOR);
         }
-        self.endpoints.iter().for_each(add);
-        candidates
+    }
+
+    /// Whether others are to be asked before this address.
+    #[must_use]
+    pub fn is_shunned(&self, now: Duration, address: &str) -> bool {
+        self.shunned.get(address).is_some_and(|until| *until > now)
     }
 
     /// Takes a report: a redirect, or the stamp of an answer from a leader. Returns whether it was news.
@@ -121,11 +150,13 @@ impl Routes {
         let placed = self.moved.get(&route.slot).map_or(map_epoch, |(epoch, _)| *epoch);
         if route.epoch > placed {
             self.moved.insert(route.slot, (route.epoch, route.shard));
+            self.changes += 1;
         }
         match self.leaders.get(&route.shard) {
             Some(known) if !route.supersedes(known) => false,
             _ => {
                 self.leaders.insert(route.shard, route.clone());
+                self.changes += 1;
                 true
             }
         }
@@ -139,6 +170,7 @@ impl Routes {
             && route.leader.as_ref().is_some_and(|(_, leader)| leader == address)
         {
             route.leader = None;
+            self.changes += 1;
         }
     }
 }

@@ -48,7 +48,7 @@ struct Reader {
 
 /// A stream of pages and where it comes from.
 struct Pages {
-    from: String,
+    from: Arc<str>,
     connection: Connection,
     stream: Streaming<v1::ScanResponse>,
 }
@@ -85,7 +85,7 @@ impl Reader {
         self.crew.operation(self.crew.aim(target), Effect::Read)
     }
 
-    async fn open(&self, from: String, patience: Duration) -> Result<Pages, Failure> {
+    async fn open(&self, from: Arc<str>, patience: Duration) -> Result<Pages, Failure> {
         let connection = self.crew.connections.get(&from).await.map_err(Failure::not_sent)?;
         // Nobody leads all shards, so there is nobody to be redirected to.
         let proxy = v1::RouteMode::Proxy.into();
@@ -130,7 +130,8 @@ impl Reader {
             };
             // A stale page may come from any replica.
             if let (Some(stamp), None) = (&page.stamp, &page.lag) {
-                operation.answered(ShardId(stamp.shard), Term(stamp.term), &mut self.crew.routes());
+                let (shard, term) = (ShardId(stamp.shard), Term(stamp.term));
+                self.crew.chart.change(|routes| operation.answered(shard, term, routes));
             }
             self.check_coverage(&page)?;
             self.advance(&page);
@@ -163,7 +164,8 @@ impl Reader {
 
     /// A page that speaks for fewer slots than the map gives the shard would silently leave out keys.
     fn check_coverage(&self, page: &v1::ScanPage) -> Result<(), Error> {
-        let (Some(shard), Some(map)) = (self.ask.shard, self.crew.routes().map().cloned()) else {
+        let (Some(shard), Some(map)) = (self.ask.shard, self.crew.chart.read(|routes| routes.map().cloned()))
+        else {
             return Ok(());
         };
         let range = |range: &v1::SlotRange| SlotRange::new(slot(range.first)?, slot(range.last)?);

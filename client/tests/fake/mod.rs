@@ -19,8 +19,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+mod pipelines;
 mod services;
 mod txns;
+
+pub use pipelines::Manners;
 
 /// Shard time in all answers, unless a test sets another.
 pub const SHARD_TIME_MS: u64 = 1_000;
@@ -69,6 +72,9 @@ pub struct Sea {
     pub records: Mutex<BTreeMap<Bytes, v1::Record>>,
     pub seen: Mutex<Vec<Seen>>,
     pub page_records: usize,
+    pub manners: Mutex<Manners>,
+    /// How many operations each message of a pipeline brought.
+    pub messages: Mutex<Vec<usize>>,
     script: Mutex<Script>,
 }
 
@@ -104,6 +110,8 @@ impl Fleet {
             records: Mutex::default(),
             seen: Mutex::default(),
             page_records: 3,
+            manners: Mutex::default(),
+            messages: Mutex::default(),
             script: Mutex::new(Box::new(script)),
         });
         let mut fleet = Self { sea, nodes: Vec::new(), cables: Vec::new() };

@@ -83,13 +83,13 @@ impl Kv for FakeNode {
         respond!(TxnResponse, v1::txn_response::Outcome, played.await?)
     }
 
-    type PipelineStream = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;
+    type PipelineStream = pipelines::Results;
 
     async fn pipeline(
         &self,
-        _: Request<tonic::Streaming<v1::PipelineRequest>>,
+        messages: Request<tonic::Streaming<v1::PipelineRequest>>,
     ) -> Result<Response<Self::PipelineStream>, Status> {
-        Err(Status::unimplemented("no pipelines here yet"))
+        Ok(Response::new(pipelines::open(self.clone(), messages.into_inner()).await?))
     }
 
     type ScanStream = Pages;

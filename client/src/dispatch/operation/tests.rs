@@ -46,7 +46,7 @@ impl Story {
     /// The next attempt must go out at once, to this node.
     fn sends_at_once_to(&mut self, node: u64) {
         let Step::Send { to, .. } = self.step() else { panic!("expected an attempt, got {:?}", self.step()) };
-        assert_eq!(to, address(node));
+        assert_eq!(*to, *address(node));
     }
 
     /// The next attempt must go out after a wait, and says to whom.
@@ -55,7 +55,7 @@ impl Story {
         assert!(until > self.now);
         self.now = until;
         let Step::Send { to, .. } = self.step() else { panic!("expected an attempt, got {:?}", self.step()) };
-        to
+        to.to_string()
     }
 
     fn redirect(&mut self, term: u64, leader: u64) {
@@ -137,12 +137,12 @@ fn two_nodes_that_point_at_each_other_are_not_asked_without_pause() {
         let other = if asked == 1 { 2 } else { 1 };
         story.redirect(5, other);
         match story.step() {
-            Step::Send { to, .. } => asked = if to == address(1) { 1 } else { 2 },
+            Step::Send { to, .. } => asked = if *to == *address(1) { 1 } else { 2 },
             Step::Wait { until } => {
                 waited += 1;
                 story.now = until;
                 match story.step() {
-                    Step::Send { to, .. } => asked = if to == address(1) { 1 } else { 2 },
+                    Step::Send { to, .. } => asked = if *to == *address(1) { 1 } else { 2 },
                     Step::Fail(error) => {
                         assert!(matches!(error, Error::NotExecuted { .. }), "{error:?}");
                         break;
@@ -277,4 +277,39 @@ fn without_anyone_to_ask_it_fails_at_once() {
     let mut operation = Operation::new(Target::Anyone, Effect::Write, patience, 1);
     let step = operation.next(Duration::ZERO, &Routes::new(Vec::new()));
     assert!(matches!(step, Step::Fail(Error::NotExecuted { .. })), "{step:?}");
+}
+
+#[test]
+fn who_has_the_leader_at_hand_may_go_straight_there() {
+    let mut story = Story::of(Effect::Write);
+    let leader: Arc<str> = address(2).into();
+    let step = story.operation.first(story.now, Arc::clone(&leader));
+    assert_eq!(step, Step::Send { to: leader, timeout: ATTEMPT });
+    story.fail(&Failure::lost("connection reset"));
+    assert_ne!(story.sends_after_a_wait(), address(2), "all that follows is as ever");
+    let late = Story::of(Effect::Write).operation.first(DEADLINE, "x:1".into());
+    assert!(matches!(late, Step::Fail(Error::NotExecuted { .. })), "{late:?}");
+}
+
+/// One router of three is down. The first operation finds out; the others go elsewhere at once.
+#[test]
+fn what_failed_one_operation_is_skipped_by_the_others_for_a_while() {
+    let endpoints = ["r:1", "r:2", "r:3"];
+    let mut routes = Routes::new(endpoints.map(str::to_owned).to_vec());
+    let patience = Patience { deadline: DEADLINE, attempt: ATTEMPT };
+    let first_asked = |routes: &Routes, seed| {
+        let mut operation = Operation::new(Target::Anyone, Effect::Write, patience, seed);
+        let Step::Send { to, .. } = operation.next(Duration::ZERO, routes) else { panic!() };
+        (operation, to)
+    };
+    let (mut operation, dead) = first_asked(&routes, 1);
+    operation.failed(Duration::ZERO, &Failure::not_sent("connection refused"), &mut routes);
+    let asked: Vec<Arc<str>> = (0..50).map(|seed| first_asked(&routes, seed).1).collect();
+    assert!(!asked.contains(&dead));
+    let others = endpoints.iter().filter(|endpoint| **endpoint != &*dead);
+    assert!(others.clone().all(|other| asked.iter().any(|it| **it == **other)), "the others share the load");
+    for other in others {
+        routes.shun(Duration::ZERO, other);
+    }
+    let _ = first_asked(&routes, 2);
 }

@@ -29,11 +29,51 @@ fn report(shard: u64, epoch: u64, term: u64, leader: u64) -> Route {
 fn the_replicas_of_the_shard_are_asked_first_then_everyone_else_once() {
     let target = Target::Shard(ShardId(2));
     assert_eq!(
-        routes().candidates(target),
+        texts(routes().candidates(target)),
         ["127.0.0.1:7502", "127.0.0.1:7503", "127.0.0.1:7504", "127.0.0.1:7501", "endpoint:1"]
     );
-    assert_eq!(Routes::new(vec!["e:1".into()]).candidates(target), ["e:1"], "without a map: the endpoints");
-    assert_eq!(routes().candidates(Target::Anyone), ["endpoint:1", "127.0.0.1:7502"]);
+    assert_eq!(
+        texts(Routes::new(vec!["e:1".into()]).candidates(target)),
+        ["e:1"],
+        "without a map: the endpoints"
+    );
+    assert_eq!(texts(routes().candidates(Target::Anyone)), ["endpoint:1", "127.0.0.1:7502"]);
+}
+
+fn texts(addresses: Vec<Arc<str>>) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_address_that_failed_is_shunned_for_a_while() {
+    let mut routes = routes();
+    let now = Duration::from_secs(9);
+    routes.shun(now, "endpoint:1");
+    assert!(routes.is_shunned(now, "endpoint:1") && !routes.is_shunned(now, "127.0.0.1:7502"));
+    assert!(!routes.is_shunned(now + SHUNNED_FOR, "endpoint:1"));
+}
+
+#[test]
+fn every_change_of_owners_and_leaders_is_counted_and_nothing_else() {
+    let mut routes = routes();
+    let mut before = routes.changes();
+    let mut changed = |routes: &Routes| std::mem::replace(&mut before, routes.changes()) != routes.changes();
+    routes.learn(&report(1, 1, 5, 2));
+    assert!(changed(&routes), "a new leader");
+    routes.learn(&report(1, 1, 4, 3));
+    routes.doubt(Target::Shard(ShardId(1)), "127.0.0.1:7509");
+    routes.shun(Duration::ZERO, "127.0.0.1:7502");
+    routes.set_map(map());
+    assert!(!changed(&routes), "none of this is news");
+    routes.doubt(Target::Shard(ShardId(1)), "127.0.0.1:7502");
+    assert!(changed(&routes), "a leader doubted");
+    let slot = report(1, 1, 1, 0).slot;
+    routes.learn(&report(2, 2, 9, 4));
+    assert!(changed(&routes));
+    routes.learn(&Route { slot, ..report(2, 2, 8, 4) });
+    assert!(changed(&routes), "a slot moved, though the leader is no news");
+    routes.set_map(map().apply(Change::SetAddresses { node: NodeId(1), info: info(80) }).unwrap());
+    assert!(changed(&routes), "a new map");
 }
 
 #[test]
