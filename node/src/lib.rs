@@ -9,6 +9,7 @@
 //!   transport   node to node
 //!   storage     the data directory
 //!   bootstrap   how a fleet begins
+//!   metrics     what is counted, and how it is shown
 //!   config      flags, environment, file
 //! ```
 //!
@@ -21,6 +22,7 @@ pub mod api;
 pub mod bootstrap;
 pub mod config;
 pub mod host;
+pub mod metrics;
 pub mod runtime;
 pub mod storage;
 pub mod transport;

@@ -73,6 +73,8 @@ pub struct Stats {
     pub frames: u64,
     /// Bytes written in frames since the log was opened, padding included.
     pub written_bytes: u64,
+    /// How many shards the appended frames named, each counted in each frame.
+    pub named_shards: u64,
 }
 
 /// The segment that is being written.
@@ -109,6 +111,7 @@ pub struct Log<D: Disk> {
     buffer: FrameBuffer,
     frames: u64,
     pub(crate) written_bytes: u64,
+    named_shards: u64,
     /// What garbage collection may still write, and how far it has read: see `collect.rs`.
     pub(crate) credit_bytes: u64,
     pub(crate) cursor: Option<(u64, u64)>,
@@ -181,6 +184,7 @@ impl<D: Disk> Log<D> {
             buffer,
             frames: 0,
             written_bytes: 0,
+            named_shards: 0,
             credit_bytes: 0,
             cursor: None,
             disk,
@@ -221,6 +225,7 @@ impl<D: Disk> Log<D> {
         let written = (out.len() - before) as u64;
         assert!(written == bytes, "the batches said {bytes} bytes and took {written}");
         let written = self.flush(FrameKind::Records)?;
+        self.named_shards += names.len() as u64;
         let earned = written.saturating_mul(CREDIT_PER_BYTE);
         self.credit_bytes = self.credit_bytes.saturating_add(earned).min(self.credit_bytes_max());
         Ok(())
@@ -381,6 +386,7 @@ impl<D: Disk> Log<D> {
             live_bytes: self.book.live_bytes_total(),
             frames: self.frames,
             written_bytes: self.written_bytes,
+            named_shards: self.named_shards,
         }
     }
 }

@@ -79,7 +79,7 @@ pub const FAMILIES: &[Family] = &[
     counter("kv_shard_campaigns_total", &["shard"], "Elections in which this node's replica stood, won or not."),
     gauge("kv_shard_replica_lag_entries", &["shard", "replica"], "On the leader: how many entries this replica's log lacks."),
     counter("kv_shard_snapshots_total", &["shard", "direction"], "Snapshots sent to followers, and received and installed."),
-    gauge("kv_shard_keys", &["shard"], "Keys in this node's base, expired ones included; a flush behind."),
+    gauge("kv_shard_keys", &["shard"], "Keys in this node's base; a flush behind."),
     gauge("kv_shard_bytes", &["shard"], "Keys and values in this node's base, in bytes; a flush behind."),
     gauge("kv_shard_slots", &["shard"], "Slots that the shard owns, as this node's replica has applied."),
     gauge("kv_shard_overlay_bytes", &["shard"], "Writes of the shard that are in memory and not in the base, in bytes."),
@@ -102,6 +102,7 @@ pub const FAMILIES: &[Family] = &[
     gauge("kv_reads_queued", &[], "Reads that wait for the reader pool."),
     gauge("kv_flush_queue_jobs", &[], "Jobs that wait for the flusher."),
     histogram("kv_flush_seconds", buckets::SECONDS, &[], "How long writing an overlay into the base took, in seconds."),
+    counter("kv_unplaced_ops_total", &["op", "outcome"], "Requests for no shard, or for one without a replica on this node, by what became of them."),
     gauge("kv_map_epoch", &[], "The epoch of the cluster map that this node knows."),
 
     // Of a router.

@@ -1,4 +1,4 @@
-//! `/healthz` (the process lives) and `/readyz` (it serves: it knows its shards and who leads them).
+//! `/metrics`, `/healthz` (the process lives) and `/readyz` (it serves: it knows its shards and who leads them).
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -6,11 +6,16 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use flotilla_topology::NodeId;
 use tokio::net::TcpListener;
 
 use super::front::Front;
+use crate::metrics::Scraper;
+
+/// What Prometheus reads.
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Whether a node serves. It can be asked from the first moment.
 #[derive(Clone, Debug, Default)]
@@ -52,11 +57,13 @@ impl Readiness {
 pub async fn serve_http(
     listener: TcpListener,
     readiness: Readiness,
+    scraper: Scraper,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(async move || ([(CONTENT_TYPE, EXPOSITION)], scraper.scrape().await)))
         .with_state(readiness);
     axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }

@@ -12,10 +12,13 @@
 //!   base_jobs     to the flusher, in order (it is the only writer of the base)
 //!   reads         to the reader pool, in any order: each carries the view that it reads
 //!   replies       to whoever waits on the token, at once
+//!   events        to whoever counts, whenever there is time
 //! ```
 //!
 //! Nothing here blocks and nothing here fails: what can fail (a disk, a peer) does so in the driver, which either
 //! stops the process (the log) or says so with an input (a snapshot stream).
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_raft::{LogId, Message, ReplicaId, SnapshotMeta, Term, Time};
@@ -216,6 +219,28 @@ pub struct Effects<B: Base> {
     pub retired: Vec<Retired>,
     /// The meta shard applied a write: the cluster map may have changed.
     pub map_changed: bool,
+    /// What happened, for whoever counts. Nothing depends on it.
+    pub events: Vec<(ShardId, Event)>,
+}
+
+/// Something worth counting that only the worker sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This leader proposed an entry.
+    Proposed,
+    /// An entry that this leader proposed was applied here.
+    Applied {
+        /// How long after its proposal.
+        after: Duration,
+    },
+    /// This replica asks for votes in a new term.
+    Campaigned,
+    /// This replica won an election.
+    Elected,
+    /// A follower has staged the snapshot that this leader sent.
+    SnapshotSent,
+    /// A snapshot took the place of this replica's state.
+    SnapshotInstalled,
 }
 
 /// An answer and who waits for it.
@@ -441,11 +466,17 @@ impl<B: Base> Default for Effects<B> {
             snapshots: Vec::new(),
             retired: Vec::new(),
             map_changed: false,
+            events: Vec::new(),
         }
     }
 }
 
 impl<B: Base> Effects<B> {
+    /// Lets something be counted.
+    pub(super) fn event(&mut self, shard: ShardId, event: Event) {
+        self.events.push((shard, event));
+    }
+
     /// Answers a token.
     pub(super) fn reply(&mut self, token: Token, answer: Answer) {
         self.replies.push(Reply { token, answer });

@@ -17,7 +17,7 @@ use flotilla_raft::{LogId, Message, ReplicaId, SnapshotMeta, Term};
 use flotilla_store::{Base, Machine};
 use flotilla_wal::Record;
 
-use super::boundary::{Answer, BaseJob, Refusal, Token};
+use super::boundary::{Answer, BaseJob, Event, Refusal, Token};
 use super::log_queue::Completion;
 use super::replica::{Replica, Turn};
 
@@ -170,6 +170,7 @@ impl Replica {
     pub(super) fn finish_install<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
         if let Some((meta, _)) = self.install.installing.take() {
             self.raft.installed(turn.now.time, &meta);
+            turn.out.event(self.shard, Event::SnapshotInstalled);
         }
     }
 }

@@ -52,7 +52,7 @@ mod writes;
 
 pub use birth::{Birth, BirthError};
 pub use boundary::{
-    Answer, BaseJob, BatchTicket, Consistency, Effects, Input, Now, ReadJob, Refusal, Reply, Served,
+    Answer, BaseJob, BatchTicket, Consistency, Effects, Event, Input, Now, ReadJob, Refusal, Reply, Served,
     SnapshotJob, Token,
 };
 pub use options::Options;

@@ -7,7 +7,7 @@ use flotilla_store::{Base, Genesis, Machine};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::Record;
 
-use super::boundary::{Effects, Now, Refusal, Served, SnapshotJob};
+use super::boundary::{Effects, Event, Now, Refusal, Served, SnapshotJob};
 use super::flushing::Flushing;
 use super::install::Install;
 use super::log_queue::{Completion, LogQueue};
@@ -205,6 +205,9 @@ impl Replica {
         to: ReplicaId,
         delivered: Option<LogId>,
     ) {
+        if delivered.is_some() {
+            turn.out.event(self.shard, Event::SnapshotSent);
+        }
         match self.streaming.get_mut(&to) {
             Some(streaming) if delivered.is_some() => streaming.delivered = true,
             _ => drop(self.streaming.remove(&to)),

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use flotilla_raft::{LogId, ProposeError};
+use flotilla_raft::{LogId, ProposeError, RoleKind, Time};
 use flotilla_store::{Action, Base, Command, Operation, Outcome};
 use flotilla_topology::ShardId;
 
-use super::boundary::{Answer, Refusal, Token};
+use super::boundary::{Answer, Event, Refusal, Token};
 use super::replica::{Replica, Turn};
 use super::results::{Freeing, Room};
 
@@ -31,6 +31,7 @@ pub(super) struct Writes {
 #[derive(Debug)]
 struct Proposal {
     id: LogId,
+    at: Time,
     bytes: usize,
     tokens: Vec<Token>,
     /// Its clients that stand in [`Writes::freeing`] because of it.
@@ -142,7 +143,8 @@ impl Replica {
         match self.raft.propose(turn.now.time, data) {
             Ok(id) => {
                 self.writes.proposed_bytes += bytes;
-                self.writes.proposed.push_back(Proposal { id, bytes, tokens, freeing });
+                self.writes.proposed.push_back(Proposal { id, at: turn.now.time, bytes, tokens, freeing });
+                turn.out.event(self.shard, Event::Proposed);
             }
             Err(error) => {
                 self.writes.freeing.forget(&freeing);
@@ -170,6 +172,9 @@ impl Replica {
         let data = Command { stamp_ms: self.stamp(turn), operations: Vec::new() }.encode();
         // Refused: the next turn tries again.
         self.writes.time_entry = self.raft.propose(turn.now.time, data).ok();
+        if self.writes.time_entry.is_some() {
+            turn.out.event(self.shard, Event::Proposed);
+        }
     }
 
     fn stamp<B: Base>(&self, turn: &Turn<'_, B>) -> u64 {
@@ -196,6 +201,8 @@ impl Replica {
             "{id} of {} has another number of outcomes",
             self.shard
         );
+        let after = turn.now.time.since(proposal.at);
+        turn.out.event(self.shard, Event::Applied { after });
         let served = self.served(None);
         for (token, mut outcome) in proposal.tokens.into_iter().zip(outcomes) {
             if let Outcome::Txn(txn) = outcome {
@@ -209,6 +216,11 @@ impl Replica {
     /// The role changed: what was proposed in another term may or may not be committed by another leader.
     pub(super) fn office_changed<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
         let (leads, term) = (self.raft.is_leader(), self.raft.term());
+        match self.raft.status().role {
+            RoleKind::Leader => turn.out.event(self.shard, Event::Elected),
+            RoleKind::Candidate => turn.out.event(self.shard, Event::Campaigned),
+            RoleKind::Follower | RoleKind::PreCandidate => {}
+        }
         let proposed = std::mem::take(&mut self.writes.proposed);
         for proposal in proposed {
             if leads && proposal.id.term == term {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use flotilla_daemon::address::{ListenError, Resolved};
 use flotilla_daemon::grpc::{self, ServeError};
+use flotilla_daemon::metrics::keep_up;
 use flotilla_topology::{NodeId, NodeInfo, ShardId};
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::api::{ClusterService, Front, KvService, NodeStatus, Readiness, serve_http};
 use crate::bootstrap::{self, BootstrapError, Door, FirstStart, Founded, found};
 use crate::config::{Config, InitNode};
+use crate::metrics::{NodeMetrics, Scraper};
 use crate::runtime::{Fatal, FleetKeeper, Input, Runtime, StartError, Started, options, start};
 use crate::storage::{DataDirectory, DirectoryError, Founding, FoundingNode, SystemChance};
 use crate::transport::{self, Addresses, Announcements, Identity, PeerService, Transport};
@@ -91,6 +92,8 @@ struct Starting {
     directory: Arc<DataDirectory>,
     service: PeerService,
     readiness: Readiness,
+    metrics: Arc<NodeMetrics>,
+    scraper: Scraper,
     ended: watch::Sender<bool>,
     listening: Listening,
     client: TcpListener,
@@ -132,7 +135,10 @@ impl Node {
         let door = Door::new(Arc::clone(&directory), own.clone(), first, bootstrap::Options::default())?;
         let service = PeerService::new(door.clone());
         let (readiness, ended) = (Readiness::default(), watch::Sender::new(false));
-        let listening = listen(&config, bound.peer, bound.http, &service, &readiness, &ended);
+        let metrics = blocking(|| Ok(Arc::new(NodeMetrics::new()))).await?;
+        let scraper = Scraper::new(Arc::clone(&metrics));
+        let faces = (readiness.clone(), scraper.clone());
+        let listening = listen(&config, bound.peer, bound.http, &service, faces, &ended);
         info!(
             node = %config.id,
             version = crate::VERSION_LINE,
@@ -140,8 +146,17 @@ impl Node {
             data_dir = %config.data_dir.display(),
             "starting"
         );
-        let starting =
-            Starting { config, directory, service, readiness, ended, listening, client: bound.client };
+        let starting = Starting {
+            config,
+            directory,
+            service,
+            readiness,
+            metrics,
+            scraper,
+            ended,
+            listening,
+            client: bound.client,
+        };
         let founded = found(&door, &mut chance).await?;
         let identity = Identity {
             cluster: founded.cluster,
@@ -150,7 +165,8 @@ impl Node {
             boot: starting.directory.boot().id,
             addresses: own,
         };
-        let started = start_threads(&starting.config, &starting.directory, identity, fatal).await?;
+        let started =
+            start_threads(&starting.config, &starting.directory, identity, &starting.metrics, fatal).await?;
         starting.serve(&founded, started).await
     }
 
@@ -203,7 +219,7 @@ impl Node {
 impl Starting {
     /// The threads run: takes in the map, opens the peer address in full, and serves clients.
     async fn serve(self, founded: &Founded, started: Started) -> Result<Node, NodeError> {
-        let Self { config, directory, service, readiness, ended, listening, client } = self;
+        let Self { config, directory, service, readiness, metrics, scraper, ended, listening, client } = self;
         let Started { runtime, transport, map_changed, maps } = started;
         let genesis = Bytes::from(founded.genesis.encode());
         let keeper = Arc::new(FleetKeeper::new(
@@ -223,6 +239,7 @@ impl Starting {
         let limits = config.limits.clone();
         let front = Arc::new(Front::new(config.id, Arc::clone(&runtime), limits, keeper.maps(), bytes_max));
         readiness.open(Arc::clone(&front));
+        scraper.open(Arc::clone(&runtime), transport.clone(), keeper.maps());
         let status =
             Arc::new(NodeStatus { node: config.id, started: Instant::now(), transport: transport.clone() });
         let (telling, ready) = watch::channel(false);
@@ -233,6 +250,7 @@ impl Starting {
         let tasks = vec![
             tokio::spawn(keeper.run(map_changed, maps, ended.subscribe())),
             tokio::spawn(tell_ready(config.id, readiness.clone(), telling)),
+            tokio::spawn(keep_up(metrics.registry().clone())),
         ];
         info!(
             node = %config.id,
@@ -255,12 +273,13 @@ async fn start_threads(
     config: &Config,
     directory: &Arc<DataDirectory>,
     identity: Identity,
+    metrics: &Arc<NodeMetrics>,
     fatal: Fatal,
 ) -> Result<Started, NodeError> {
     let (config, directory) = (config.clone(), Arc::clone(directory));
-    let handle = Handle::current();
+    let metrics = Arc::clone(metrics);
     blocking(move || {
-        start(&config, &directory, identity, &mut SystemChance, &handle, &fatal).map_err(NodeError::from)
+        start(&config, &directory, identity, &mut SystemChance, &metrics, &fatal).map_err(NodeError::from)
     })
     .await
 }
@@ -303,13 +322,13 @@ fn listen(
     peer: TcpListener,
     http: TcpListener,
     service: &PeerService,
-    readiness: &Readiness,
+    faces: (Readiness, Scraper),
     ended: &watch::Sender<bool>,
 ) -> Listening {
     let (service, peer_options) = (service.clone(), options::transport(config));
     let shutdown = when(ended.subscribe());
     let peer = tokio::spawn(async move { transport::serve(peer, service, &peer_options, shutdown).await });
-    let http = tokio::spawn(serve_http(http, readiness.clone(), when(ended.subscribe())));
+    let http = tokio::spawn(serve_http(http, faces.0, faces.1, when(ended.subscribe())));
     Listening { peer, http }
 }
 

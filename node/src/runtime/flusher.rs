@@ -12,10 +12,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flotilla_store::{Base, BaseError, Error, Machine, Retired, WriteBatch, snapshot};
 use flotilla_topology::ShardId;
+use metrics::Histogram;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
@@ -90,6 +91,12 @@ impl FlusherQueue {
         self.bell.notify_one();
     }
 
+    /// How many jobs wait.
+    pub fn queued(&self) -> usize {
+        let state = self.lock();
+        state.work.len() + state.purges.len()
+    }
+
     /// Lets the flusher do what is there, purges excepted, and end.
     pub fn close(&self) {
         self.lock().closed = true;
@@ -130,12 +137,19 @@ pub struct Flusher<B: Base> {
     queue: Arc<FlusherQueue>,
     workers: Vec<Arc<Inbox>>,
     fatal: Fatal,
+    flush_seconds: Histogram,
 }
 
 impl<B: Base> Flusher<B> {
     /// A flusher that has not begun. `fatal` is called when the base holds what cannot be: going on would spread it.
-    pub fn new(base: B, queue: Arc<FlusherQueue>, workers: Vec<Arc<Inbox>>, fatal: Fatal) -> Self {
-        Self { base, queue, workers, fatal }
+    pub fn new(
+        base: B,
+        queue: Arc<FlusherQueue>,
+        workers: Vec<Arc<Inbox>>,
+        fatal: Fatal,
+        flush_seconds: Histogram,
+    ) -> Self {
+        Self { base, queue, workers, fatal, flush_seconds }
     }
 
     /// Runs until the queue is closed.
@@ -163,7 +177,9 @@ impl<B: Base> Flusher<B> {
     fn carry_out(&self, job: BaseJob) {
         match job {
             BaseJob::Flush { shard, flush } => {
+                let started = Instant::now();
                 if let Some(flushed) = self.persist("flush", |base| flush.run(base)) {
+                    self.flush_seconds.record(started.elapsed());
                     self.deliver(shard, Input::Flushed { shard, flushed });
                 }
             }

@@ -26,6 +26,7 @@ use super::causes::Causes;
 use super::inbox::Inbox;
 use super::{Fatal, Input};
 use crate::host::BatchTicket;
+use crate::metrics::LogMetrics;
 
 /// Nothing came for so long: the log states that it is durable. Much shorter, and the statement (a sync of its own)
 /// would compete with the writes of a lightly loaded node.
@@ -82,6 +83,11 @@ impl LogQueue {
         }
     }
 
+    /// How many batches wait.
+    pub fn queued(&self) -> usize {
+        self.lock().arrived.len()
+    }
+
     /// Lets the log thread write what is there and end.
     pub fn close(&self) {
         self.lock().closed = true;
@@ -116,6 +122,7 @@ pub struct LogThread<D: Disk> {
     queue: Arc<LogQueue>,
     workers: Vec<Arc<Inbox>>,
     fatal: Fatal,
+    metrics: LogMetrics,
     appends: u32,
     /// Something was written since the log last said that it is durable.
     unstated: bool,
@@ -125,12 +132,19 @@ pub struct LogThread<D: Disk> {
 
 impl<D: Disk> LogThread<D> {
     /// A log thread that has not begun. `fatal` is called, once, when the log can take nothing more.
-    pub fn new(log: Log<D>, queue: Arc<LogQueue>, workers: Vec<Arc<Inbox>>, fatal: Fatal) -> Self {
-        Self { log, queue, workers, fatal, appends: 0, unstated: true, tidy: false }
+    pub fn new(
+        log: Log<D>,
+        queue: Arc<LogQueue>,
+        workers: Vec<Arc<Inbox>>,
+        fatal: Fatal,
+        metrics: LogMetrics,
+    ) -> Self {
+        Self { log, queue, workers, fatal, metrics, appends: 0, unstated: true, tidy: false }
     }
 
     /// Runs until the queue is closed, or the log has failed.
     pub fn run(mut self) {
+        self.metrics.sized(self.log.stats());
         loop {
             let patience = match (self.tidy, self.unstated) {
                 (false, _) => Some(Duration::ZERO),
@@ -177,8 +191,12 @@ impl<D: Disk> LogThread<D> {
     fn append(&mut self, batches: &[Batch]) -> bool {
         let started = Instant::now();
         loop {
+            let before = self.log.stats();
             match self.log.append(batches) {
-                Ok(()) => return true,
+                Ok(()) => {
+                    self.metrics.appended(before, self.log.stats());
+                    return true;
+                }
                 Err(AppendError::NoSpace(reason)) if started.elapsed() < FULL_PATIENCE => {
                     error!(%reason, "the log's disk is full: nothing was written, trying again");
                     self.collect_all();
@@ -210,7 +228,7 @@ impl<D: Disk> LogThread<D> {
     fn collect(&mut self) -> bool {
         match self.log.collect() {
             Ok(Step::Idle) => self.tidy = true,
-            Ok(_) => {}
+            Ok(_) => self.metrics.sized(self.log.stats()),
             Err(CollectError::Append(AppendError::NoSpace(reason))) => {
                 warn!(%reason, "no room to tidy up the log");
                 self.tidy = true;

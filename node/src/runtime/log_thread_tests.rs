@@ -8,6 +8,7 @@ use flotilla_wal::simulated::{Faults, SimulatedDisk};
 use flotilla_wal::{Options, Record};
 
 use super::*;
+use crate::metrics::NodeMetrics;
 
 /// Small segments: the thread's housekeeping has something to do.
 fn options() -> Options {
@@ -42,7 +43,13 @@ impl Bench {
     }
 
     fn thread(&self, log: Log<SimulatedDisk>) -> LogThread<SimulatedDisk> {
-        LogThread::new(log, Arc::clone(&self.queue), self.inboxes.clone(), self.fatal.clone())
+        LogThread::new(
+            log,
+            Arc::clone(&self.queue),
+            self.inboxes.clone(),
+            self.fatal.clone(),
+            NodeMetrics::new().log.clone(),
+        )
     }
 
     /// The tickets that a worker has been told so far.

@@ -42,6 +42,7 @@ use flotilla_topology::ShardId;
 use crate::host;
 pub use crate::host::Input;
 use crate::host::{Answer, Refusal, ReplicaStatus, Token};
+use crate::metrics::NodeMetrics;
 
 pub use causes::Causes;
 pub use clock::Clock;
@@ -93,6 +94,21 @@ pub fn worker_of(shard: ShardId, workers: usize) -> usize {
     usize::try_from(shard.0 % workers as u64).unwrap_or(0)
 }
 
+/// What waits in the queues of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// What clients and peers sent to the workers, in bytes.
+    pub inbox_bytes: usize,
+    /// Questions that no worker has answered yet.
+    pub requests_waiting: usize,
+    /// Jobs for the reader pool.
+    pub reads_queued: usize,
+    /// Jobs for the flusher.
+    pub flush_jobs: usize,
+    /// Batches for the log.
+    pub log_batches: usize,
+}
+
 /// The running threads of a node, and the way to ask them.
 pub struct Runtime {
     inboxes: Vec<Arc<Inbox>>,
@@ -101,6 +117,7 @@ pub struct Runtime {
     flusher: Arc<FlusherQueue>,
     readers: Arc<Readers>,
     base: NodeBase,
+    metrics: Arc<NodeMetrics>,
     threads: Mutex<Threads>,
 }
 
@@ -174,6 +191,24 @@ impl Runtime {
         }
         replicas.sort_by_key(|replica| replica.shard);
         Ok(replicas)
+    }
+
+    /// What this node counts.
+    #[must_use]
+    pub fn metrics(&self) -> &NodeMetrics {
+        &self.metrics
+    }
+
+    /// What waits in its queues now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        Load {
+            inbox_bytes: self.inboxes.iter().map(|inbox| inbox.bytes()).sum(),
+            requests_waiting: self.tokens.waiting(),
+            reads_queued: self.readers.queued(),
+            flush_jobs: self.flusher.queued(),
+            log_batches: self.log.queued(),
+        }
     }
 
     /// A view of the base as it is now.

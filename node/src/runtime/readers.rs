@@ -74,6 +74,11 @@ impl Readers {
         self.bell.notify_one();
     }
 
+    /// How many jobs wait.
+    pub fn queued(&self) -> usize {
+        self.lock().jobs.len()
+    }
+
     /// Lets the threads end when the queue is empty.
     pub fn close(&self) {
         self.lock().closed = true;

@@ -19,6 +19,7 @@ use super::worker_thread::{Outlets, WorkerThread};
 use super::{Clock, Fatal, Inbox, NodeBase, Runtime, Threads, Tokens, options, worker_of};
 use crate::config::Config;
 use crate::host::{BaseJob, RecoveryError, Worker, recover};
+use crate::metrics::NodeMetrics;
 use crate::storage::{Chance, DataDirectory, DirectoryError, RealDisk};
 use crate::transport::{Identity, Transport};
 
@@ -88,10 +89,11 @@ pub fn start(
     directory: &DataDirectory,
     identity: Identity,
     chance: &mut dyn Chance,
-    handle: &Handle,
+    metrics: &Arc<NodeMetrics>,
     fatal: &Fatal,
 ) -> Result<Started, StartError> {
-    let found = open(config, directory)?;
+    let handle = Handle::current();
+    let found = open(config, directory, metrics)?;
     check_base(&found)?;
     let count = config.memory.workers();
     let inbox = || {
@@ -122,6 +124,7 @@ pub fn start(
         readers: Arc::new(readers),
         tokens,
         map_changed: Arc::new(Notify::new()),
+        metrics: Arc::clone(metrics),
     };
     purge_leftovers(&found.base, &outlets.flusher)?;
     let map_changed = Arc::clone(&outlets.map_changed);
@@ -129,13 +132,14 @@ pub fn start(
     Ok(Started { runtime: Arc::new(runtime), transport, map_changed, maps })
 }
 
-fn open(config: &Config, directory: &DataDirectory) -> Result<Found, StartError> {
+fn open(config: &Config, directory: &DataDirectory, metrics: &NodeMetrics) -> Result<Found, StartError> {
     let path = directory.base_path();
     let cache_bytes = config.memory.base_cache_bytes.0;
     let base = disk::Disk::open(&path, disk::Options { cache_bytes, ..disk::Options::default() })
         .map_err(|source| StartError::Base { path: path.display().to_string(), source })?;
     let id = directory.stamp().directory.0;
-    let (log, recovered) = Log::open(directory.wal()?, flotilla_wal::Options::default(), id)?;
+    let disk = directory.wal()?.measured(metrics.log.fsync_seconds.clone());
+    let (log, recovered) = Log::open(disk, flotilla_wal::Options::default(), id)?;
     if let Some(torn) = recovered.torn {
         info!(segment = torn.segment, offset = torn.offset, "an unfinished write was cut from the log");
     }
@@ -209,9 +213,21 @@ fn spawn(
     let clock = Clock::start();
     let workers = workers(config, node, &base, recovered, clock, chance)?;
     let mut threads = Threads::default();
-    let log_thread = LogThread::new(log, Arc::clone(&outlets.log), inboxes.clone(), fatal.clone());
+    let log_thread = LogThread::new(
+        log,
+        Arc::clone(&outlets.log),
+        inboxes.clone(),
+        fatal.clone(),
+        outlets.metrics.log.clone(),
+    );
     threads.log = Some(named("log", fatal, move || log_thread.run())?);
-    let flusher = Flusher::new(base.clone(), Arc::clone(&outlets.flusher), inboxes.clone(), fatal.clone());
+    let flusher = Flusher::new(
+        base.clone(),
+        Arc::clone(&outlets.flusher),
+        inboxes.clone(),
+        fatal.clone(),
+        outlets.metrics.flush_seconds.clone(),
+    );
     threads.flusher = Some(named("flusher", fatal, move || flusher.run())?);
     for number in 0..config.memory.readers {
         let readers = Arc::clone(&outlets.readers);
@@ -229,6 +245,7 @@ fn spawn(
         flusher: outlets.flusher,
         readers: outlets.readers,
         base,
+        metrics: outlets.metrics,
         threads: Mutex::new(threads),
     })
 }

@@ -17,6 +17,7 @@ use super::readers::Readers;
 use super::tokens::Tokens;
 use super::{BaseView, Effects, Input, NodeBase};
 use crate::host::{SnapshotJob, Worker};
+use crate::metrics::{NodeMetrics, WorkerMetrics};
 use crate::transport::Transport;
 
 /// Where the effects of all workers go.
@@ -34,6 +35,8 @@ pub struct Outlets {
     pub tokens: Arc<Tokens>,
     /// Told that the cluster map may have changed.
     pub map_changed: Arc<Notify>,
+    /// What is counted.
+    pub metrics: Arc<NodeMetrics>,
 }
 
 /// One worker, its inbox, and where its effects go.
@@ -44,6 +47,7 @@ pub struct WorkerThread {
     inbox: Arc<Inbox>,
     clock: Clock,
     outlets: Outlets,
+    metrics: WorkerMetrics,
 }
 
 impl WorkerThread {
@@ -55,7 +59,8 @@ impl WorkerThread {
         clock: Clock,
         outlets: Outlets,
     ) -> Self {
-        Self { number, worker, inbox, clock, outlets }
+        let metrics = WorkerMetrics::new(Arc::clone(&outlets.metrics));
+        Self { number, worker, inbox, clock, outlets, metrics }
     }
 
     /// Runs until the inbox is closed.
@@ -73,7 +78,7 @@ impl WorkerThread {
         }
     }
 
-    fn carry_out(&self, effects: Effects) {
+    fn carry_out(&mut self, effects: Effects) {
         let outlets = &self.outlets;
         for (node, shard, message) in effects.messages {
             outlets.transport.send(node, shard, message);
@@ -93,6 +98,7 @@ impl WorkerThread {
         if effects.map_changed {
             outlets.map_changed.notify_one();
         }
+        self.metrics.count(effects.events);
     }
 
     fn send_snapshot(&self, job: SnapshotJob<BaseView>) {

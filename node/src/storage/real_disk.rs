@@ -8,6 +8,9 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use metrics::Histogram;
 
 use super::error::DirectoryError;
 use super::sealed;
@@ -16,6 +19,7 @@ use super::sealed;
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     path: PathBuf,
+    syncs: Histogram,
 }
 
 /// An open file in a [`RealDisk`].
@@ -23,6 +27,7 @@ pub struct RealDisk {
 pub struct RealFile {
     file: fs::File,
     path: PathBuf,
+    syncs: Histogram,
 }
 
 impl RealDisk {
@@ -32,7 +37,13 @@ impl RealDisk {
     /// The file system failed.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
         make_directory(path)?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), syncs: Histogram::noop() })
+    }
+
+    /// The same disk, which tells how many seconds each sync of a file took.
+    #[must_use]
+    pub fn measured(self, syncs: Histogram) -> Self {
+        Self { syncs, ..self }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -77,13 +88,21 @@ impl flotilla_wal::Disk for RealDisk {
     fn open(&self, name: &str) -> io::Result<RealFile> {
         let path = self.at(name);
         let file = OpenOptions::new().read(true).write(true).open(&path);
-        Ok(RealFile { file: file.map_err(|error| located(error, "open", &path))?, path })
+        Ok(RealFile {
+            file: file.map_err(|error| located(error, "open", &path))?,
+            path,
+            syncs: self.syncs.clone(),
+        })
     }
 
     fn create(&self, name: &str) -> io::Result<RealFile> {
         let path = self.at(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-        Ok(RealFile { file: file.map_err(|error| located(error, "create", &path))?, path })
+        Ok(RealFile {
+            file: file.map_err(|error| located(error, "create", &path))?,
+            path,
+            syncs: self.syncs.clone(),
+        })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -114,7 +133,10 @@ impl flotilla_wal::File for RealFile {
 
     fn sync_data(&mut self) -> io::Result<()> {
         // Not repeated when it fails, not even for EINTR: see the module's words.
-        self.file.sync_data().map_err(|error| located(error, "sync", &self.path))
+        let started = Instant::now();
+        let synced = self.file.sync_data();
+        self.syncs.record(started.elapsed());
+        synced.map_err(|error| located(error, "sync", &self.path))
     }
 
     fn len(&self) -> io::Result<u64> {
