@@ -14,6 +14,7 @@ use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
 use crate::host::{Answer, Token};
+use crate::metrics::{Op, Outcome as Counted};
 use crate::runtime::Input;
 
 /// A comparison and a swap within all limits.
@@ -28,6 +29,8 @@ impl Verb for CompareAndSwap {
     type Request = CompareAndSwapRequest;
     type Result = CompareAndSwapResult;
     type Response = CompareAndSwapResponse;
+
+    const OP: Op = Op::Cas;
 
     fn parse(limits: &Limits, asked: CompareAndSwapRequest) -> Result<Self, Status> {
         Ok(Self {
@@ -79,6 +82,10 @@ impl Verb for CompareAndSwap {
             }
             outcome => Err(unexpected_outcome(served, outcome)),
         }
+    }
+
+    fn outcome(result: &CompareAndSwapResult) -> Counted {
+        if result.swapped { Counted::Ok } else { Counted::Conflict }
     }
 
     fn response(routed: Routed<CompareAndSwapResult>) -> CompareAndSwapResponse {

@@ -14,6 +14,7 @@ use super::answers::{incomplete, lag, record, stamp_of_read, unexpected};
 use super::front::{Front, Leader, Routed};
 use super::refusals;
 use crate::host::{Answer, Consistency, Served};
+use crate::metrics::{Op, Outcome as Counted};
 use crate::runtime::Input;
 
 /// The most records of one page.
@@ -132,7 +133,10 @@ impl Cursor {
                 }
             }
         };
-        match front.forward(map, self.shard, leader, send).await? {
+        let routed = front.forward(map, self.shard, leader, send).await;
+        let counted = routed.as_ref().map_or_else(Counted::of, |_| Counted::Forwarded);
+        front.counters(self.shard, leader).count(Op::Scan, counted);
+        match routed? {
             Routed::Done(page) => Ok(self.fetched(page)),
             Routed::Elsewhere(_) => Err(refusals::no_leader(self.shard)),
         }
@@ -146,7 +150,10 @@ impl Cursor {
     ) -> Result<Fetched, Status> {
         match self.ask_here(front, map).await? {
             Ok(page) => Ok(Fetched::Page(self.fetched(page))),
-            Err(leader) => Ok(Fetched::Elsewhere(front.redirect(map, None, self.shard, leader))),
+            Err(leader) => {
+                front.counters(self.shard, leader).count(Op::Scan, Counted::Redirected);
+                Ok(Fetched::Elsewhere(front.redirect(map, None, self.shard, leader)))
+            }
         }
     }
 
@@ -160,8 +167,12 @@ impl Cursor {
         let bytes = range.from.len() + range.to.as_ref().map_or(0, Bytes::len);
         let question = |token| Input::Scan { shard, token, range, limits, consistency };
         let answer = front.runtime.ask(shard, bytes, question).await.map_err(|_| refusals::ended(shard))?;
-        match front.own(shard, answer)? {
-            Ok(Answer::Page(served, page)) => Ok(Ok(self.page(map, served, page))),
+        let ops = front.ops().of(shard);
+        match front.own(shard, answer).inspect_err(|failure| ops.count(Op::Scan, Counted::of(failure)))? {
+            Ok(Answer::Page(served, page)) => {
+                ops.count(Op::Scan, Counted::Ok);
+                Ok(Ok(self.page(map, served, page)))
+            }
             Ok(answer) => Err(unexpected(&answer)),
             Err(leader) => Ok(Err(leader)),
         }

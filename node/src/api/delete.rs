@@ -14,6 +14,7 @@ use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
 use crate::host::{Answer, Token};
+use crate::metrics::{Op, Outcome as Counted};
 use crate::runtime::Input;
 
 /// A delete within all limits.
@@ -28,6 +29,8 @@ impl Verb for Delete {
     type Request = DeleteRequest;
     type Result = DeleteResult;
     type Response = DeleteResponse;
+
+    const OP: Op = Op::Delete;
 
     fn parse(limits: &Limits, asked: DeleteRequest) -> Result<Self, Status> {
         Ok(Self {
@@ -61,6 +64,10 @@ impl Verb for Delete {
             }
             (served, outcome) => Err(unexpected_outcome(served, outcome)),
         }
+    }
+
+    fn outcome(result: &DeleteResult) -> Counted {
+        if result.existed { Counted::Ok } else { Counted::NotFound }
     }
 
     fn response(routed: Routed<DeleteResult>) -> DeleteResponse {

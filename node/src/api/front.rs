@@ -26,6 +26,7 @@ use super::backends::{Backends, never_connected, passed_on};
 use super::refusals;
 use crate::config::Limits;
 use crate::host::{Answer, Refusal, Token};
+use crate::metrics::{Op, OpCounters, OpTable, Outcome};
 use crate::runtime::{Input, NewestMap, Runtime};
 
 /// How many nodes a request is forwarded to at most, one after the other, while each says that it is not the leader.
@@ -53,6 +54,9 @@ pub(super) trait Verb: Clone + Send + Sync {
     /// The result, or who leads instead, as it stands on the wire.
     type Response;
 
+    /// How it is counted.
+    const OP: Op;
+
     /// Bytes become types here, once.
     fn parse(limits: &Limits, asked: Self::Request) -> Result<Self, Status>;
 
@@ -70,6 +74,9 @@ pub(super) trait Verb: Clone + Send + Sync {
 
     /// What our worker's answer means.
     fn result(answer: Answer) -> Result<Self::Result, Status>;
+
+    /// As what a result is counted.
+    fn outcome(result: &Self::Result) -> Outcome;
 
     /// What the client is told.
     fn response(routed: Routed<Self::Result>) -> Self::Response;
@@ -157,19 +164,23 @@ impl Front {
         &self,
         asked: Request<V::Request>,
     ) -> Result<Response<V::Response>, Status> {
-        let verb = V::parse(&self.limits, asked.into_inner())?;
+        let verb = V::parse(&self.limits, asked.into_inner());
+        let verb = verb.inspect_err(|_| self.ops().unplaced().count(V::OP, Outcome::Invalid))?;
         Ok(Response::new(V::response(self.serve(verb).await?)))
     }
 
     /// Serves a request for one key, here or by another node.
     async fn serve<V: Verb>(&self, verb: V) -> Result<Routed<V::Result>, Status> {
-        let map = self.map()?;
+        let map = self.map().inspect_err(|_| self.ops().unplaced().count(V::OP, Outcome::Refused))?;
         let slot = Slot::of(verb.key());
         let shard = map.shard_of(slot);
         match verb.route_mode() {
             v1::RouteMode::Redirect => Ok(match self.ask(shard, verb).await? {
                 Ok(result) => Routed::Done(result),
-                Err(leader) => Routed::Elsewhere(self.redirect(&map, Some(slot), shard, leader)),
+                Err(leader) => {
+                    self.counters(shard, leader).count(V::OP, Outcome::Redirected);
+                    Routed::Elsewhere(self.redirect(&map, Some(slot), shard, leader))
+                }
             }),
             v1::RouteMode::Proxy => match self.ask(shard, verb.clone()).await? {
                 Ok(result) => Ok(Routed::Done(result)),
@@ -187,16 +198,48 @@ impl Front {
         verb: &V,
     ) -> Result<Routed<V::Result>, Status> {
         let send = |address: String| async move { verb.forward(self.backends.kv(&address)?).await };
-        self.forward(map, shard, leader, send).await
+        let routed = self.forward(map, shard, leader, send).await;
+        let outcome = routed.as_ref().map_or_else(Outcome::of, |_| Outcome::Forwarded);
+        self.counters(shard, leader).count(V::OP, outcome);
+        routed
     }
 
     /// Asks our own replica. The inner error names who leads instead.
     async fn ask<V: Verb>(&self, shard: ShardId, verb: V) -> Result<Result<V::Result, Leader>, Status> {
         let answer = self.runtime.ask(shard, verb.bytes(), |token| verb.input(shard, token)).await;
-        match self.own(shard, answer.map_err(|_| refusals::ended(shard))?)? {
-            Ok(answer) => V::result(answer).map(Ok),
-            Err(leader) => Ok(Err(leader)),
+        match answer {
+            Ok(answer) => self.answered::<V>(shard, answer),
+            Err(_) => {
+                self.ops().of(shard).count(V::OP, Outcome::Unknown);
+                Err(refusals::ended(shard))
+            }
         }
+    }
+
+    /// What our own replica answered, counted. The inner error names who leads instead: it is counted by what is made of it.
+    pub(super) fn answered<V: Verb>(
+        &self,
+        shard: ShardId,
+        answer: Answer,
+    ) -> Result<Result<V::Result, Leader>, Status> {
+        let result = match self.own(shard, answer) {
+            Ok(Ok(answer)) => V::result(answer),
+            Ok(Err(leader)) => return Ok(Err(leader)),
+            Err(failure) => Err(failure),
+        };
+        let outcome = result.as_ref().map_or_else(Outcome::of, V::outcome);
+        self.ops().of(shard).count(V::OP, outcome);
+        result.map(Ok)
+    }
+
+    /// What became of requests, by shard.
+    pub(super) fn ops(&self) -> &OpTable {
+        &self.runtime.metrics().ops
+    }
+
+    /// The counters for a request that another node shall serve.
+    pub(super) fn counters(&self, shard: ShardId, leader: Leader) -> &OpCounters {
+        if leader.hosted { self.ops().of(shard) } else { self.ops().unplaced() }
     }
 
     /// Sorts out the answers that are no result.

@@ -13,6 +13,7 @@ use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
 use crate::host::{Answer, Consistency, Token};
+use crate::metrics::{Op, Outcome as Counted};
 use crate::runtime::Input;
 
 /// A read of one key within all limits.
@@ -27,6 +28,8 @@ impl Verb for Get {
     type Request = GetRequest;
     type Result = GetResult;
     type Response = GetResponse;
+
+    const OP: Op = Op::Get;
 
     fn parse(limits: &Limits, asked: GetRequest) -> Result<Self, Status> {
         Ok(Self {
@@ -55,6 +58,10 @@ impl Verb for Get {
     fn result(answer: Answer) -> Result<GetResult, Status> {
         let Answer::Got(served, found) = answer else { return Err(unexpected(&answer)) };
         Ok(GetResult { stamp: Some(stamp_of_read(served)), record: found.map(record), lag: lag(served) })
+    }
+
+    fn outcome(result: &GetResult) -> Counted {
+        if result.record.is_some() { Counted::Ok } else { Counted::NotFound }
     }
 
     fn response(routed: Routed<GetResult>) -> GetResponse {

@@ -14,6 +14,7 @@ use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
 use crate::host::{Answer, Token};
+use crate::metrics::{Op, Outcome as Counted};
 use crate::runtime::Input;
 
 /// A put within all limits.
@@ -28,6 +29,8 @@ impl Verb for Put {
     type Request = PutRequest;
     type Result = PutResult;
     type Response = PutResponse;
+
+    const OP: Op = Op::Put;
 
     fn parse(limits: &Limits, asked: PutRequest) -> Result<Self, Status> {
         Ok(Self {
@@ -67,6 +70,10 @@ impl Verb for Put {
             }
             (served, outcome) => Err(unexpected_outcome(served, outcome)),
         }
+    }
+
+    fn outcome(_: &PutResult) -> Counted {
+        Counted::Ok
     }
 
     fn response(routed: Routed<PutResult>) -> PutResponse {
