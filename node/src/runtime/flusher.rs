@@ -142,14 +142,13 @@ pub struct Flusher<B: Base> {
 
 impl<B: Base> Flusher<B> {
     /// A flusher that has not begun. `fatal` is called when the base holds what cannot be: going on would spread it.
-    pub fn new(
-        base: B,
-        queue: Arc<FlusherQueue>,
-        workers: Vec<Arc<Inbox>>,
-        fatal: Fatal,
-        flush_seconds: Histogram,
-    ) -> Self {
-        Self { base, queue, workers, fatal, flush_seconds }
+    pub fn new(base: B, queue: Arc<FlusherQueue>, workers: Vec<Arc<Inbox>>, fatal: Fatal) -> Self {
+        Self { base, queue, workers, fatal, flush_seconds: Histogram::noop() }
+    }
+
+    /// The same flusher, which tells how many seconds each flush took.
+    pub fn measured(self, flush_seconds: Histogram) -> Self {
+        Self { flush_seconds, ..self }
     }
 
     /// Runs until the queue is closed.

@@ -221,13 +221,8 @@ fn spawn(
         outlets.metrics.log.clone(),
     );
     threads.log = Some(named("log", fatal, move || log_thread.run())?);
-    let flusher = Flusher::new(
-        base.clone(),
-        Arc::clone(&outlets.flusher),
-        inboxes.clone(),
-        fatal.clone(),
-        outlets.metrics.flush_seconds.clone(),
-    );
+    let flusher = Flusher::new(base.clone(), Arc::clone(&outlets.flusher), inboxes.clone(), fatal.clone());
+    let flusher = flusher.measured(outlets.metrics.flush_seconds.clone());
     threads.flusher = Some(named("flusher", fatal, move || flusher.run())?);
     for number in 0..config.memory.readers {
         let readers = Arc::clone(&outlets.readers);
