@@ -17,6 +17,7 @@ use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
 use crate::host::{Answer, Served, Token};
+use crate::metrics::{Op, Outcome as Counted};
 use crate::runtime::Input;
 
 /// What a compare or an operation takes beside its key and its value.
@@ -37,6 +38,8 @@ impl Verb for Txn {
     type Request = TxnRequest;
     type Result = TxnResult;
     type Response = TxnResponse;
+
+    const OP: Op = Op::Txn;
 
     fn parse(limits: &Limits, asked: TxnRequest) -> Result<Self, Status> {
         let (key, parsed) = gate::txn(limits, &asked)?;
@@ -72,6 +75,10 @@ impl Verb for Txn {
             (served, Applied::Txn(outcome)) => Ok(result(served, outcome)),
             (served, outcome) => Err(unexpected_outcome(served, outcome)),
         }
+    }
+
+    fn outcome(result: &TxnResult) -> Counted {
+        if result.succeeded { Counted::Ok } else { Counted::Conflict }
     }
 
     fn response(routed: Routed<TxnResult>) -> TxnResponse {
