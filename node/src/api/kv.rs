@@ -1,20 +1,19 @@
 //! The `Kv` service: one file per verb.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use flotilla_proto::v1::kv_server::Kv;
 use flotilla_proto::v1::{
-    self, CompareAndSwapRequest, CompareAndSwapResponse, DeleteRequest, DeleteResponse, GetRequest,
-    GetResponse, PutRequest, PutResponse, ScanRequest, TxnRequest, TxnResponse,
+    CompareAndSwapRequest, CompareAndSwapResponse, DeleteRequest, DeleteResponse, GetRequest, GetResponse,
+    PipelineRequest, PutRequest, PutResponse, ScanRequest, TxnRequest, TxnResponse,
 };
-use futures_util::Stream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::compare_and_swap::CompareAndSwap;
 use super::delete::Delete;
 use super::front::Front;
 use super::get::Get;
+use super::pipeline::{Results, pipeline};
 use super::put::Put;
 use super::scan::{self, Pages};
 use super::txn::Txn;
@@ -25,13 +24,13 @@ pub struct KvService(pub Arc<Front>);
 
 #[tonic::async_trait]
 impl Kv for KvService {
-    type PipelineStream = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;
+    type PipelineStream = Results;
 
     async fn pipeline(
         &self,
-        _: Request<tonic::Streaming<v1::PipelineRequest>>,
-    ) -> Result<Response<Self::PipelineStream>, Status> {
-        Err(Status::unimplemented("no pipelines here yet"))
+        request: Request<Streaming<PipelineRequest>>,
+    ) -> Result<Response<Results>, Status> {
+        Ok(Response::new(pipeline(&self.0, request.into_inner())))
     }
 
     type ScanStream = Pages;

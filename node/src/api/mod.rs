@@ -1,7 +1,8 @@
 //! What clients ask of a node: gRPC on the client address, a little HTTP beside it.
 //!
 //! One verb per file. Reading order: `front.rs` (the way of a request), `gate.rs` (bytes become types), `get.rs`,
-//! `put.rs`, `delete.rs`, `compare_and_swap.rs`, `txn.rs`, `scan.rs` with `cursor.rs`; `cluster.rs` with `maps.rs`,
+//! `put.rs`, `delete.rs`, `compare_and_swap.rs`, `txn.rs`, `pipeline/` (all of these, by thousands), `scan.rs` with
+//! `cursor.rs`; `cluster.rs` with `maps.rs`,
 //! `node_status.rs`, `transfer_leader.rs`; `answers.rs` and `refusals.rs` (the words of the wire), `backends.rs`
 //! (connections for what is forwarded), `http.rs`.
 //!
@@ -21,6 +22,7 @@ mod http;
 mod kv;
 mod maps;
 mod node_status;
+mod pipeline;
 mod put;
 mod refusals;
 mod scan;
@@ -32,4 +34,5 @@ pub use front::Front;
 pub use http::{Readiness, serve_http};
 pub use kv::KvService;
 pub use node_status::NodeStatus;
+pub use pipeline::Results;
 pub use scan::Pages;

@@ -92,6 +92,19 @@ pub(super) fn ended(shard: ShardId) -> Status {
     status::unknown(Some(shard.0), "this node ended while the request was under way")
 }
 
+/// The time that the asker gave is over. `definite`: the request had not left yet.
+pub(super) fn too_late(shard: ShardId, definite: bool) -> Status {
+    let detail = ErrorDetail { definite, shard: Some(shard.0), ..ErrorDetail::default() };
+    status::with_detail(Code::DeadlineExceeded, "the time given for the operation is over", &detail)
+}
+
+/// An operation that this version does not know.
+pub(super) fn no_such_operation() -> Status {
+    let field = "operation".to_owned();
+    let detail = ErrorDetail { definite: true, field, ..ErrorDetail::default() };
+    status::with_detail(Code::Unimplemented, "this node does not know the operation", &detail)
+}
+
 /// It cannot be done as asked, and was not.
 pub(super) fn precondition(shard: Option<u64>, text: impl Into<String>) -> Status {
     let detail = ErrorDetail { definite: true, shard, ..ErrorDetail::default() };

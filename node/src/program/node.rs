@@ -187,6 +187,12 @@ impl Node {
         self.readiness.missing().await
     }
 
+    /// How many answers its clients and the node itself wait for.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.runtime.waiting()
+    }
+
     /// Ends the node: leaders move away, requests end, threads end.
     pub async fn stop(self) {
         let patience = Duration::from_millis(self.config.timing.shutdown_timeout_ms);

@@ -69,6 +69,29 @@ impl Inbox {
         Ok(())
     }
 
+    /// Puts the client work of one message in, each with its bytes, as far as there is room: all of it is there for the
+    /// same turn. The positions of those that did not get in (surely not executed) are returned.
+    pub fn offer_clients(&self, offers: impl IntoIterator<Item = (usize, Input)>) -> Vec<usize> {
+        let mut refused = Vec::new();
+        let mut state = self.lock();
+        let first = state.inputs.is_empty();
+        for (position, (bytes, input)) in offers.into_iter().enumerate() {
+            let filled = state.client_bytes.saturating_add(bytes);
+            if state.closed || (filled > self.client_bytes_max && state.client_bytes > 0) {
+                refused.push(position);
+                continue;
+            }
+            state.client_bytes = filled;
+            state.inputs.push(input);
+        }
+        let rings = first && !state.inputs.is_empty();
+        drop(state);
+        if rings {
+            self.bell.notify_one();
+        }
+        refused
+    }
+
     /// Puts the messages of one frame in, as far as there is room, and says how many were dropped.
     pub fn offer_peers(&self, messages: impl IntoIterator<Item = (usize, Input)>) -> usize {
         let mut state = self.lock();
@@ -193,6 +216,24 @@ mod tests {
         assert_eq!(inbox.offer_client(11, input(1)), Ok(()));
         assert_eq!(inbox.offer_client(1, input(2)), Err(Full));
         assert_eq!(inbox.offer_peers([(11, input(3)), (0, input(4))]), 1);
+    }
+
+    #[test]
+    fn the_work_of_one_message_gets_in_as_far_as_there_is_room_and_is_one_turn() {
+        let inbox = Inbox::new(100, 10);
+        assert_eq!(inbox.offer_client(20, input(0)), Ok(()));
+        let offers = [(50, input(1)), (40, input(2)), (30, input(3)), (1, input(4))];
+        assert_eq!(inbox.offer_clients(offers), [1, 3], "one that is too large does not bar a smaller one");
+        let mut taken = Vec::new();
+        assert_eq!(inbox.wait(None, &mut taken), Wake::Turn);
+        assert_eq!(numbers(&taken), [0, 1, 3]);
+        assert_eq!(
+            inbox.offer_clients([(101, input(5)), (0, input(6))]),
+            [1],
+            "one always fits an empty inbox"
+        );
+        inbox.close();
+        assert_eq!(inbox.offer_clients([(0, input(7))]), [0]);
     }
 
     #[test]

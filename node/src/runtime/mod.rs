@@ -13,8 +13,8 @@
 //! Workers never wait but for inputs. Everything that may block has a thread of its own kind: the log, the base's one
 //! writer, the base's readers, the network (tokio).
 //!
-//! Reading order: `inbox.rs`, `worker_thread.rs`, `log_thread.rs`, `flusher.rs`, `readers.rs`, `tokens.rs`, `clock.rs`,
-//! `peers.rs` (what the transport says), `start.rs` (how a node comes up), `fleet.rs` (the cluster map).
+//! Reading order: `inbox.rs`, `worker_thread.rs`, `log_thread.rs`, `flusher.rs`, `readers.rs`, `tokens.rs`, `lanes.rs`,
+//! `gathered.rs`, `clock.rs`, `peers.rs` (what the transport says), `start.rs` (how a node comes up), `fleet.rs` (the cluster map).
 //!
 //! What it does not do: it decides nothing about data. Which of the effects may wait for which is the host's contract.
 
@@ -23,7 +23,9 @@ mod causes;
 mod clock;
 mod fleet;
 mod flusher;
+mod gathered;
 mod inbox;
+mod lanes;
 mod log_thread;
 pub(crate) mod options;
 mod peers;
@@ -47,7 +49,9 @@ use crate::metrics::NodeMetrics;
 pub use causes::Causes;
 pub use clock::Clock;
 pub use fleet::{FleetKeeper, MAP_KEY, NewestMap};
+pub use gathered::Gathered;
 pub use inbox::{Full, Inbox};
+pub use lanes::{Asker, QUESTION_BITS, Question, value_bytes};
 pub use start::{StartError, Started, start};
 pub use tokens::{Ended, Tokens};
 
@@ -64,6 +68,8 @@ pub type Effects = host::Effects<NodeBase>;
 
 /// Room that an input takes beside its keys and values, in bytes.
 const INPUT_BYTES: usize = 128;
+/// What is full when clients ask too much.
+const INBOX: &str = "the inbox of its worker";
 
 /// Called when the node cannot go on. In a real node it writes one line and ends the process; it may return only in
 /// tests.
@@ -145,9 +151,36 @@ impl Runtime {
         let waiting = self.tokens.draw();
         let input = question(waiting.token());
         if self.inbox(shard).offer_client(bytes.saturating_add(INPUT_BYTES), input).is_err() {
-            return Ok(Answer::Refused(Refusal::Overloaded { shard, what: "the inbox of its worker" }));
+            return Ok(Answer::Refused(Refusal::Overloaded { shard, what: INBOX }));
         }
         waiting.await
+    }
+
+    /// Opens a lane, for a client with many questions at once.
+    #[must_use]
+    pub fn open_lane(&self) -> Asker {
+        self.tokens.open_lane()
+    }
+
+    /// Asks everything that was gathered on behalf of a client. What finds no room in the inbox of its worker is
+    /// answered with a refusal, at once.
+    pub fn ask_all(&self, gathered: &mut Gathered) {
+        gathered.offer(&self.inboxes, |shard, token| {
+            let refusal = Refusal::Overloaded { shard, what: INBOX };
+            self.tokens.answer(token, Answer::Refused(refusal));
+        });
+    }
+
+    /// An empty collection of questions for the workers of this node.
+    #[must_use]
+    pub fn gather(&self) -> Gathered {
+        Gathered::new(self.inboxes.len())
+    }
+
+    /// How many answers clients and the node itself wait for.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.tokens.waiting()
     }
 
     /// Asks the worker of a shard on behalf of the node itself: always let in.

@@ -3,21 +3,26 @@
 //! A token is drawn for each question, goes through a worker, and comes back once with the answer, from any thread.
 //! Who no longer wants the answer drops its future, and the place is free at once: the answer then finds nobody.
 //!
-//! Places are reused, so a token also says which use of its place it means: `generation ‖ place ‖ drawer`. The places
-//! are spread over drawers, each with a lock of its own, so that threads seldom meet.
+//! Places are reused, so a token also says which use of its place it means: `0 ‖ generation ‖ place ‖ drawer`. The
+//! places are spread over drawers, each with a lock of its own, so that threads seldom meet. A token that begins with a
+//! 1 belongs to a lane (`lanes.rs`), which takes the answers of a whole stream.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use crate::host::{Answer, Token};
+use super::lanes::{Asker, Lane, Question};
+use crate::host::{Answer, Reply, Token};
 
 const DRAWER_BITS: u32 = 4;
 const PLACE_BITS: u32 = 28;
+/// Generations wrap around below the bit that tells lanes.
+const GENERATION_MASK: u32 = u32::MAX >> 1;
 const DRAWERS: usize = 1 << DRAWER_BITS;
 
 /// All who wait.
@@ -25,6 +30,8 @@ const DRAWERS: usize = 1 << DRAWER_BITS;
 pub struct Tokens {
     drawers: [Mutex<Drawer>; DRAWERS],
     next: AtomicUsize,
+    lanes: RwLock<HashMap<u64, Arc<Lane>>>,
+    next_lane: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +44,13 @@ struct Drawer {
 struct Place {
     generation: u32,
     sender: Option<oneshot::Sender<Answer>>,
+}
+
+impl Place {
+    /// The tokens of the present use mean nothing any more.
+    const fn retire(&mut self) {
+        self.generation = self.generation.wrapping_add(1) & GENERATION_MASK;
+    }
 }
 
 /// The answer to come. Dropped early, it frees its place.
@@ -72,8 +86,56 @@ impl Tokens {
         Waiting { token: Token((u64::from(generation) << 32) | low), tokens: Arc::clone(self), receiver }
     }
 
+    /// Opens a lane, for many questions at once.
+    #[must_use]
+    pub fn open_lane(self: &Arc<Self>) -> Asker {
+        // Never used again: a late answer must not reach another stream.
+        let number = self.next_lane.fetch_add(1, Ordering::Relaxed);
+        let lane = Arc::new(Lane::new(number));
+        self.lanes.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&lane));
+        Asker::new(lane, Arc::clone(self))
+    }
+
+    pub(super) fn close_lane(&self, number: u64) {
+        self.lanes.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
     /// Hands an answer to whoever waits; drops it if nobody does.
     pub fn answer(&self, token: Token, answer: Answer) {
+        match Lane::of(token) {
+            Some((number, question)) => self.push(number, vec![(question, answer)]),
+            None => self.answer_one(token, answer),
+        }
+    }
+
+    /// Hands out the answers of one turn: those for one lane, as far as they stand side by side, under one lock.
+    pub fn answer_all(&self, replies: impl IntoIterator<Item = Reply>) {
+        let mut run: (u64, Vec<(Question, Answer)>) = (0, Vec::new());
+        for Reply { token, answer } in replies {
+            let Some((number, question)) = Lane::of(token) else {
+                self.answer_one(token, answer);
+                continue;
+            };
+            if number != run.0 && !run.1.is_empty() {
+                self.push(run.0, std::mem::take(&mut run.1));
+            }
+            run.0 = number;
+            run.1.push((question, answer));
+        }
+        if !run.1.is_empty() {
+            self.push(run.0, run.1);
+        }
+    }
+
+    fn push(&self, number: u64, answers: Vec<(Question, Answer)>) {
+        let lane = self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned();
+        // A stream that ended does not want its answers any more.
+        if let Some(lane) = lane {
+            lane.push(answers);
+        }
+    }
+
+    fn answer_one(&self, token: Token, answer: Answer) {
         if let Some(sender) = self.take(token) {
             // Dropped between our taking the sender and here: nobody wants the answer any more.
             drop(sender.send(answer));
@@ -83,17 +145,25 @@ impl Tokens {
     /// How many answers are waited for.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        (0..DRAWERS).map(|at| self.drawer(at)).map(|drawer| drawer.places.len() - drawer.free.len()).sum()
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let in_lanes: usize = lanes.values().map(|lane| lane.waiting()).sum();
+        drop(lanes);
+        let in_places: usize = (0..DRAWERS)
+            .map(|at| self.drawer(at))
+            .map(|drawer| drawer.places.len() - drawer.free.len())
+            .sum();
+        in_lanes + in_places
     }
 
     /// Gives up every wait: each ends with [`Ended`].
     pub fn end(&self) {
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner).values().for_each(|lane| lane.end());
         for at in 0..DRAWERS {
             let mut drawer = self.drawer(at);
             let drawer = &mut *drawer;
             for (place_at, place) in drawer.places.iter_mut().enumerate() {
                 if place.sender.take().is_some() {
-                    place.generation = place.generation.wrapping_add(1);
+                    place.retire();
                     drawer.free.push(u32::try_from(place_at).unwrap_or(u32::MAX));
                 }
             }
@@ -110,7 +180,7 @@ impl Tokens {
             return None;
         }
         let sender = place.sender.take()?;
-        place.generation = place.generation.wrapping_add(1);
+        place.retire();
         drawer.free.push(place_at);
         Some(sender)
     }

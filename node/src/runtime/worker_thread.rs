@@ -88,9 +88,7 @@ impl WorkerThread {
         }
         effects.base_jobs.into_iter().for_each(|job| outlets.flusher.push(job));
         effects.reads.into_iter().for_each(|job| outlets.readers.push(job));
-        for reply in effects.replies {
-            outlets.tokens.answer(reply.token, reply.answer);
-        }
+        outlets.tokens.answer_all(effects.replies);
         effects.snapshots.into_iter().for_each(|job| self.send_snapshot(job));
         if !effects.retired.is_empty() {
             outlets.flusher.push_retired(effects.retired);

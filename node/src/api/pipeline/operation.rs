@@ -1,0 +1,115 @@
+//! One operation of a pipeline: any of the verbs, as its unary method would take it.
+
+use bytes::Bytes;
+use flotilla_proto::v1;
+use flotilla_proto::v1::pipeline_operation::Operation;
+use flotilla_proto::v1::pipeline_result::Outcome;
+use flotilla_topology::{ClusterMap, ShardId};
+use tonic::Status;
+
+use crate::api::compare_and_swap::CompareAndSwap;
+use crate::api::delete::Delete;
+use crate::api::front::{Front, Leader, Routed, Verb};
+use crate::api::get::Get;
+use crate::api::put::Put;
+use crate::api::refusals;
+use crate::api::txn::Txn;
+use crate::config::Limits;
+use crate::host::{Answer, Token};
+use crate::runtime::Input;
+
+/// One line per verb: the name is that of its type, and of its variants on the wire.
+macro_rules! verbs {
+    ($($verb:ident),+) => {
+        /// An operation within all limits.
+        #[derive(Clone, Debug)]
+        pub(super) enum Parsed {
+            $($verb($verb)),+
+        }
+
+        /// What is left to know of an operation once its worker has it: how to tell its client the answer.
+        #[derive(Clone, Copy, Debug)]
+        pub(super) enum Kind {
+            $($verb),+
+        }
+
+        impl Parsed {
+            /// Bytes become types here, once.
+            pub(super) fn parse(limits: &Limits, operation: Option<Operation>) -> Result<Self, Status> {
+                match operation {
+                    $(Some(Operation::$verb(asked)) => $verb::parse(limits, asked).map(Self::$verb),)+
+                    None => Err(refusals::no_such_operation()),
+                }
+            }
+
+            pub(super) const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$verb(_) => Kind::$verb),+
+                }
+            }
+
+            pub(super) fn key(&self) -> &Bytes {
+                match self {
+                    $(Self::$verb(verb) => verb.key()),+
+                }
+            }
+
+            /// How much room it takes in an inbox, in bytes.
+            pub(super) fn bytes(&self) -> usize {
+                match self {
+                    $(Self::$verb(verb) => verb.bytes()),+
+                }
+            }
+
+            pub(super) fn route_mode(&self) -> v1::RouteMode {
+                match self {
+                    $(Self::$verb(verb) => verb.route_mode()),+
+                }
+            }
+
+            /// What our worker is asked.
+            pub(super) fn input(self, shard: ShardId, token: Token) -> Input {
+                match self {
+                    $(Self::$verb(verb) => verb.input(shard, token)),+
+                }
+            }
+
+            /// Has it served by the node that leads.
+            pub(super) async fn pass_on(
+                &self,
+                front: &Front,
+                map: &ClusterMap,
+                shard: ShardId,
+                leader: Leader,
+            ) -> Result<Outcome, Status> {
+                match self {
+                    $(Self::$verb(verb) => {
+                        let routed = front.pass_on(map, shard, leader, verb).await?;
+                        Ok(Outcome::$verb($verb::response(routed)))
+                    }),+
+                }
+            }
+        }
+
+        impl Kind {
+            /// What our worker's answer means.
+            pub(super) fn outcome(self, answer: Answer) -> Result<Outcome, Status> {
+                match self {
+                    $(Self::$verb => {
+                        let result = $verb::result(answer)?;
+                        Ok(Outcome::$verb($verb::response(Routed::Done(result))))
+                    }),+
+                }
+            }
+
+            /// Another node leads.
+            pub(super) fn elsewhere(self, redirect: v1::Redirect) -> Outcome {
+                match self {
+                    $(Self::$verb => Outcome::$verb($verb::response(Routed::Elsewhere(redirect)))),+
+                }
+            }
+        }
+    };
+}
+
+verbs!(Get, Put, Delete, CompareAndSwap, Txn);
