@@ -193,7 +193,7 @@ mod tests {
 
     use bytes::Bytes;
     use flotilla_raft::Term;
-    use flotilla_store::Record;
+    use flotilla_store::{Record, TxnOutcome, TxnResult};
     use flotilla_topology::ShardId;
 
     use super::*;
@@ -289,6 +289,11 @@ mod tests {
         assert_eq!(ended, Poll::Ready(Err(Ended)));
     }
 
+    fn transaction(read: Record) -> TxnOutcome {
+        let results = vec![TxnResult::Got(Some(read))];
+        TxnOutcome { succeeded: true, version: 7, results, values_forgotten: false }
+    }
+
     #[test]
     fn values_that_nobody_fetches_are_let_go_and_writes_keep_their_outcome() {
         const VALUE_BYTES: usize = 1 << 20;
@@ -300,12 +305,17 @@ mod tests {
         lane.push((0..fitting).map(|_| (Question(0), got())).collect());
         let conflict = Answer::Written(served, Outcome::Conflict { current: Some(record()) });
         let written = Answer::Written(served, Outcome::Written { version: 6 });
-        lane.push([got(), conflict, written].map(|answer| (Question(1), answer)).into());
+        let txn = Answer::Written(served, Outcome::Txn(transaction(record())));
+        lane.push([got(), conflict, txn, written].map(|answer| (Question(1), answer)).into());
         let held: Vec<Answer> = lane.lock().answers.drain(..).map(|(_, answer)| answer).collect();
         assert!(held[..fitting].iter().all(|answer| value_bytes(answer) == VALUE_BYTES));
-        let [Answer::Refused(refusal), forgotten, written] = &held[fitting..] else { panic!("{held:?}") };
+        let [Answer::Refused(refusal), forgotten, txn, written] = &held[fitting..] else {
+            panic!("{held:?}")
+        };
         assert!(refusal.definite(), "a read has no effect");
         assert!(matches!(forgotten, Answer::Written(_, Outcome::ConflictForgotten { version: 5 })));
+        let Answer::Written(_, Outcome::Txn(txn)) = txn else { panic!("{txn:?}") };
+        assert!(txn.values_forgotten && txn.succeeded);
         assert!(matches!(written, Answer::Written(_, Outcome::Written { version: 6 })));
     }
 }

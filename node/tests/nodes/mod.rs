@@ -1,0 +1,112 @@
+//! Three whole nodes in one process, over loopback, for the stories of more than one file.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use flotilla_node::Node;
+use flotilla_node::config::{Config, Parsed, parse};
+use flotilla_node::runtime::Fatal;
+use flotilla_proto::v1::cluster_client::ClusterClient;
+use flotilla_proto::v1::kv_client::KvClient;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+/// How many shards hold the keys.
+pub const SHARDS: u64 = 4;
+/// Far longer than anything here takes: whoever waits longer waits for ever.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A fleet of three nodes with their directories and addresses.
+pub struct Fleet {
+    directory: TempDir,
+    replicas: u32,
+    /// Client, peer and HTTP port of each node.
+    pub ports: Vec<[u16; 3]>,
+    /// The nodes that run.
+    pub nodes: Vec<Node>,
+}
+
+/// Three ports that nobody uses now, for each of three nodes.
+fn free_ports() -> Vec<[u16; 3]> {
+    let listeners: Vec<TcpListener> = (0..9).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    ports.chunks(3).map(|ports| [ports[0], ports[1], ports[2]]).collect()
+}
+
+fn config(directory: &Path, ports: &[[u16; 3]], replicas: u32, number: usize) -> Config {
+    let init: Vec<String> =
+        ports.iter().enumerate().map(|(at, ports)| format!("{}=127.0.0.1:{}", at + 1, ports[1])).collect();
+    let [client, peer, http] = ports[number];
+    let arguments = [
+        "kvnode".to_string(),
+        format!("--id={}", number + 1),
+        format!("--data-dir={}", directory.join(format!("n{}", number + 1)).display()),
+        format!("--client-addr=127.0.0.1:{client}"),
+        format!("--peer-addr=127.0.0.1:{peer}"),
+        format!("--http-addr=127.0.0.1:{http}"),
+        format!("--init={}", init.join(",")),
+        format!("--shards={SHARDS}"),
+        format!("--replicas={replicas}"),
+    ];
+    match parse(arguments.into_iter().map(OsString::from)) {
+        Ok(Parsed::Run(config)) => *config,
+        other => panic!("the flags of the test are wrong: {other:?}"),
+    }
+}
+
+impl Fleet {
+    /// A fleet in which every shard has three replicas.
+    pub async fn found() -> Self {
+        Self::with_replicas(3).await
+    }
+
+    /// A fleet in which every shard has so many replicas.
+    pub async fn with_replicas(replicas: u32) -> Self {
+        let (directory, ports) = (tempfile::tempdir().unwrap(), free_ports());
+        Self { directory, replicas, ports, nodes: Vec::new() }.start().await
+    }
+
+    /// Starts all nodes and waits until every shard has a leader.
+    pub async fn start(mut self) -> Self {
+        let started = (0..3).map(|number| {
+            let fatal = Fatal::new(|reason| panic!("a node stopped: {reason}"));
+            let config = config(self.directory.path(), &self.ports, self.replicas, number);
+            tokio::spawn(Node::start(config, fatal))
+        });
+        for started in started.collect::<Vec<_>>() {
+            let node = tokio::time::timeout(PATIENCE, started).await.expect("a node starts").unwrap();
+            self.nodes.push(node.expect("a node starts"));
+        }
+        for node in &self.nodes {
+            tokio::time::timeout(PATIENCE, node.ready()).await.expect("every shard gets a leader");
+        }
+        self
+    }
+
+    /// Stops all nodes that run.
+    pub async fn stop(mut self) -> Self {
+        let stopping: Vec<_> = self.nodes.drain(..).map(|node| tokio::spawn(node.stop())).collect();
+        for stopped in stopping {
+            tokio::time::timeout(PATIENCE, stopped).await.expect("a node ends").unwrap();
+        }
+        self
+    }
+
+    /// The client address of a node.
+    pub fn address(&self, number: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[number][0])
+    }
+
+    /// Keys and values by one node.
+    pub async fn kv(&self, number: usize) -> KvClient<Channel> {
+        KvClient::connect(self.address(number)).await.expect("a node that is ready serves clients")
+    }
+
+    /// The fleet as one node tells of it.
+    pub async fn cluster(&self, number: usize) -> ClusterClient<Channel> {
+        ClusterClient::connect(self.address(number)).await.expect("a node that is ready serves clients")
+    }
+}
