@@ -24,7 +24,8 @@ async fn ask(node: &mut ServerReflectionClient<Channel>, question: MessageReques
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_tells_its_services_and_what_their_methods_take() {
     let fleet = Fleet::found().await;
-    let mut node = ServerReflectionClient::connect(fleet.address(0)).await.unwrap();
+    let channel = Channel::from_shared(fleet.address(0)).unwrap().connect().await.unwrap();
+    let mut node = ServerReflectionClient::new(channel);
     let listed = ask(&mut node, MessageRequest::ListServices(String::new())).await;
     let MessageResponse::ListServicesResponse(listed) = listed else { panic!("{listed:?}") };
     let services: BTreeSet<String> = listed.service.into_iter().map(|service| service.name).collect();

@@ -16,6 +16,7 @@ use tonic::Status;
 use super::operation::Parsed;
 use crate::api::front::{Front, Leader};
 use crate::api::refusals;
+use crate::metrics::Outcome as Counted;
 use crate::runtime::Question;
 
 /// How many operations of one stream are forwarded at the same time.
@@ -74,20 +75,20 @@ impl Forwards {
 
 async fn run(front: Arc<Front>, forward: Forward) -> Forwarded {
     let Forward { question, operation, shard, leader, deadline } = forward;
+    let in_time = deadline.is_none_or(|deadline| deadline > Instant::now());
     let map = match front.map() {
-        Ok(map) => map,
-        Err(refusal) => return (question, Err(refusal)),
-    };
-    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-        return (question, Err(refusals::too_late(shard, true)));
-    }
-    let work = operation.pass_on(&front, &map, shard, leader);
-    let outcome = match deadline {
-        None => work.await,
-        // It left, and nobody waited for what became of it.
-        Some(deadline) => {
-            timeout_at(deadline, work).await.unwrap_or_else(|_| Err(refusals::too_late(shard, false)))
+        Ok(map) if in_time => map,
+        refused => {
+            front.counters(shard, leader).count(operation.kind().op(), Counted::Refused);
+            return (question, Err(refused.err().unwrap_or_else(|| refusals::too_late(shard, true))));
         }
     };
+    let work = operation.pass_on(&front, &map, shard, leader);
+    let Some(deadline) = deadline else { return (question, work.await) };
+    let outcome = timeout_at(deadline, work).await.unwrap_or_else(|_| {
+        // It may have left, and nobody waited for what became of it.
+        front.counters(shard, leader).count(operation.kind().op(), Counted::Unknown);
+        Err(refusals::too_late(shard, false))
+    });
     (question, outcome)
 }

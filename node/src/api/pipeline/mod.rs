@@ -44,6 +44,7 @@ use self::table::{Table, Unanswered};
 use super::front::Front;
 use super::refusals;
 use crate::host::Answer;
+use crate::metrics::Outcome as Counted;
 use crate::runtime::{Asker, Gathered, Question, value_bytes};
 
 /// No further message is read while more operations than this are unanswered …
@@ -177,7 +178,7 @@ impl Pipeline {
     /// Takes one operation in, for the worker of its shard.
     fn admit(&mut self, map: &ClusterMap, now: Instant, operation: PipelineOperation) -> Result<(), Status> {
         let PipelineOperation { id, timeout_ms, operation } = operation;
-        let parsed = Parsed::parse(&self.front.limits, operation)?;
+        let parsed = Parsed::parse(&self.front, operation)?;
         let slot = Slot::of(parsed.key());
         let (shard, bytes) = (map.shard_of(slot), parsed.bytes());
         let question = self.table.enter(Unanswered {
@@ -203,7 +204,11 @@ impl Pipeline {
                 Poll::Ready(Err(_)) => {
                     self.forwards = Forwards::default();
                     let lost = self.table.leave_all();
-                    let told = lost.map(|lost| failure(lost.id, &refusals::ended(lost.shard)));
+                    let front = &self.front;
+                    let told = lost.map(|lost| {
+                        front.ops().of(lost.shard).count(lost.kind.op(), Counted::Unknown);
+                        failure(lost.id, &refusals::ended(lost.shard))
+                    });
                     self.results.extend(told.map(|result| (RESULT_BYTES, result)));
                 }
                 Poll::Pending => {}
@@ -258,8 +263,8 @@ impl Pipeline {
         let (question, answer) = self.answers.pop()?;
         let operation = self.table.get_mut(question)?;
         let (kind, shard, slot) = (operation.kind, operation.shard, operation.slot);
-        let outcome = match self.front.own(shard, answer) {
-            Ok(Ok(answer)) => kind.outcome(answer),
+        let outcome = match kind.answered(&self.front, shard, answer) {
+            Ok(Ok(outcome)) => Ok(outcome),
             Err(refusal) => Err(refusal),
             Ok(Err(leader)) => match operation.kept.take() {
                 Some(kept) => {
@@ -270,6 +275,7 @@ impl Pipeline {
                     return None;
                 }
                 None => {
+                    self.front.counters(shard, leader).count(kind.op(), Counted::Redirected);
                     let map = self.front.newest_map();
                     let redirect = |map| self.front.redirect(map, Some(slot), shard, leader);
                     map.as_deref().map(redirect).map(|it| kind.elsewhere(it)).ok_or_else(refusals::no_map)

@@ -14,8 +14,8 @@ use crate::api::get::Get;
 use crate::api::put::Put;
 use crate::api::refusals;
 use crate::api::txn::Txn;
-use crate::config::Limits;
 use crate::host::{Answer, Token};
+use crate::metrics::{Op, Outcome as Counted};
 use crate::runtime::Input;
 
 /// One line per verb: the name is that of its type, and of its variants on the wire.
@@ -35,9 +35,13 @@ macro_rules! verbs {
 
         impl Parsed {
             /// Bytes become types here, once.
-            pub(super) fn parse(limits: &Limits, operation: Option<Operation>) -> Result<Self, Status> {
+            pub(super) fn parse(front: &Front, operation: Option<Operation>) -> Result<Self, Status> {
                 match operation {
-                    $(Some(Operation::$verb(asked)) => $verb::parse(limits, asked).map(Self::$verb),)+
+                    $(Some(Operation::$verb(asked)) => {
+                        let parsed = $verb::parse(&front.limits, asked);
+                        let parsed = parsed.inspect_err(|_| front.ops().unplaced().count($verb::OP, Counted::Invalid));
+                        parsed.map(Self::$verb)
+                    })+
                     None => Err(refusals::no_such_operation()),
                 }
             }
@@ -92,12 +96,24 @@ macro_rules! verbs {
         }
 
         impl Kind {
-            /// What our worker's answer means.
-            pub(super) fn outcome(self, answer: Answer) -> Result<Outcome, Status> {
+            /// How it is counted.
+            pub(super) const fn op(self) -> Op {
+                match self {
+                    $(Self::$verb => $verb::OP),+
+                }
+            }
+
+            /// What our worker's answer means, counted. The inner error names who leads instead.
+            pub(super) fn answered(
+                self,
+                front: &Front,
+                shard: ShardId,
+                answer: Answer,
+            ) -> Result<Result<Outcome, Leader>, Status> {
                 match self {
                     $(Self::$verb => {
-                        let result = $verb::result(answer)?;
-                        Ok(Outcome::$verb($verb::response(Routed::Done(result))))
+                        let told = |result| Outcome::$verb($verb::response(Routed::Done(result)));
+                        Ok(front.answered::<$verb>(shard, answer)?.map(told))
                     }),+
                 }
             }
