@@ -306,10 +306,12 @@ async fn a_stream_that_breaks_leaves_no_wait_behind_and_what_it_acknowledged_is_
     });
     settled.await.expect("a broken stream leaves waits behind");
     let mut pipe = Pipe::open(&fleet, 2).await;
-    pipe.send(acknowledged.iter().map(|id| get(*id, key(*id), RouteMode::Proxy)).collect()).await;
-    let read = pipe.results(acknowledged.len()).await;
-    assert!(!read.is_empty());
-    assert!(read.iter().all(|(id, outcome)| value_of(outcome) == Some(key(*id))));
+    assert!(!acknowledged.is_empty());
+    for ids in acknowledged.chunks(PIPELINE_OPERATIONS_MAX) {
+        pipe.send(ids.iter().map(|id| get(*id, key(*id), RouteMode::Proxy)).collect()).await;
+        let read = pipe.results(ids.len()).await;
+        assert!(read.iter().all(|(id, outcome)| value_of(outcome) == Some(key(*id))));
+    }
     fleet.stop().await;
 }
 
@@ -358,10 +360,10 @@ async fn a_node_that_ends_answers_what_it_took_and_refuses_the_rest() {
     // Writes without end, until the stream has ended.
     let writer = tokio::spawn(async move {
         for round in 0.. {
-            let ids = round * 100..(round + 1) * 100;
+            let ids = round * 10..(round + 1) * 10;
             let operations = ids.map(|id| put(id, key(id), key(id), RouteMode::Proxy)).collect();
             if out.send(PipelineRequest { operations }).await.is_err() {
-                return round * 100;
+                return round * 10;
             }
         }
         unreachable!("the writer goes on until the stream has ended")
