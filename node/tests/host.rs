@@ -1,9 +1,11 @@
 //! Stories of three hosts under virtual time: the production worker, log and state machine.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod expiry;
 mod fleet;
 mod pressure;
 mod remembering;
+mod transactions;
 
 use std::time::Duration;
 

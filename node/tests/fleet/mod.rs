@@ -47,6 +47,8 @@ pub struct Fleet {
     pub now_us: u64,
     pub weather: Weather,
     pub options: Options,
+    /// By how much the wall clock of a node is late.
+    pub late_ms: BTreeMap<NodeId, u64>,
     rng: Pcg64,
     nodes: BTreeMap<NodeId, Node>,
     events: Events,
@@ -72,6 +74,7 @@ impl Fleet {
             now_us: 1_000_000,
             weather: Weather::FAIR,
             options,
+            late_ms: BTreeMap::new(),
             rng: Pcg64::new(u128::from(seed), 0xF1EE7),
             nodes: BTreeMap::new(),
             events: Events::default(),
@@ -108,7 +111,7 @@ impl Fleet {
     /// Starts a node on whatever its disk and its base hold. As a real node does when it knows the map, it then creates
     /// what it should host: the first time, and after a crash that came before the birth was durable.
     pub fn start(&mut self, node: NodeId) {
-        let now = self.now();
+        let now = self.now(node);
         self.nodes.get_mut(&node).expect("node").start(now, &self.options);
         let (nodes, shards) = self.shape;
         for shard in (1..=shards).map(ShardId) {
@@ -244,10 +247,11 @@ impl Fleet {
         }
     }
 
-    fn now(&self) -> flotilla_node::host::Now {
+    fn now(&self, node: NodeId) -> flotilla_node::host::Now {
+        let late_ms = self.late_ms.get(&node).copied().unwrap_or(0);
         flotilla_node::host::Now {
             time: flotilla_raft::Time(self.now_us),
-            wall_ms: 1_700_000_000_000 + self.now_us / 1000,
+            wall_ms: 1_700_000_000_000 + self.now_us / 1000 - late_ms,
         }
     }
 
@@ -269,7 +273,7 @@ impl Fleet {
         if !self.is_boot(id, boot) {
             return;
         }
-        let now = self.now();
+        let now = self.now(id);
         let mut effects = Effects::default();
         let node = self.nodes.get_mut(&id).expect("node");
         node.worker().turn(now, inputs, &mut effects);
@@ -389,9 +393,9 @@ impl Fleet {
 
     /// What every replica of a shard looks like, by node.
     pub fn status(&mut self, shard: ShardId) -> BTreeMap<NodeId, ReplicaStatus> {
-        let now = self.now();
         let mut all = BTreeMap::new();
         for id in self.nodes() {
+            let now = self.now(id);
             let node = self.nodes.get_mut(&id).expect("node");
             if node.running.is_none() {
                 continue;
@@ -481,7 +485,7 @@ impl Fleet {
                 client: u128::from(self.next_token),
                 sequence: 1,
                 acknowledged: 1,
-                deadline_ms: self.now().wall_ms + 50_000,
+                deadline_ms: 1_700_000_000_000 + self.now_us / 1000 + 50_000,
             }),
             action: put_action(key, value),
         }
