@@ -4,11 +4,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::console::Format;
 use crate::duration::Span;
 use crate::endpoint::Endpoint;
+use crate::failure::Effect;
 use crate::verbs::{
     cas, completion, del, demo, dev, get, node_list, put, route, scan, shard_list, shard_show,
     shard_transfer_leader, status,
@@ -24,10 +25,9 @@ pub const DEFAULT_ENDPOINTS: [&str; 4] =
     name = "kvctl",
     version = flotilla_node::VERSION_LINE,
     disable_help_subcommand = true,
-    subcommand_required = true,
-    arg_required_else_help = true,
     max_term_width = 100,
-    after_help = "Start with `kvctl dev`: a whole fleet on this machine.\n\n\
+    after_help = "Start with `kvctl dev`: a whole fleet on this machine. Without a command, in a terminal, kvctl reads commands \
+        interactively: `help` lists them.\n\n\
         Every flag can also be set in the environment (KVCTL_…) and in a TOML file (--config FILE; the flags of a command \
         stand in a table of its name). A flag beats the environment, the environment beats the file.\n\n\
         Exit codes: 0 done · 1 the answer is no (no such key, comparison failed) · 2 wrong usage · 3 refused or unavailable, \
@@ -37,9 +37,21 @@ pub struct Cli {
     /// What all commands share.
     #[command(flatten)]
     pub common: Common,
-    /// What to do.
+    /// Whether the interactive mode remembers its lines in ~/.local/state/flotilla/kvctl-history
+    #[arg(long, value_enum, value_name = "ON|OFF", default_value = "on")]
+    pub history: Remember,
+    /// What to do; nothing: read commands from the terminal.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+}
+
+/// Whether lines are kept for the next time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Remember {
+    /// They are.
+    On,
+    /// They are not, and those of earlier times are not read.
+    Off,
 }
 
 /// Flags of all commands.
@@ -92,6 +104,27 @@ pub enum Command {
     Node(NodeCommand),
     /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
+}
+
+impl Command {
+    /// What it does to the fleet.
+    #[must_use]
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::Put(_) | Self::Del(_) | Self::Cas(_) | Self::Shard(ShardCommand::TransferLeader(_)) => {
+                Effect::Write
+            }
+            Self::Dev(_)
+            | Self::Demo(_)
+            | Self::Get(_)
+            | Self::Scan(_)
+            | Self::Route(_)
+            | Self::Status(_)
+            | Self::Shard(ShardCommand::List(_) | ShardCommand::Show(_))
+            | Self::Node(NodeCommand::List(_))
+            | Self::Completion(_) => Effect::Read,
+        }
+    }
 }
 
 /// `kvctl shard …`

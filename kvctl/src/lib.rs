@@ -2,21 +2,25 @@
 //!
 //! Reading order: [`cli`] (every command), `settings` (flag over environment over file), [`verbs`] (one file per command),
 //! [`admin`] and [`view`] (what an operator sees), [`local`] (a fleet of real processes on this machine) and `demo` (the
-//! failover measured and proved). [`console`] and [`failure`] keep the promises to scripts: stdout carries only the
+//! failover measured and proved), `repl` (commands typed one after the other). [`session`] is the way to a fleet. [`console`] and [`failure`] keep the promises to scripts: stdout carries only the
 //! result, and the exit code says what happened.
 //!
 //! Why one binary for the fleet too: `kvctl dev` must need nothing but itself. It runs itself again as `kvctl kvnode …`,
 //! which is `kvnode`, and as `kvctl kvrouter …`.
 //!
-//! What it does not do yet: move shards, change the ring, load, dump, watch, back up; and there is no interactive mode.
+//! What it does not do yet: move shards, change the ring, load, dump, watch, back up.
 //! A router does not answer for nodes: what an operator asks goes straight to the nodes that the map names.
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, NodeCommand, ShardCommand};
+use tokio::runtime::Runtime;
+
+use crate::cli::{Command, Common};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::session::{Session, Stdin};
 use crate::settings::Refusal;
 
 pub mod admin;
@@ -29,7 +33,8 @@ mod encoding;
 pub mod endpoint;
 pub mod failure;
 pub mod local;
-mod session;
+mod repl;
+pub mod session;
 mod settings;
 mod table;
 pub mod verbs;
@@ -52,53 +57,43 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return end(&Failure::Internal(format!("cannot start threads: {error}"))),
     };
-    let mut console = Console::standard(cli.common.output);
-    let done = runtime.block_on(run(cli, &mut console)).and_then(|()| console.flush());
+    let done = match &cli.command {
+        Some(command) => once(&runtime, command, &cli.common),
+        None if io::stdin().is_terminal() && io::stdout().is_terminal() => repl::run(&runtime, &args, &cli),
+        None => Err(Failure::Usage(
+            "no command was given, and there is no terminal to read commands from; see `kvctl --help`"
+                .to_string(),
+        )),
+    };
     // A lookup of a host name may hang in a thread of its own: the answer is out, nobody waits for that.
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // What was written before the failure belongs to the result (a scan that broke off).
-            let _ = console.flush();
-            end(&failure)
-        }
+        Err(failure) => end(&failure),
     }
 }
 
-/// Runs one command.
-async fn run(cli: Cli, console: &mut Console) -> Result<(), Failure> {
-    let common = &cli.common;
-    match &cli.command {
-        // These end their children before they end.
-        Command::Dev(args) => return verbs::dev::run(args, common, console).await,
-        Command::Demo(args) => return verbs::demo::run(args, common, console).await,
-        _ => {}
+/// Runs the one command of a command line.
+fn once(runtime: &Runtime, command: &Command, common: &Common) -> Result<(), Failure> {
+    let mut console = Console::standard(common.output);
+    let done = runtime.block_on(run(command, common, &mut console));
+    // What was written before a failure belongs to the result (a scan that broke off).
+    let flushed = console.flush();
+    done.and(flushed)
+}
+
+async fn run(command: &Command, common: &Common, console: &mut Console) -> Result<(), Failure> {
+    // These end their children before they end.
+    if !matches!(command, Command::Dev(_) | Command::Demo(_)) {
+        tokio::spawn(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                // At once: the command may be blocked in a write to a pipe that nobody reads.
+                std::process::exit(i32::from(Failure::Interrupted.code()));
+            }
+        });
     }
-    tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            // At once: the command may be blocked in a write to a pipe that nobody reads.
-            std::process::exit(i32::from(Failure::Interrupted.code()));
-        }
-    });
-    let admin = &admin::Admin::new(common);
-    match &cli.command {
-        Command::Dev(_) | Command::Demo(_) => unreachable!("handled above"),
-        Command::Put(args) => verbs::put::run(args, common, console).await,
-        Command::Get(args) => verbs::get::run(args, common, console).await,
-        Command::Del(args) => verbs::del::run(args, common, console).await,
-        Command::Cas(args) => verbs::cas::run(args, common, console).await,
-        Command::Scan(args) => verbs::scan::run(args, common, console).await,
-        Command::Route(args) => verbs::route::run(args, admin, console).await,
-        Command::Status(args) => verbs::status::run(args, admin, console).await,
-        Command::Shard(ShardCommand::List(args)) => verbs::shard_list::run(args, admin, console).await,
-        Command::Shard(ShardCommand::Show(args)) => verbs::shard_show::run(args, admin, console).await,
-        Command::Shard(ShardCommand::TransferLeader(args)) => {
-            verbs::shard_transfer_leader::run(args, admin, console).await
-        }
-        Command::Node(NodeCommand::List(args)) => verbs::node_list::run(args, admin, console).await,
-        Command::Completion(args) => verbs::completion::run(args, console),
-    }
+    let session = Session::new(common, Stdin::Value);
+    verbs::run(command, common, &session, console).await
 }
 
 /// There is no command to run: help, or a complaint.
@@ -113,15 +108,16 @@ fn refuse(refusal: &Refusal) -> ExitCode {
             let _ = help.print();
             ExitCode::from(2)
         }
-        Refusal::Usage(line) => end(&Failure::Usage(line.clone())),
+        Refusal::Usage(line) => end(&Failure::Usage(format!("{line}; see `kvctl --help`"))),
+        Refusal::Settings(line) => end(&Failure::Usage(line.clone())),
     }
 }
 
 /// The last word, on stderr, and the exit code.
 fn end(failure: &Failure) -> ExitCode {
     if !failure.is_silent() {
-        use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "kvctl: {failure}");
+        use io::Write;
+        let _ = writeln!(io::stderr(), "kvctl: {failure}");
     }
     ExitCode::from(failure.code())
 }

@@ -1,28 +1,116 @@
-//! The SDK on behalf of a command, and what its errors mean for an exit code.
+//! One user's way to a fleet, and what the SDK's errors mean for an exit code. A command line makes one session for its one
+//! command; the interactive mode keeps one, so that its connections are made once.
+//!
+//! Keys go through the endpoints, which forward: kvctl talks to whom it was told to, and may well be where the nodes'
+//! advertised addresses lead nowhere (a container, a NAT). The hop more costs a person nothing.
 
+use std::io::{self, Read};
 use std::time::Duration;
 
-use flotilla_client::{Client, Error};
+use flotilla_client::{Builder, Client, Error};
+use tokio::sync::OnceCell;
 
 use crate::admin::Admin;
-use crate::cli::Common;
+use crate::cli::{Common, DEFAULT_ENDPOINTS};
 use crate::endpoint::Endpoint;
 use crate::failure::{Effect, Failure, one_line};
 
-/// A client of the fleet. `deadline` is for one operation, retries included.
-///
-/// The endpoints are tried here first: the SDK would try dead ones until the deadline, because it serves programs that run
-/// for months; who types a command wants to know at once that there is no fleet.
+/// Who asks whom. What it needs is made when it is first needed.
+pub struct Session {
+    common: Common,
+    admin: Admin,
+    client: OnceCell<(Client, Endpoint)>,
+    stdin: Stdin,
+}
+
+/// What stdin holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// A value, if a command reads one.
+    Value,
+    /// The next commands.
+    Commands,
+}
+
+impl Session {
+    /// Talks to the endpoints that `common` names.
+    #[must_use]
+    pub fn new(common: &Common, stdin: Stdin) -> Self {
+        Self { common: common.clone(), admin: Admin::new(common), client: OnceCell::new(), stdin }
+    }
+
+    /// Whether it would do for a command with these flags.
+    #[must_use]
+    pub fn suits(&self, common: &Common) -> bool {
+        (&self.common.endpoint, self.common.timeout) == (&common.endpoint, common.timeout)
+    }
+
+    /// Questions to the nodes themselves.
+    #[must_use]
+    pub const fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    /// The SDK, for keys.
+    ///
+    /// # Errors
+    /// No endpoint answers.
+    pub async fn client(&self) -> Result<&Client, Failure> {
+        let deadline = self.common.timeout.duration();
+        let made = self.client.get_or_try_init(|| async {
+            let (builder, living) = builder(&self.common, &self.admin, deadline).await?;
+            Ok((build(builder.through_endpoints(true)).await?, living))
+        });
+        Ok(&made.await?.0)
+    }
+
+    /// Which endpoint answered when the client was made.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        self.client.get().map(|(_, endpoint)| endpoint)
+    }
+
+    /// What `-` reads.
+    #[must_use]
+    pub fn stdin(&self) -> Box<dyn Read> {
+        match self.stdin {
+            Stdin::Value => Box::new(io::stdin()),
+            Stdin::Commands => Box::new(Taken),
+        }
+    }
+}
+
+/// Stdin while commands are typed into it.
+struct Taken;
+
+impl Read for Taken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("commands are typed there; put it into a file"))
+    }
+}
+
+/// A client that goes straight to the leaders. `deadline` is for one operation, retries included.
 ///
 /// # Errors
 /// No endpoint answers.
-pub async fn connect(shared: &Common, deadline: Duration) -> Result<Client, Failure> {
-    let admin = Admin::new(shared);
+pub async fn straight(common: &Common, deadline: Duration) -> Result<Client, Failure> {
+    let (builder, _) = builder(common, &Admin::new(common), deadline).await?;
+    build(builder).await
+}
+
+/// The endpoints are tried here first: the SDK would try dead ones until the deadline, because it serves programs that run
+/// for months; who types a command wants to know at once that there is no fleet.
+async fn builder(common: &Common, admin: &Admin, deadline: Duration) -> Result<(Builder, Endpoint), Failure> {
     let (living, _) = admin.living().await?;
-    let others = shared.endpoint.iter().filter(|endpoint| *endpoint != living);
+    // The default endpoints are guesses: what answers at two of them need not be one fleet.
+    let guessed = common.endpoint.iter().map(Endpoint::as_str).eq(DEFAULT_ENDPOINTS);
+    let others = common.endpoint.iter().filter(|endpoint| *endpoint != living && !guessed);
     let endpoints = std::iter::once(living).chain(others).map(Endpoint::as_str);
-    let client = Client::builder(endpoints).deadline(deadline).build().await;
-    client.map_err(|error| failure(Effect::Read, &error))
+    Ok((Client::builder(endpoints).deadline(deadline), living.clone()))
+}
+
+async fn build(builder: Builder) -> Result<Client, Failure> {
+    builder.build().await.map_err(|error| failure(Effect::Read, &error))
 }
 
 /// What an error of the SDK means for the command.

@@ -19,10 +19,12 @@ use crate::failure::one_line;
 pub enum Refusal {
     /// `--help` or `--version`: print it to stdout, and all is well.
     Help(clap::Error),
-    /// Nothing was asked: the help goes to stderr.
+    /// A group of commands without the command: the help goes to stderr.
     Nothing(clap::Error),
-    /// One line that names the flag.
+    /// The words are no command: one line that names the flag.
     Usage(String),
+    /// The settings file is wrong: one line that names the setting.
+    Settings(String),
 }
 
 /// Reads the command line over the environment, over the settings file.
@@ -32,7 +34,7 @@ pub enum Refusal {
 pub fn parse(args: &[OsString]) -> Result<Cli, Refusal> {
     let mut command = with_environment(Cli::command(), "KVCTL");
     if let Some(path) = settings_file(args) {
-        command = with_file(command, &path).map_err(Refusal::Usage)?;
+        command = with_file(command, &path).map_err(Refusal::Settings)?;
     }
     let matches = command.try_get_matches_from(args).map_err(refusal)?;
     Cli::from_arg_matches(&matches).map_err(refusal)
@@ -164,7 +166,7 @@ fn complaint(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let tip = text.lines().find_map(|line| line.trim_start().strip_prefix("tip: "));
     let tip = tip.map(|tip| format!(" ({tip})")).unwrap_or_default();
-    format!("{}{tip}; see `kvctl --help`", first_paragraph(error))
+    format!("{}{tip}", first_paragraph(error))
 }
 
 /// The first paragraph of clap's complaint, on one line, without its "error: ".
@@ -187,7 +189,7 @@ mod tests {
 
     fn refused(words: &[&str]) -> String {
         match parse_words(words) {
-            Err(Refusal::Usage(line)) => line,
+            Err(Refusal::Usage(line) | Refusal::Settings(line)) => line,
             other => panic!("{words:?} was not refused as wrong usage: {other:?}"),
         }
     }
@@ -253,7 +255,8 @@ mod tests {
         assert!(matches!(parse_words(&["--help"]), Err(Refusal::Help(_))));
         assert!(matches!(parse_words(&["--version"]), Err(Refusal::Help(_))));
         assert!(matches!(parse_words(&["shard", "show", "--help"]), Err(Refusal::Help(_))));
-        assert!(matches!(parse_words(&[]), Err(Refusal::Nothing(_))));
+        assert!(matches!(parse_words(&["shard"]), Err(Refusal::Nothing(_))));
+        assert!(parse_words(&["--timeout", "9s"]).unwrap().command.is_none());
     }
 
     #[test]
@@ -262,10 +265,12 @@ mod tests {
         let cli = parse_under(file, &["dev", "--timeout", "9s"]).unwrap();
         assert_eq!(cli.common.endpoint.len(), 2);
         assert_eq!(cli.common.timeout.to_string(), "9s");
-        assert!(matches!(cli.command, Verb::Dev(dev) if dev.nodes == Some(5)));
-        assert!(matches!(parse_under(file, &["scan"]).unwrap().command, Verb::Scan(scan) if scan.reverse));
+        assert!(matches!(cli.command, Some(Verb::Dev(dev)) if dev.nodes == Some(5)));
         assert!(
-            matches!(parse_under(file, &["cas", "k", "v"]).unwrap().command, Verb::Cas(cas) if cas.version == 9)
+            matches!(parse_under(file, &["scan"]).unwrap().command, Some(Verb::Scan(scan)) if scan.reverse)
+        );
+        assert!(
+            matches!(parse_under(file, &["cas", "k", "v"]).unwrap().command, Some(Verb::Cas(cas)) if cas.version == 9)
         );
     }
 
@@ -283,7 +288,7 @@ mod tests {
         ];
         for (file, expected) in cases {
             match parse_under(file, &["status"]) {
-                Err(Refusal::Usage(line)) => {
+                Err(Refusal::Settings(line)) => {
                     assert!(line.contains(expected) && !line.contains('\n'), "{file:?}: {line:?}");
                 }
                 other => panic!("{file:?} was not refused: {other:?}"),

@@ -158,11 +158,18 @@ fn resolve(path: &Path, wanted: Wanted, kept: Option<Shape>) -> Result<Shape, Fa
 /// # Errors
 /// [`Failure::Usage`] when the user has no home.
 pub fn default_path(base_port: u16) -> Result<PathBuf, Failure> {
-    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+    let state = state();
     let state =
         state.ok_or_else(|| Failure::Usage("--dir: must be given, because HOME is not set".to_string()))?;
-    Ok(state.join("flotilla").join(format!("dev-{base_port}")))
+    Ok(state.join(format!("dev-{base_port}")))
+}
+
+/// Where all that kvctl remembers is kept: with the user's other state. Nothing: the user has no home.
+#[must_use]
+pub fn state() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("flotilla"))
 }
 
 #[cfg(test)]

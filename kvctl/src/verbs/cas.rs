@@ -7,11 +7,10 @@ use flotilla_client::{Swap, Value as Found};
 use serde_json::{Map, Value, json};
 
 use crate::argument;
-use crate::cli::Common;
 use crate::console::Console;
 use crate::encoding::escape;
 use crate::failure::{Effect, Failure};
-use crate::session;
+use crate::session::{self, Session};
 use crate::verbs::get;
 
 /// Arguments of `kvctl cas`.
@@ -32,9 +31,9 @@ pub struct CasArgs {
 ///
 /// # Errors
 /// The version was another; not written, unknown whether written, or stdout fails.
-pub async fn run(args: &CasArgs, common: &Common, console: &mut Console) -> Result<(), Failure> {
-    let (key, value) = (argument::key(&args.key)?, argument::value(&args.value, std::io::stdin())?);
-    let client = session::connect(common, common.timeout.duration()).await?;
+pub async fn run(args: &CasArgs, session: &Session, console: &mut Console) -> Result<(), Failure> {
+    let (key, value) = (argument::key(&args.key)?, argument::value(&args.value, session.stdin())?);
+    let client = session.client().await?;
     let swap = client.compare_and_swap(key.clone(), args.version, value).await;
     let swap = swap.map_err(|error| session::failure(Effect::Write, &error))?;
     print(&key, args.version, &swap, console)

@@ -6,10 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::argument;
-use crate::cli::Common;
 use crate::console::Console;
 use crate::failure::{Effect, Failure};
-use crate::session;
+use crate::session::{self, Session};
 
 /// Arguments of `kvctl del`.
 #[derive(Debug, Args)]
@@ -23,9 +22,9 @@ pub struct DelArgs {
 ///
 /// # Errors
 /// Not deleted, unknown whether deleted, or stdout fails.
-pub async fn run(args: &DelArgs, common: &Common, console: &mut Console) -> Result<(), Failure> {
+pub async fn run(args: &DelArgs, session: &Session, console: &mut Console) -> Result<(), Failure> {
     let key = argument::key(&args.key)?;
-    let client = session::connect(common, common.timeout.duration()).await?;
+    let client = session.client().await?;
     let existed = client.delete(key).await.map_err(|error| session::failure(Effect::Write, &error))?;
     if console.json_wanted() {
         console.json(&json!({ "existed": existed }))

@@ -101,7 +101,7 @@ async fn play(
 ) -> Result<Report, Failure> {
     let admin = Admin::new(common);
     fleet.ready(&admin, READY_PATIENCE).await?;
-    let client = session::connect(common, WRITE_DEADLINE).await?;
+    let client = session::straight(common, WRITE_DEADLINE).await?;
     let tags = keys::tags(&admin.map().await?);
     let writers = Writers::new(client);
     let load = Running::load(&writers, tags.clone());

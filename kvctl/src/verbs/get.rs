@@ -7,11 +7,10 @@ use flotilla_client::Value as Found;
 use serde_json::{Map, Value, json};
 
 use crate::argument;
-use crate::cli::Common;
 use crate::console::Console;
 use crate::encoding::{escape, insert};
 use crate::failure::{Effect, Failure};
-use crate::session;
+use crate::session::{self, Session};
 
 /// Arguments of `kvctl get`.
 #[derive(Debug, Args)]
@@ -28,9 +27,9 @@ pub struct GetArgs {
 ///
 /// # Errors
 /// There is no such key, no answer, or stdout fails.
-pub async fn run(args: &GetArgs, common: &Common, console: &mut Console) -> Result<(), Failure> {
+pub async fn run(args: &GetArgs, session: &Session, console: &mut Console) -> Result<(), Failure> {
     let key = argument::key(&args.key)?;
-    let client = session::connect(common, common.timeout.duration()).await?;
+    let client = session.client().await?;
     let found = match args.stale {
         true => client.get_stale(key.clone()).await.map(|stale| stale.value),
         false => client.get(key.clone()).await,

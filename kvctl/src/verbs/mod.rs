@@ -1,4 +1,5 @@
-//! One file per verb: its arguments, what it does, and how its result looks as a table and as JSON.
+//! One file per verb: its arguments, what it does, and how its result looks as a table and as JSON. `run` leads to the
+//! right one.
 
 pub mod cas;
 pub mod completion;
@@ -14,3 +15,39 @@ pub mod shard_list;
 pub mod shard_show;
 pub mod shard_transfer_leader;
 pub mod status;
+
+use crate::cli::{Command, Common, NodeCommand, ShardCommand};
+use crate::console::Console;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Runs one command.
+///
+/// # Errors
+/// As its verb says.
+pub async fn run(
+    command: &Command,
+    common: &Common,
+    session: &Session,
+    console: &mut Console,
+) -> Result<(), Failure> {
+    let admin = session.admin();
+    match command {
+        Command::Dev(args) => dev::run(args, common, console).await,
+        Command::Demo(args) => demo::run(args, common, console).await,
+        Command::Put(args) => put::run(args, session, console).await,
+        Command::Get(args) => get::run(args, session, console).await,
+        Command::Del(args) => del::run(args, session, console).await,
+        Command::Cas(args) => cas::run(args, session, console).await,
+        Command::Scan(args) => scan::run(args, session, console).await,
+        Command::Route(args) => route::run(args, admin, console).await,
+        Command::Status(args) => status::run(args, admin, console).await,
+        Command::Shard(ShardCommand::List(args)) => shard_list::run(args, admin, console).await,
+        Command::Shard(ShardCommand::Show(args)) => shard_show::run(args, admin, console).await,
+        Command::Shard(ShardCommand::TransferLeader(args)) => {
+            shard_transfer_leader::run(args, admin, console).await
+        }
+        Command::Node(NodeCommand::List(args)) => node_list::run(args, admin, console).await,
+        Command::Completion(args) => completion::run(args, console),
+    }
+}

@@ -6,11 +6,10 @@ use clap::Args;
 use serde_json::json;
 
 use crate::argument;
-use crate::cli::Common;
 use crate::console::Console;
 use crate::duration::Span;
 use crate::failure::{Effect, Failure};
-use crate::session;
+use crate::session::{self, Session};
 
 /// Arguments of `kvctl put`.
 #[derive(Debug, Args)]
@@ -30,9 +29,9 @@ pub struct PutArgs {
 ///
 /// # Errors
 /// Not written, unknown whether written, or stdout fails.
-pub async fn run(args: &PutArgs, common: &Common, console: &mut Console) -> Result<(), Failure> {
-    let (key, value) = (argument::key(&args.key)?, argument::value(&args.value, std::io::stdin())?);
-    let client = session::connect(common, common.timeout.duration()).await?;
+pub async fn run(args: &PutArgs, session: &Session, console: &mut Console) -> Result<(), Failure> {
+    let (key, value) = (argument::key(&args.key)?, argument::value(&args.value, session.stdin())?);
+    let client = session.client().await?;
     let written = client.put_with_ttl(key, value, args.ttl.map(Span::duration)).await;
     let version = written.map_err(|error| session::failure(Effect::Write, &error))?;
     if console.json_wanted() {

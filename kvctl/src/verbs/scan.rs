@@ -9,11 +9,10 @@ use flotilla_client::{KeyValue, ScanRange};
 use futures_util::StreamExt;
 use serde_json::{Map, Value};
 
-use crate::cli::Common;
 use crate::console::Console;
 use crate::encoding::{escape, insert};
 use crate::failure::{Effect, Failure};
-use crate::session;
+use crate::session::{self, Session};
 use crate::verbs::get;
 
 /// Arguments of `kvctl scan`.
@@ -43,12 +42,12 @@ pub struct ScanArgs {
 ///
 /// # Errors
 /// The scan broke off; what was printed before is right. Or stdout fails.
-pub async fn run(args: &ScanArgs, common: &Common, console: &mut Console) -> Result<(), Failure> {
+pub async fn run(args: &ScanArgs, session: &Session, console: &mut Console) -> Result<(), Failure> {
     let (from, to) = bounds(args);
     if to.as_ref().is_some_and(|to| *to <= from) {
         return Ok(());
     }
-    let client = session::connect(common, common.timeout.duration()).await?;
+    let client = session.client().await?;
     let range = ScanRange { from, to, reverse: args.reverse, limit: args.limit };
     let mut records = client.scan(range);
     while let Some(record) = records.next().await {
