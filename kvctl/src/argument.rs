@@ -1,6 +1,7 @@
 //! Keys and values as arguments. They are bytes: what the shell passes is taken as it is.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -29,24 +30,43 @@ pub fn key(argument: &OsStr) -> Result<Bytes, Failure> {
 /// It cannot be read, or is far beyond any limit.
 pub fn value(argument: &OsStr, stdin: impl Read) -> Result<Bytes, Failure> {
     match argument.as_bytes() {
-        b"-" => read("stdin", stdin),
+        b"-" => read("VALUE", "stdin", stdin),
         [b'@', path @ ..] => {
             let path = Path::new(OsStr::from_bytes(path));
-            let name = path.display().to_string();
-            let file = std::fs::File::open(path);
-            read(&name, file.map_err(|error| Failure::Usage(format!("VALUE: cannot open {name}: {error}")))?)
+            read("VALUE", &path.display().to_string(), open("VALUE", path)?)
         }
         bytes => Ok(Bytes::copy_from_slice(bytes)),
     }
 }
 
+/// A file and its name: `-` is what stdin holds.
+///
+/// # Errors
+/// It cannot be read, or is far beyond any limit.
+pub fn file(argument: &OsStr, stdin: impl Read) -> Result<(String, Bytes), Failure> {
+    if argument == "-" {
+        return Ok(("stdin".to_string(), read("FILE", "stdin", stdin)?));
+    }
+    let name = Path::new(argument).display().to_string();
+    let text = open("FILE", Path::new(argument)).and_then(|file| read("FILE", &name, file))?;
+    Ok((name, text))
+}
+
+fn open(argument: &str, path: &Path) -> Result<File, Failure> {
+    let cannot = |error| Failure::Usage(format!("{argument}: cannot open {}: {error}", path.display()));
+    File::open(path).map_err(cannot)
+}
+
 /// Everything, unless it is too much.
-fn read(name: &str, source: impl Read) -> Result<Bytes, Failure> {
+fn read(argument: &str, name: &str, source: impl Read) -> Result<Bytes, Failure> {
     let mut bytes = Vec::new();
     let read = source.take(VALUE_BYTES_MAX + 1).read_to_end(&mut bytes);
-    let length = read.map_err(|error| Failure::Usage(format!("VALUE: cannot read {name}: {error}")))?;
+    let length = read.map_err(|error| Failure::Usage(format!("{argument}: cannot read {name}: {error}")))?;
     if length as u64 > VALUE_BYTES_MAX {
-        return Err(Failure::Usage(format!("VALUE: {name} holds more than {} MiB", VALUE_BYTES_MAX >> 20)));
+        return Err(Failure::Usage(format!(
+            "{argument}: {name} holds more than {} MiB",
+            VALUE_BYTES_MAX >> 20
+        )));
     }
     Ok(Bytes::from(bytes))
 }

@@ -12,7 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::Effect;
 use crate::verbs::{
     cas, completion, del, demo, dev, get, node_list, put, route, scan, shard_list, shard_show,
-    shard_transfer_leader, status,
+    shard_transfer_leader, status, txn,
 };
 
 /// Where a fleet is looked for when nothing else is said: a router on this machine, then the nodes of `kvctl dev`.
@@ -54,23 +54,26 @@ pub enum Remember {
     Off,
 }
 
+/// What help calls the flags of all commands, so that a command's own stand together.
+const SHARED: &str = "Options of all commands";
+
 /// Flags of all commands.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
     /// Router or node to talk to; repeat it or separate by commas. They are tried in turn
-    #[arg(long, global = true, value_name = "HOST:PORT", value_delimiter = ',', default_values = DEFAULT_ENDPOINTS)]
+    #[arg(long, help_heading = SHARED, global = true, value_name = "HOST:PORT", value_delimiter = ',', default_values = DEFAULT_ENDPOINTS)]
     pub endpoint: Vec<Endpoint>,
     /// How results are written to stdout
-    #[arg(long, short, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
+    #[arg(long, short, help_heading = SHARED, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
     pub output: Format,
     /// How long one request may take, retries included: 250ms, 5s, 2m
-    #[arg(long, global = true, value_name = "DURATION", default_value = "5s")]
+    #[arg(long, help_heading = SHARED, global = true, value_name = "DURATION", default_value = "5s")]
     pub timeout: Span,
     /// Answer yes to every question (no command of this version asks one)
-    #[arg(long, short, global = true)]
+    #[arg(long, short, help_heading = SHARED, global = true)]
     pub yes: bool,
     /// Settings in TOML: flag names as keys, those of a command in a table of its name
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, help_heading = SHARED, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
@@ -90,6 +93,8 @@ pub enum Command {
     Del(del::DelArgs),
     /// Write a value if the key still has a version (compare and swap)
     Cas(cas::CasArgs),
+    /// Compare keys, then do one of two lists of operations, all of it at once
+    Txn(txn::TxnArgs),
     /// List keys and values in order, over all shards
     Scan(scan::ScanArgs),
     /// Show where a key lives
@@ -111,9 +116,11 @@ impl Command {
     #[must_use]
     pub const fn effect(&self) -> Effect {
         match self {
-            Self::Put(_) | Self::Del(_) | Self::Cas(_) | Self::Shard(ShardCommand::TransferLeader(_)) => {
-                Effect::Write
-            }
+            Self::Put(_)
+            | Self::Del(_)
+            | Self::Cas(_)
+            | Self::Txn(_)
+            | Self::Shard(ShardCommand::TransferLeader(_)) => Effect::Write,
             Self::Dev(_)
             | Self::Demo(_)
             | Self::Get(_)

@@ -119,7 +119,7 @@ impl<'a> Desk<'a> {
         let what = match found {
             Ok(map) => {
                 let shards = map.shards.iter().filter(|shard| shard.shard != 0).count();
-                format!("kvctl: a fleet of {} nodes with {shards} shards answers", map.nodes.len())
+                format!("kvctl: a fleet answers (nodes: {}, shards: {shards})", map.nodes.len())
             }
             Err(Failure::Interrupted) => "kvctl: did not look for a fleet".to_string(),
             Err(failure) => format!("kvctl: {failure}"),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::argument;
 use crate::console::Console;
+use crate::duration::Span;
 use crate::encoding::escape;
 use crate::failure::{Effect, Failure};
 use crate::session::{self, Session};
@@ -25,6 +26,9 @@ pub struct CasArgs {
     /// The version that the key must have, as `put` printed it; 0: the key must not exist
     #[arg(long, value_name = "V")]
     pub version: u64,
+    /// The key vanishes after this time: 30s, 5m, 1h, 7d; without it, it stays
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Span>,
 }
 
 /// Writes the value if the version is right, and prints the new one.
@@ -34,7 +38,8 @@ pub struct CasArgs {
 pub async fn run(args: &CasArgs, session: &Session, console: &mut Console) -> Result<(), Failure> {
     let (key, value) = (argument::key(&args.key)?, argument::value(&args.value, session.stdin())?);
     let client = session.client().await?;
-    let swap = client.compare_and_swap(key.clone(), args.version, value).await;
+    let ttl = args.ttl.map(Span::duration);
+    let swap = client.compare_and_swap_with_ttl(key.clone(), args.version, value, ttl).await;
     let swap = swap.map_err(|error| session::failure(Effect::Write, &error))?;
     print(&key, args.version, &swap, console)
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use flotilla_client::Value as Found;
+use flotilla_client::{Stale, Value as Found};
 use serde_json::{Map, Value, json};
 
 use crate::argument;
@@ -18,7 +18,7 @@ pub struct GetArgs {
     /// The key
     #[arg(value_name = "KEY")]
     pub key: OsString,
-    /// Take the answer of any replica, which may be behind
+    /// Take the answer of any replica, which may be behind: also while the shard has no leader (--output json says how far)
     #[arg(long)]
     pub stale: bool,
 }
@@ -30,18 +30,24 @@ pub struct GetArgs {
 pub async fn run(args: &GetArgs, session: &Session, console: &mut Console) -> Result<(), Failure> {
     let key = argument::key(&args.key)?;
     let client = session.client().await?;
-    let found = match args.stale {
-        true => client.get_stale(key.clone()).await.map(|stale| stale.value),
-        false => client.get(key.clone()).await,
-    };
-    let found = found.map_err(|error| session::failure(Effect::Read, &error))?;
-    print(&key, found.as_ref(), console)
+    let failure = |error| session::failure(Effect::Read, &error);
+    if !args.stale {
+        let found = client.get(key.clone()).await.map_err(failure)?;
+        return print(&key, found.as_ref(), None, console);
+    }
+    let stale = client.get_stale(key.clone()).await.map_err(failure)?;
+    print(&key, stale.value.as_ref(), Some(&stale), console)
 }
 
 /// The exact bytes; on a terminal a newline follows, so that the prompt stands on a line of its own.
-fn print(key: &[u8], found: Option<&Found>, console: &mut Console) -> Result<(), Failure> {
+fn print(
+    key: &[u8],
+    found: Option<&Found>,
+    stale: Option<&Stale>,
+    console: &mut Console,
+) -> Result<(), Failure> {
     if console.json_wanted() {
-        console.json(&document(key, found))?;
+        console.json(&document(key, found, stale))?;
     }
     match found {
         None => Err(Failure::Negative(format!("no such key: {}", escape(key)))),
@@ -53,12 +59,17 @@ fn print(key: &[u8], found: Option<&Found>, console: &mut Console) -> Result<(),
     }
 }
 
-fn document(key: &[u8], found: Option<&Found>) -> Value {
+/// A stale answer says how far it may be behind.
+fn document(key: &[u8], found: Option<&Found>, stale: Option<&Stale>) -> Value {
     let mut object = Map::new();
     insert(&mut object, "key", key);
     object.insert("found".to_string(), json!(found.is_some()));
     if let Some(found) = found {
         record(&mut object, found);
+    }
+    if let Some(stale) = stale {
+        object.insert("lag_entries".to_string(), json!(stale.lag_entries));
+        object.insert("silence_ms".to_string(), json!(stale.silence.as_millis()));
     }
     Value::from(object)
 }
@@ -99,7 +110,7 @@ mod tests {
     fn printed(format: Format, terminal: bool, found: Option<Found>) -> (Vec<u8>, Result<(), Failure>) {
         let out = Captured::default();
         let mut console = Console::new(format, terminal, Box::new(out.clone()), Box::new(std::io::sink()));
-        let ended = print(b"k", found.as_ref(), &mut console);
+        let ended = print(b"k", found.as_ref(), None, &mut console);
         let bytes = out.0.lock().unwrap().clone();
         (bytes, ended)
     }
@@ -118,6 +129,14 @@ mod tests {
         let parsed: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(parsed, serde_json::from_str::<Value>(expected).unwrap());
         assert_eq!(ended, Ok(()));
+    }
+
+    #[test]
+    fn a_stale_answer_says_how_far_it_may_be_behind() {
+        let silence = std::time::Duration::from_millis(25);
+        let stale = Stale { value: None, lag_entries: 4, silence };
+        let expected = json!({"key": "k", "found": false, "lag_entries": 4, "silence_ms": 25});
+        assert_eq!(document(b"k", None, Some(&stale)), expected);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod shard_list;
 pub mod shard_show;
 pub mod shard_transfer_leader;
 pub mod status;
+pub mod txn;
 
 use crate::cli::{Command, Common, NodeCommand, ShardCommand};
 use crate::console::Console;
@@ -39,6 +40,7 @@ pub async fn run(
         Command::Get(args) => get::run(args, session, console).await,
         Command::Del(args) => del::run(args, session, console).await,
         Command::Cas(args) => cas::run(args, session, console).await,
+        Command::Txn(args) => txn::run(args, session, console).await,
         Command::Scan(args) => scan::run(args, session, console).await,
         Command::Route(args) => route::run(args, admin, console).await,
         Command::Status(args) => status::run(args, admin, console).await,

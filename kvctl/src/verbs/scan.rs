@@ -27,7 +27,7 @@ pub struct ScanArgs {
     /// Only keys before this one
     #[arg(long, value_name = "B")]
     pub to: Option<OsString>,
-    /// At most so many
+    /// At most so many records; without it, all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// From the greatest key down
