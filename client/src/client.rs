@@ -89,6 +89,7 @@ impl Builder {
             .map_err(|error| Error::not_executed(format!("no random numbers: {error}")))?;
         let crew = Arc::new(Crew::new(self.endpoints, self.options, u128::from_be_bytes(random)));
         crew.fetch_map().await?;
+        crew.watch_map();
         Ok(Client { crew })
     }
 }

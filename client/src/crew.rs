@@ -1,13 +1,14 @@
 //! Drives operations: asks the machines of [`crate::dispatch`] what to do next, does it, and reports back.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use flotilla_proto::v1;
 use flotilla_raft::Term;
 use flotilla_topology::{Epoch, NodeId, Route, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::call::{Call, Reply};
@@ -15,7 +16,7 @@ use crate::chart::Chart;
 use crate::connections::Connections;
 use crate::dispatch::{Effect, Failure, Operation, Patience, Requests, Routes, ShardClock, Step, Target};
 use crate::lanes::{Arrival, Lanes};
-use crate::{Error, wire_map};
+use crate::{Error, watch, wire_map};
 
 /// How long one operation, one attempt and one connection may take, and which way they go.
 #[derive(Clone, Debug)]
@@ -49,6 +50,15 @@ pub(crate) struct Crew {
     refreshing: AtomicBool,
     /// In ms since the origin.
     refresh_not_before: AtomicU64,
+    watch: OnceLock<AbortHandle>,
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.get() {
+            watch.abort();
+        }
+    }
 }
 
 impl Crew {
@@ -67,6 +77,15 @@ impl Crew {
             seeds: AtomicU64::new(random as u64),
             refreshing: AtomicBool::new(false),
             refresh_not_before: AtomicU64::new(0),
+            watch: OnceLock::new(),
+        }
+    }
+
+    /// Follows the map from now on, as long as there is a client.
+    pub(crate) fn watch_map(self: &Arc<Self>) {
+        if !self.options.through_endpoints {
+            let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
+            self.watch.get_or_init(|| watch::start(self, seed));
         }
     }
 
@@ -289,6 +308,11 @@ fn sent(step: Step) -> Result<(Arc<str>, Duration), Error> {
         Step::Fail(error) => Err(error),
         Step::Wait { .. } => unreachable!("who waits is told again"),
     }
+}
+
+/// Waits, where a [`Backoff`](crate::dispatch::Backoff) said for how long.
+pub(crate) async fn pause(wait: Duration) {
+    sleep_until(Instant::now() + wait).await;
 }
 
 /// Our wall clock, in ms since the Unix epoch.

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-/// Why there is no result.
+/// Why there is no result. Every operation was tried until its deadline where trying could help, so a caller needs no loop of its
+/// own around it; what is left to decide is whether it may have happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The request is wrong and will always be. Surely not executed.
+    ///
+    /// What to do: mend the request; the same one will fail again.
     #[error("invalid {field}: {message}")]
     Invalid {
         /// What is wrong: a field of the request, or an option. May be empty.
@@ -14,6 +17,9 @@ pub enum Error {
         message: String,
     },
     /// Refused or unavailable: every attempt was surely not executed, and none ever will be.
+    ///
+    /// What to do: nothing happened, so the same call may be made again, not sooner than `retry_after`. If it keeps coming, the
+    /// fleet is down or overloaded, or nobody leads the shard.
     #[error("not executed: {message}")]
     NotExecuted {
         /// Not worth trying again sooner, where someone said so.
@@ -21,7 +27,11 @@ pub enum Error {
         /// What came of the last attempt.
         message: String,
     },
-    /// It may have been executed, or may yet be: at least one attempt was lost.
+    /// It may have been executed, or may yet be: at least one attempt was lost. Only writes end so.
+    ///
+    /// What to do: a second call is a second write, with an id of its own. Where that does no harm (a put of the same value, with
+    /// nobody else writing), make it; else read first and decide, or write by `compare_and_swap` or `txn` from the start, whose
+    /// comparison fails if the first one was executed after all.
     #[error("unknown whether executed: {message}")]
     Unknown {
         /// What came of the last attempt.

@@ -31,7 +31,7 @@
 //! whether it may have been.
 //!
 //! Reading order: `value`, `error`, [`dispatch`], `client`, `txn`, `crew` (the driver), `chart` (the route cache), `lanes`,
-//! `call`, `connections`, `scan`, `cluster`; for programs that forward: `forward`, `survey`.
+//! `call`, `connections`, `scan`, `watch`, `cluster`; for programs that forward: `forward`, `survey`.
 //!
 //! What it does not do: transactions over several slots, change feeds, TLS.
 
@@ -49,6 +49,7 @@ mod scan;
 mod survey;
 mod txn;
 mod value;
+mod watch;
 pub mod wire_map;
 
 pub use client::{Builder, Client};

@@ -9,26 +9,29 @@
 //!  shard 3 ──pages──▶ ┘
 //! ```
 //!
-//! What it does not do: scans across slots that move. Slots do not move yet; when they do, the pages say which slots they
-//! covered, and this is where the missing ones will be asked for again. Until then a page that does not cover what the map
-//! gives its shard ends the scan with an error.
+//! Each task has a set of slots to cover, and the sets of all tasks are a partition of all slots: so each slot is covered exactly
+//! once, also when slots move meanwhile. A page says which slots it speaks for. What it lacks is asked for again, from where that
+//! page began, of whoever owns it by the newest map; what it has too much is another task's duty and left out.
+//!
+//! Memory does not grow with the range: of each shard one page is merged, one waits, one is on its way. Whoever drops the scan ends
+//! the tasks and their streams, and so the work of the nodes.
 
+mod merge;
 mod shard;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use flotilla_proto::v1;
 use flotilla_topology::ShardId;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::crew::Crew;
-use crate::{Error, KeyValue, ScanRange, Value};
+use crate::{Error, KeyValue, ScanRange};
 
 /// So many records are merged ahead of who reads them.
 const RECORDS_AHEAD: usize = 256;
@@ -37,21 +40,26 @@ const RECORDS_AHEAD: usize = 256;
 #[derive(Debug)]
 pub struct Scan {
     records: ReceiverStream<Result<KeyValue, Error>>,
+    _task: Option<Task>,
+}
+
+/// A task that ends when nobody wants its results any more.
+#[derive(Debug)]
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Scan {
     pub(crate) fn start(crew: &Arc<Crew>, range: ScanRange) -> Self {
         let (sender, records) = mpsc::channel(RECORDS_AHEAD);
-        if !range.is_empty() {
-            let parts = shards(crew).into_iter().map(|shard| Part::start(crew, shard, &range)).collect();
-            tokio::spawn(async move {
-                if let Err(error) = merge(parts, &range, &sender).await {
-                    // The reader may be gone; then nobody needs to know.
-                    let _ = sender.send(Err(error)).await;
-                }
-            });
-        }
-        Self { records: ReceiverStream::new(records) }
+        let crew = Arc::clone(crew);
+        let task =
+            (!range.is_empty()).then(|| Task(tokio::spawn(merge::run(crew, range, sender)).abort_handle()));
+        Self { records: ReceiverStream::new(records), _task: task }
     }
 }
 
@@ -66,25 +74,30 @@ impl Stream for Scan {
 /// The pages of a forwarded scan, as they come. After an error there are no more. Dropping it ends the scan.
 #[derive(Debug)]
 pub struct Pages {
-    pages: ReceiverStream<Result<v1::ScanPage, Error>>,
+    pieces: ReceiverStream<Result<shard::Piece, Error>>,
+    _task: Option<Task>,
 }
 
 impl Pages {
-    /// Of one shard, or merged by whichever node is asked. An empty range has one empty page.
+    /// Of one shard, or merged by whichever node is asked. An empty range has one empty page. Whoever asked judges which slots
+    /// the pages speak for.
     pub(crate) fn forward(
         crew: &Arc<Crew>,
         shard: Option<ShardId>,
         range: ScanRange,
         consistency: i32,
     ) -> Self {
-        let (sender, pages) = mpsc::channel(1);
-        if range.is_empty() {
+        let (sender, pieces) = mpsc::channel(1);
+        let task = if range.is_empty() {
             // A new channel has room for one.
-            let _ = sender.try_send(Ok(v1::ScanPage::default()));
+            let _ = sender.try_send(Ok(shard::Piece::default()));
+            None
         } else {
-            tokio::spawn(shard::read(Arc::clone(crew), shard::Ask { shard, consistency }, range, sender));
-        }
-        Self { pages: ReceiverStream::new(pages) }
+            let ask = shard::Ask { shard, want: None, consistency };
+            let read = shard::read(Arc::clone(crew), ask, range, sender);
+            Some(Task(tokio::spawn(read).abort_handle()))
+        };
+        Self { pieces: ReceiverStream::new(pieces), _task: task }
     }
 }
 
@@ -92,68 +105,7 @@ impl Stream for Pages {
     type Item = Result<v1::ScanPage, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.pages).poll_next(context)
+        let piece = Pin::new(&mut self.pieces).poll_next(context);
+        piece.map(|piece| piece.map(|piece| piece.map(|piece| piece.page)))
     }
-}
-
-/// The shards to read: all that may own slots; through an endpoint the whole fleet at once.
-fn shards(crew: &Crew) -> Vec<Option<ShardId>> {
-    if crew.options.through_endpoints {
-        return vec![None];
-    }
-    let map = crew.chart.read(|routes| routes.map().cloned());
-    let owners = map.into_iter().flat_map(|map| map.slots.counts().into_keys());
-    owners.map(Some).collect()
-}
-
-/// What one shard has sent and was not merged yet.
-struct Part {
-    pages: mpsc::Receiver<Result<v1::ScanPage, Error>>,
-    page: VecDeque<KeyValue>,
-}
-
-impl Part {
-    fn start(crew: &Arc<Crew>, shard: Option<ShardId>, range: &ScanRange) -> Self {
-        let (sender, pages) = mpsc::channel(1);
-        let ask = shard::Ask { shard, consistency: v1::Consistency::Linearizable.into() };
-        tokio::spawn(shard::read(Arc::clone(crew), ask, range.clone(), sender));
-        Self { pages, page: VecDeque::new() }
-    }
-
-    /// The next record; nothing at the end.
-    async fn next(&mut self) -> Result<Option<KeyValue>, Error> {
-        while self.page.is_empty() {
-            match self.pages.recv().await {
-                Some(page) => self.page = page?.records.into_iter().filter_map(key_value).collect(),
-                None => return Ok(None),
-            }
-        }
-        Ok(self.page.pop_front())
-    }
-}
-
-fn key_value(it: v1::KeyRecord) -> Option<KeyValue> {
-    Some(KeyValue { key: it.key, value: Value::from(it.record?) })
-}
-
-async fn merge(
-    mut parts: Vec<Part>,
-    range: &ScanRange,
-    sender: &mpsc::Sender<Result<KeyValue, Error>>,
-) -> Result<(), Error> {
-    let mut heads: BTreeMap<(Bytes, usize), KeyValue> = BTreeMap::new();
-    for (at, part) in parts.iter_mut().enumerate() {
-        heads.extend(part.next().await?.map(|record| ((record.key.clone(), at), record)));
-    }
-    let mut left = range.limit.unwrap_or(u64::MAX);
-    while left > 0 {
-        let first = if range.reverse { heads.pop_last() } else { heads.pop_first() };
-        let Some(((_, at), record)) = first else { break };
-        if sender.send(Ok(record)).await.is_err() {
-            break;
-        }
-        left -= 1;
-        heads.extend(parts[at].next().await?.map(|record| ((record.key.clone(), at), record)));
-    }
-    Ok(())
 }

@@ -128,3 +128,73 @@ async fn a_redirect_that_speaks_of_a_newer_map_brings_it() {
     };
     tokio::time::timeout(Duration::from_secs(10), arrived).await.expect("the new map never came");
 }
+
+#[tokio::test]
+async fn the_map_is_followed_without_a_redirect() {
+    let fleet = Fleet::start(2, |_| Does::Answer).await;
+    let client = fleet.builder().build().await.unwrap();
+    let arrived = async {
+        while client.map().epoch != Epoch(7) {
+            // Again and again: the client may not be watching yet.
+            *fleet.sea.epoch.lock().unwrap() = 7;
+            fleet.sea.news.send_replace(());
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), arrived).await.expect("the new map never came");
+    assert!(fleet.seen().is_empty(), "nothing was asked");
+}
+
+/// While a scan is under way, every other slot of each shard moves to the other shard.
+#[tokio::test]
+async fn each_slot_is_covered_once_when_slots_move_during_a_scan() {
+    for reverse in [false, true] {
+        let (fleet, client) = filled(|_| Does::Answer).await;
+        for number in 20..200 {
+            let record = flotilla_proto::v1::Record { value: Bytes::new(), version: 1, expires_ms: None };
+            fleet.sea.records.lock().unwrap().insert(key(number).into(), record);
+        }
+        let mut scan = client.scan(ScanRange { reverse, ..ScanRange::default() });
+        let mut found = Vec::new();
+        while let Some(record) = scan.next().await {
+            found.push(String::from_utf8(record.unwrap().key.to_vec()).unwrap());
+            if found.len() == 1 {
+                fleet.move_slots(|slot| match u64::from(slot.number()) * 2 / 16384 + 1 {
+                    owner if slot.number() % 2 == 0 => owner,
+                    owner => 3 - owner,
+                });
+            }
+        }
+        let mut all = expected(0..200);
+        if reverse {
+            all.reverse();
+        }
+        assert_eq!(found, all);
+        assert!(fleet.nodes_asked("scan").len() > 4, "it was read in pieces");
+    }
+}
+
+#[tokio::test]
+async fn slots_that_nobody_answers_for_end_a_scan_with_an_error() {
+    let (fleet, _client) = filled(|_| Does::Answer).await;
+    let client = fleet.builder().deadline(Duration::from_millis(300)).build().await.unwrap();
+    // The map of epoch 1 is all that the client will ever see, and it is wrong.
+    fleet.move_slots(|_| 1);
+    *fleet.sea.epoch.lock().unwrap() = 1;
+    let records: Vec<_> = client.scan(ScanRange::default()).collect().await;
+    assert!(matches!(records.last(), Some(Err(Error::NotExecuted { .. }))), "{records:?}");
+}
+
+#[tokio::test]
+async fn dropping_a_scan_ends_the_work_of_the_nodes() {
+    let (fleet, client) = filled(|_| Does::Hang).await;
+    let mut scan = client.scan(ScanRange::default());
+    let mut working = fleet.sea.working.subscribe();
+    tokio::select! {
+        _ = scan.next() => panic!("nobody answers"),
+        begun = working.wait_for(|count| *count == 2) => drop(begun.unwrap()),
+    }
+    drop(scan);
+    let ended = tokio::time::timeout(Duration::from_secs(10), working.wait_for(|count| *count == 0)).await;
+    drop(ended.expect("the nodes still work for nobody").unwrap());
+}

@@ -15,20 +15,27 @@ const LONGEST: Duration = Duration::from_millis(128);
 #[derive(Clone, Debug)]
 pub struct Backoff {
     next: Duration,
+    longest: Duration,
     random: Pcg64Mcg,
 }
 
 impl Backoff {
-    /// A sequence of waits that depends on the seed only.
+    /// The waits between the attempts of an operation. They depend on the seed only.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { next: FIRST, random: Pcg64Mcg::seed_from_u64(seed) }
+        Self::between(FIRST, LONGEST, seed)
+    }
+
+    /// As `new`, with another first and longest wait.
+    #[must_use]
+    pub fn between(first: Duration, longest: Duration, seed: u64) -> Self {
+        Self { next: first, longest, random: Pcg64Mcg::seed_from_u64(seed) }
     }
 
     /// The next wait.
     pub fn draw(&mut self) -> Duration {
         let whole = self.next;
-        self.next = (whole * 2).min(LONGEST);
+        self.next = (whole * 2).min(self.longest);
         whole / 2 + (whole / 2).mul_f64(self.fraction())
     }
 

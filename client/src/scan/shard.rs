@@ -6,7 +6,7 @@ use std::time::Duration;
 use flotilla_proto::v1;
 use flotilla_proto::v1::scan_response::Outcome;
 use flotilla_raft::Term;
-use flotilla_topology::{ShardId, SlotRange, SlotSet};
+use flotilla_topology::{ShardId, Slot, SlotRange, SlotSet};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
@@ -18,15 +18,33 @@ use crate::dispatch::{Effect, Failure, Operation, Target};
 use crate::wire_map::slot;
 use crate::{Error, ScanRange};
 
-type Sender = mpsc::Sender<Result<v1::ScanPage, Error>>;
+type Sender = mpsc::Sender<Result<Piece, Error>>;
 
 /// What is read, and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ask {
     /// This shard; nothing: all of them, merged by the node that is asked.
     pub(super) shard: Option<ShardId>,
+    /// The slots to cover; nothing: whatever is sent.
+    pub(super) want: Option<SlotSet>,
     /// As on the wire.
     pub(super) consistency: i32,
+}
+
+/// A page, cut down to what is wanted.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    pub(super) page: v1::ScanPage,
+    /// What the page should have spoken for and did not.
+    pub(super) gap: Option<Gap>,
+}
+
+/// Slots that somebody else must be asked for.
+#[derive(Debug)]
+pub(super) struct Gap {
+    pub(super) slots: SlotSet,
+    /// What was not read of them: from where the page without them began.
+    pub(super) rest: ScanRange,
 }
 
 /// Reads until the end of the range, an error, or nobody listens.
@@ -133,9 +151,8 @@ impl Reader {
                 let (shard, term) = (ShardId(stamp.shard), Term(stamp.term));
                 self.crew.chart.change(|routes| operation.answered(shard, term, routes));
             }
-            self.check_coverage(&page)?;
-            self.advance(&page);
-            if sender.send(Ok(page)).await.is_err() {
+            let piece = self.take(page);
+            if sender.send(Ok(piece)).await.is_err() {
                 self.done = true;
             }
             *operation = self.operation();
@@ -162,21 +179,23 @@ impl Reader {
         Failure::from_status(status)
     }
 
-    /// A page that speaks for fewer slots than the map gives the shard would silently leave out keys.
-    fn check_coverage(&self, page: &v1::ScanPage) -> Result<(), Error> {
-        let (Some(shard), Some(map)) = (self.ask.shard, self.crew.chart.read(|routes| routes.map().cloned()))
-        else {
-            return Ok(());
-        };
-        let range = |range: &v1::SlotRange| SlotRange::new(slot(range.first)?, slot(range.last)?);
-        let covered: SlotSet = page.slots.iter().filter_map(range).collect();
-        let missing = map.slots_of(shard).difference(&covered);
-        if missing.is_empty() {
-            return Ok(());
+    /// Cuts a page down to the wanted slots, and takes note of what it lacks. Without that keys would silently be left out, or
+    /// come twice, when slots move during the scan.
+    fn take(&mut self, mut page: v1::ScanPage) -> Piece {
+        let mut gap = None;
+        if let Some(want) = &mut self.ask.want {
+            let range = |range: &v1::SlotRange| SlotRange::new(slot(range.first)?, slot(range.last)?);
+            let covered: SlotSet = page.slots.iter().filter_map(range).collect();
+            if covered != *want {
+                let missing = want.difference(&covered);
+                *want = want.difference(&missing);
+                page.records.retain(|record| want.contains(Slot::of(&record.key)));
+                gap = (!missing.is_empty()).then(|| Gap { slots: missing, rest: self.rest.clone() });
+            }
         }
-        let message =
-            format!("{shard} answered without the slots {missing}: the ring changed during the scan");
-        Err(Error::not_executed(message))
+        self.advance(&page);
+        self.done |= self.ask.want.as_ref().is_some_and(SlotSet::is_empty);
+        Piece { page, gap }
     }
 
     /// Takes note of a page; what is left begins where it ended.

@@ -12,7 +12,7 @@ use flotilla_client::{Builder, Client};
 use flotilla_proto::v1::{self, RequestId};
 use flotilla_topology::{SLOTS, Slot};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -72,6 +72,12 @@ pub struct Sea {
     pub records: Mutex<BTreeMap<Bytes, v1::Record>>,
     pub seen: Mutex<Vec<Seen>>,
     pub page_records: usize,
+    /// The shard of each slot.
+    pub owners: Mutex<Vec<u64>>,
+    /// Tells those who watch the map that there is a newer one.
+    pub news: watch::Sender<()>,
+    /// How many scans the nodes are working on.
+    pub working: watch::Sender<usize>,
     pub manners: Mutex<Manners>,
     /// How many operations each message of a pipeline brought.
     pub messages: Mutex<Vec<usize>>,
@@ -110,6 +116,9 @@ impl Fleet {
             records: Mutex::default(),
             seen: Mutex::default(),
             page_records: 3,
+            owners: Mutex::new(Slot::all().map(|slot| planned(slot, 2)).collect()),
+            news: watch::Sender::new(()),
+            working: watch::Sender::new(0),
             manners: Mutex::default(),
             messages: Mutex::default(),
             script: Mutex::new(Box::new(script)),
@@ -134,6 +143,12 @@ impl Fleet {
         cut(&self.cables[node - 1]);
     }
 
+    /// Gives slots to other shards, in a new epoch.
+    pub fn move_slots(&self, owner: impl Fn(Slot) -> u64) {
+        *self.sea.owners.lock().unwrap() = Slot::all().map(owner).collect();
+        *self.sea.epoch.lock().unwrap() += 1;
+    }
+
     /// A client's builder with all nodes as endpoints.
     pub fn builder(&self) -> Builder {
         Client::builder(self.sea.addresses.clone())
@@ -150,9 +165,13 @@ impl Fleet {
     }
 }
 
-/// The first shard; every other one follows the same rule.
+/// The shard of a key, as long as no slot moved.
 pub fn shard_of(key: &[u8], shards: u64) -> u64 {
-    u64::from(Slot::of(key).number()) * shards / u64::from(SLOTS) + 1
+    planned(Slot::of(key), shards)
+}
+
+fn planned(slot: Slot, shards: u64) -> u64 {
+    u64::from(slot.number()) * shards / u64::from(SLOTS) + 1
 }
 
 type Incoming = mpsc::Sender<std::io::Result<TcpStream>>;
@@ -191,6 +210,22 @@ struct FakeNode {
     node: u64,
     /// Its connections, to be cut.
     cables: Cables,
+}
+
+/// A scan that a node works on, until it is dropped.
+pub struct Working(Arc<Sea>);
+
+impl Working {
+    pub fn on(sea: &Arc<Sea>) -> Self {
+        sea.working.send_modify(|count| *count += 1);
+        Self(Arc::clone(sea))
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.working.send_modify(|count| *count -= 1);
+    }
 }
 
 /// What became of a request that was not simply answered.

@@ -3,6 +3,8 @@
 use super::*;
 use flotilla_proto::v1::cluster_server::Cluster;
 use flotilla_proto::v1::kv_server::Kv;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::WatchStream;
 
 /// The greatest version plus one, and the record put in.
 fn put(sea: &Sea, key: &Bytes, value: Bytes) -> u64 {
@@ -97,6 +99,7 @@ impl Kv for FakeNode {
     /// One page, then the stream breaks off: the client must go on by itself.
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Pages>, Status> {
         let it = request.into_inner();
+        let _working = Working::on(&self.sea);
         let played = self.play("scan", &it.from, None, it.route_mode, || page(&self.sea, &it));
         let outcome = match played.await? {
             (Fate::Redirected(redirect), _) => v1::scan_response::Outcome::Redirect(redirect),
@@ -108,10 +111,11 @@ impl Kv for FakeNode {
 }
 
 fn page(sea: &Sea, it: &v1::ScanRequest) -> v1::ScanPage {
+    let owners = sea.owners.lock().unwrap().clone();
     let within = |key: &Bytes| {
         *key >= it.from
             && (it.to.is_empty() || *key < it.to)
-            && it.shard.is_none_or(|shard| shard_of(key, sea.shards) == shard)
+            && it.shard.is_none_or(|shard| owners[usize::from(Slot::of(key).number())] == shard)
     };
     let all = sea.records.lock().unwrap().clone();
     let mut found: Vec<v1::KeyRecord> = all
@@ -130,17 +134,37 @@ fn page(sea: &Sea, it: &v1::ScanRequest) -> v1::ScanPage {
         _ => Bytes::new(),
     };
     let slots = it.shard.map_or(vec![v1::SlotRange { first: 0, last: u32::from(SLOTS) - 1 }], |shard| {
-        vec![slots_of(shard, sea.shards)]
+        slots_of(shard, &owners)
     });
     v1::ScanPage { records: found, slots, epoch: 1, next, lag: None, stamp: None }
 }
 
-fn slots_of(shard: u64, shards: u64) -> v1::SlotRange {
-    let owned: Vec<u32> = Slot::all()
-        .map(|slot| u32::from(slot.number()))
-        .filter(|slot| u64::from(*slot) * shards / u64::from(SLOTS) + 1 == shard)
-        .collect();
-    v1::SlotRange { first: owned[0], last: owned[owned.len() - 1] }
+fn slots_of(shard: u64, owners: &[u64]) -> Vec<v1::SlotRange> {
+    let owned = (0..).zip(owners).filter(|(_, owner)| **owner == shard);
+    owned.map(|(slot, _)| v1::SlotRange { first: slot, last: slot }).collect()
+}
+
+fn map(sea: &Sea) -> v1::ClusterMap {
+    let node = |(position, address): (usize, &String)| v1::Node {
+        node: position as u64 + 1,
+        client_addr: address.clone(),
+        peer_addr: "peer:1".into(),
+        http_addr: "http:1".into(),
+    };
+    let nodes: Vec<v1::Node> = sea.addresses.iter().enumerate().map(node).collect();
+    let replica = |node: &v1::Node| v1::Replica {
+        replica: node.node,
+        node: node.node,
+        membership: v1::Membership::Voter.into(),
+    };
+    let owners = sea.owners.lock().unwrap().clone();
+    let shard = |shard: u64| v1::Shard {
+        shard,
+        replicas: nodes.iter().map(replica).collect(),
+        slots: slots_of(shard, &owners),
+    };
+    let epoch = *sea.epoch.lock().unwrap();
+    v1::ClusterMap { cluster: Some(1.into()), epoch, shards: (0..=sea.shards).map(shard).collect(), nodes }
 }
 
 type Maps = Pin<Box<dyn Stream<Item = Result<v1::WatchMapResponse, Status>> + Send>>;
@@ -148,29 +172,7 @@ type Maps = Pin<Box<dyn Stream<Item = Result<v1::WatchMapResponse, Status>> + Se
 #[tonic::async_trait]
 impl Cluster for FakeNode {
     async fn get_map(&self, _: Request<v1::GetMapRequest>) -> Result<Response<v1::GetMapResponse>, Status> {
-        let node = |(position, address): (usize, &String)| v1::Node {
-            node: position as u64 + 1,
-            client_addr: address.clone(),
-            peer_addr: "peer:1".into(),
-            http_addr: "http:1".into(),
-        };
-        let nodes: Vec<v1::Node> = self.sea.addresses.iter().enumerate().map(node).collect();
-        let replica = |node: &v1::Node| v1::Replica {
-            replica: node.node,
-            node: node.node,
-            membership: v1::Membership::Voter.into(),
-        };
-        let shard = |shard: u64| v1::Shard {
-            shard,
-            replicas: nodes.iter().map(replica).collect(),
-            slots: if shard == 0 { vec![] } else { vec![slots_of(shard, self.sea.shards)] },
-        };
-        let map = v1::ClusterMap {
-            cluster: Some(1.into()),
-            epoch: *self.sea.epoch.lock().unwrap(),
-            shards: (0..=self.sea.shards).map(shard).collect(),
-            nodes,
-        };
+        let map = map(&self.sea);
         let outcome = Some(v1::get_map_response::Outcome::Result(map));
         Ok(Response::new(v1::GetMapResponse { outcome }))
     }
@@ -178,7 +180,10 @@ impl Cluster for FakeNode {
     type WatchMapStream = Maps;
 
     async fn watch_map(&self, _: Request<v1::WatchMapRequest>) -> Result<Response<Maps>, Status> {
-        Err(Status::unimplemented("a fake node"))
+        let (sea, news) = (Arc::clone(&self.sea), self.sea.news.subscribe());
+        let maps =
+            WatchStream::from_changes(news).map(move |()| Ok(v1::WatchMapResponse { map: Some(map(&sea)) }));
+        Ok(Response::new(Box::pin(maps)))
     }
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
