@@ -234,3 +234,105 @@ impl OpSeries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use flotilla_raft::{Configuration, Index, LogId, ProgressKind, RoleKind, Term};
+
+    use super::*;
+    use crate::host::FollowerStatus;
+    use crate::metrics::{NodeMetrics, WorkerMetrics};
+
+    fn replica(shard: u64, role: RoleKind) -> ReplicaStatus {
+        let follower = FollowerStatus {
+            replica: ReplicaId(2),
+            node: None,
+            matched: Index(90),
+            next: Index(91),
+            state: ProgressKind::Replicate,
+            active: true,
+        };
+        ReplicaStatus {
+            shard: ShardId(shard),
+            replica: ReplicaId(1),
+            role,
+            term: Term(3),
+            leader: None,
+            leader_node: None,
+            commit: Index(95),
+            applied: LogId::default(),
+            durable: LogId::default(),
+            last: Index(100),
+            persisted: Index(100),
+            compacted: Index(0),
+            version: 0,
+            time_ms: 0,
+            slots: 5,
+            overlay_bytes: 0,
+            configuration: Configuration::default(),
+            followers: vec![follower],
+        }
+    }
+
+    /// The lines of a scrape with this text in them.
+    fn lines(metrics: &NodeMetrics, text: &str) -> Vec<String> {
+        metrics.registry().render().lines().filter(|line| line.contains(text)).map(str::to_string).collect()
+    }
+
+    #[test]
+    fn the_series_of_a_removed_replica_vanish_and_a_new_one_is_counted_again() {
+        let metrics = Arc::new(NodeMetrics::new());
+        let mut worker = WorkerMetrics::new(Arc::clone(&metrics));
+        let (first, second) = (replica(1, RoleKind::Follower), replica(2, RoleKind::Follower));
+        let show = |replicas: &[ReplicaStatus]| metrics.shards.show(replicas, &BTreeMap::new(), &metrics.ops);
+        show(&[first.clone(), second.clone()]);
+        let applied = (ShardId(2), Event::Applied { after: Duration::from_millis(3) });
+        worker.count(vec![(ShardId(2), Event::Proposed), applied]);
+        metrics.ops.of(ShardId(2)).count(Op::Put, Outcome::Ok);
+        show(&[first.clone(), second.clone()]);
+        assert_eq!(
+            lines(&metrics, "kv_shard_proposals_total{shard=\"2\"}"),
+            ["kv_shard_proposals_total{shard=\"2\"} 1"]
+        );
+        assert_eq!(lines(&metrics, "kv_shard_commit_seconds_count{shard=\"2\"}").len(), 1);
+        assert_eq!(lines(&metrics, "op=\"put\",outcome=\"ok\"").len(), 1);
+        show(std::slice::from_ref(&first));
+        assert_eq!(lines(&metrics, "shard=\"2\""), Vec::<String>::new());
+        assert!(!lines(&metrics, "shard=\"1\"").is_empty());
+        // The worker kept handles of the replica that is gone; those of its successor are others.
+        worker.count(vec![(ShardId(2), Event::Proposed)]);
+        show(&[first, second]);
+        assert_eq!(
+            lines(&metrics, "kv_shard_proposals_total{shard=\"2\"}"),
+            ["kv_shard_proposals_total{shard=\"2\"} 1"]
+        );
+    }
+
+    #[test]
+    fn only_a_leader_says_how_far_the_others_are() {
+        let metrics = NodeMetrics::new();
+        let show = |role| metrics.shards.show(&[replica(1, role)], &BTreeMap::new(), &metrics.ops);
+        show(RoleKind::Leader);
+        let lag = "kv_shard_replica_lag_entries{shard=\"1\",replica=\"2\"} 10";
+        assert_eq!(lines(&metrics, "kv_shard_replica_lag_entries{"), [lag]);
+        assert_eq!(lines(&metrics, "kv_shard_leader{"), ["kv_shard_leader{shard=\"1\"} 1"]);
+        show(RoleKind::Follower);
+        assert_eq!(lines(&metrics, "kv_shard_replica_lag_entries"), Vec::<String>::new());
+        assert_eq!(lines(&metrics, "kv_shard_leader{"), ["kv_shard_leader{shard=\"1\"} 0"]);
+    }
+
+    #[test]
+    fn what_the_base_holds_is_shown_once_it_is_known() {
+        let metrics = NodeMetrics::new();
+        let replicas = [replica(1, RoleKind::Follower)];
+        metrics.shards.show(&replicas, &BTreeMap::new(), &metrics.ops);
+        assert_eq!(lines(&metrics, "kv_shard_keys{"), Vec::<String>::new());
+        let stored = BTreeMap::from([(ShardId(1), Stored { keys: 3, bytes: 70 })]);
+        metrics.shards.show(&replicas, &stored, &metrics.ops);
+        assert_eq!(lines(&metrics, "kv_shard_keys{"), ["kv_shard_keys{shard=\"1\"} 3"]);
+        assert_eq!(lines(&metrics, "kv_shard_bytes{"), ["kv_shard_bytes{shard=\"1\"} 70"]);
+    }
+}
