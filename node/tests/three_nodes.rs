@@ -251,3 +251,19 @@ async fn replicas_of_one_state_have_one_digest() {
     assert_eq!(keys, expected().len() as u64);
     fleet.stop().await;
 }
+
+/// A `wal/` that was emptied would forget votes. It must not pass for that of a young node, nor at the second attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_log_was_emptied_does_not_start() {
+    let fleet = Fleet::found().await.stop().await;
+    let wal = fleet.directory.path().join("n1/wal");
+    for entry in std::fs::read_dir(&wal).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    for _ in 0..2 {
+        let fatal = Fatal::new(|reason| panic!("a node stopped: {reason}"));
+        let started = Node::start(config(fleet.directory.path(), &fleet.ports, 0), fatal);
+        let refused = tokio::time::timeout(PATIENCE, started).await.expect("it is refused").unwrap_err();
+        assert!(refused.to_string().contains("the log was lost, and votes with it"), "{refused}");
+    }
+}

@@ -24,6 +24,8 @@ pub(crate) struct Core {
     random: Pcg32,
     /// The latest time that the replica was told.
     pub(crate) now: Time,
+    /// The term in which it started.
+    pub(crate) started_in: Term,
     /// Term, vote and commit index as they are; what of them is durable, `persistence` knows.
     pub(crate) hard_state: HardState,
     pub(crate) log: Log,
@@ -56,6 +58,7 @@ impl Core {
             options,
             random: Pcg32::seed_from_u64(seed),
             now,
+            started_in: hard_state.term,
             hard_state: HardState { commit, ..hard_state },
             log: Log::new(recovered.compacted, recovered.entries, applied),
             persistence: Persistence::new(hard_state, last),

@@ -6,6 +6,7 @@ use crate::core::Core;
 use crate::election::{Candidate, Phase};
 use crate::following::Follower;
 use crate::id::{Index, LogId, ReplicaId, Term};
+use crate::impossible::Impossible;
 use crate::leader::{Leader, ProposeError};
 use crate::message::{Message, Rpc};
 use crate::options::Options;
@@ -52,14 +53,18 @@ impl Raft {
 
     /// Takes in a message. Messages for others, of the past, or from strangers do no harm.
     ///
+    /// # Errors
+    /// The message cannot be true, and was dropped.
+    ///
     /// # Panics
     /// If the message proves that a replica has broken its word (two leaders in a term, a committed entry
     /// contradicted).
-    pub fn step(&mut self, now: Time, message: Message) {
+    pub fn step(&mut self, now: Time, message: Message) -> Result<(), Impossible> {
         self.core.advance(now);
         if message.to != self.core.id || !self.admits(&message) {
-            return;
+            return Ok(());
         }
+        self.check(&message)?;
         let from = message.from;
         if message.rpc.is_to_leader() {
             self.on_sign_of_life(from);
@@ -81,6 +86,7 @@ impl Raft {
             Rpc::TermOver => {}
         }
         self.validate();
+        Ok(())
     }
 
     /// Settles the terms of sender and receiver. Returns whether the message is to be looked at.

@@ -42,6 +42,7 @@ impl Leader {
     pub(crate) fn on_matched(&mut self, core: &mut Core, from: ReplicaId, matched: Index) {
         let Some(progress) = self.progress.get_mut(&from) else { return };
         let last = core.log.last();
+        // Others were dropped at the door (`impossible.rs`).
         assert!(
             matched <= last.index,
             "{from} acknowledges {matched} to {}, whose log ends at {last}",

@@ -281,7 +281,7 @@ impl World {
             let cut = self.cut.contains(&(message.from, message.to));
             let to = message.to;
             if let Some(raft) = self.replicas.get_mut(&to).unwrap().raft.as_mut().filter(|_| !cut) {
-                raft.step(now, message);
+                raft.step(now, message).expect("no replica says what is impossible");
                 // Sometimes several messages share a `Ready`.
                 if self.chance(700) {
                     self.drain(to);

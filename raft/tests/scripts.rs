@@ -46,6 +46,7 @@ stories! {
     figure_8
     follower_ahead_of_its_disk
     heartbeat_frees_probe
+    impossible_messages
     joint_quorum
     leader_ahead_of_its_disk
     learners

@@ -24,6 +24,9 @@ pub enum OpenError {
         /// The shards that all damage together concerns.
         shards: Vec<ShardId>,
     },
+    /// There is no segment at all, where [`Options::must_exist`](crate::Options::must_exist) says that there were some.
+    #[error("no segment is left: the log was lost, and votes with it")]
+    Lost,
     /// A segment that is needed is not there.
     #[error("segment {segment} is missing")]
     Missing {

@@ -54,8 +54,6 @@ pub struct Recovered {
     /// An unfinished write was found and cut off. (One whose first block never reached the disk cannot be told from
     /// the stale bytes of a recycled file, and goes unnoticed.)
     pub torn: Option<TornTail>,
-    /// There was no segment at all: a new directory, or one that lost them. Only the caller knows which.
-    pub fresh: bool,
 }
 
 /// Numbers for the metrics.
@@ -127,15 +125,15 @@ impl<D: Disk> Log<D> {
     pub fn open(disk: D, options: Options, directory: u128) -> Result<(Self, Recovered), OpenError> {
         options.validate()?;
         let mut plan = recovery::read(&disk, directory)?;
+        // Before anything is made: the next attempt would find a segment, and an empty log in good order.
+        if options.must_exist && plan.files.segments.is_empty() {
+            return Err(OpenError::Lost);
+        }
         let replayed = std::mem::take(&mut plan.replay)
             .finish()
             .map_err(|(shard, what)| OpenError::Inconsistent { shard, what })?;
-        let recovered = Recovered {
-            shards: replayed.shards,
-            tombstones: replayed.tombstones,
-            torn: plan.torn,
-            fresh: plan.files.segments.is_empty(),
-        };
+        let recovered =
+            Recovered { shards: replayed.shards, tombstones: replayed.tombstones, torn: plan.torn };
         let log = Self::go_on(disk, options, directory, plan, replayed.book)?;
         Ok((log, recovered))
     }

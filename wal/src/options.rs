@@ -15,6 +15,8 @@ pub struct Options {
     pub segments_max: usize,
     /// The oldest segment is rewritten when at most this share of it lives, in percent. Default 25.
     pub rewrite_live_percent: u8,
+    /// The directory is known to have held a log: to find no segment at all is an error. Default: no.
+    pub must_exist: bool,
 }
 
 /// The fewest blocks of a segment: its header, a frame, room for the seal, and one to spare.
@@ -33,7 +35,13 @@ pub enum OptionsError {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, spares_max: 2, segments_max: 16, rewrite_live_percent: 25 }
+        Self {
+            segment_bytes: 64 << 20,
+            spares_max: 2,
+            segments_max: 16,
+            rewrite_live_percent: 25,
+            must_exist: false,
+        }
     }
 }
 

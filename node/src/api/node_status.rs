@@ -32,7 +32,11 @@ pub(super) async fn status(
     node: &Arc<NodeStatus>,
 ) -> Result<Response<StatusResponse>, Status> {
     let map = front.newest_map();
-    let found = front.runtime.replicas().await.map_err(|_| refusals::ending(None))?;
+    let found = match front.runtime.inspect().await.map_err(|_| refusals::ending(None))? {
+        Answer::Status(replicas) => replicas,
+        Answer::Refused(refusal) => return Err(refusals::refused(ShardId::META, &refusal)),
+        answer => return Err(unexpected(&answer)),
+    };
     let numbers = all_stats(front, found.iter().map(|replica| replica.shard).collect()).await?;
     let replicas = found.iter().zip(numbers);
     let replicas = replicas.map(|(replica, stats)| encode_replica(replica, stats.as_ref()));
@@ -56,7 +60,7 @@ pub(super) async fn shard_status(
 ) -> Result<Response<ShardStatusResponse>, Status> {
     let shard = ShardId(request.shard);
     if request.flush {
-        let flushed = front.runtime.order(shard, |token| Input::Flush { shard, token }).await;
+        let flushed = front.runtime.ask(shard, 0, |token| Input::Flush { shard, token }).await;
         match flushed.map_err(|_| refusals::ending(Some(shard)))? {
             Answer::Flushed(_) => {}
             Answer::Refused(crate::host::Refusal::NotHosted { .. }) => return Err(absent(shard)),
@@ -64,7 +68,12 @@ pub(super) async fn shard_status(
             answer => return Err(unexpected(&answer)),
         }
     }
-    let replicas = front.runtime.replicas().await.map_err(|_| refusals::ending(Some(shard)))?;
+    let asked = front.runtime.ask(shard, 0, |token| Input::Inspect { token }).await;
+    let replicas = match asked.map_err(|_| refusals::ending(Some(shard)))? {
+        Answer::Status(replicas) => replicas,
+        Answer::Refused(refusal) => return Err(refusals::refused(shard, &refusal)),
+        answer => return Err(unexpected(&answer)),
+    };
     let Some(replica) = replicas.iter().find(|replica| replica.shard == shard) else {
         return Err(absent(shard));
     };

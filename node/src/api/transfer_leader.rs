@@ -34,7 +34,7 @@ pub(super) async fn transfer_leader(
     if map.replica_on(shard, to).is_none() {
         return Err(status::invalid("to_node", format!("{shard} has no replica on {to}")));
     }
-    let asked = front.runtime.order(shard, |token| Input::Transfer { shard, token, to: Some(to) }).await;
+    let asked = front.runtime.ask(shard, 0, |token| Input::Transfer { shard, token, to: Some(to) }).await;
     let asked = asked.map_err(|_| refusals::ending(Some(shard)))?;
     let outcome = match front.own(shard, asked)? {
         Ok(Answer::Transfer) => Outcome::Result(wait(front, shard, to).await?),
@@ -66,7 +66,13 @@ async fn wait(front: &Arc<Front>, shard: ShardId, to: NodeId) -> Result<Transfer
     let waiting = async {
         loop {
             look.tick().await;
-            let replicas = front.runtime.replicas().await.map_err(|_| refusals::ended(shard))?;
+            let replicas = match front.runtime.ask(shard, 0, |token| Input::Inspect { token }).await {
+                Ok(Answer::Status(replicas)) => replicas,
+                // Asked again: the transfer is under way, whoever else keeps the worker busy.
+                Ok(Answer::Refused(_)) => continue,
+                Ok(answer) => return Err(unexpected(&answer)),
+                Err(_) => return Err(refusals::ended(shard)),
+            };
             let Some(replica) = replicas.into_iter().find(|replica| replica.shard == shard) else {
                 return Err(refusals::not_found(shard, format!("{shard} has left this node")));
             };

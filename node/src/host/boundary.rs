@@ -21,7 +21,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use flotilla_raft::{LogId, Message, ReplicaId, SnapshotMeta, Term, Time};
+use flotilla_raft::{Impossible, LogId, Message, ReplicaId, SnapshotMeta, Term, Time};
 use flotilla_store::{
     Base, BaseRead, Flush, Flushed, Limits, Machine, Operation, Outcome, Record, Retired, ScanRange,
     ScanSlice,
@@ -217,6 +217,8 @@ pub struct Effects<B: Base> {
     pub snapshots: Vec<SnapshotJob<B::View>>,
     /// What is best dropped on another thread, because it is big.
     pub retired: Vec<Retired>,
+    /// Messages of peers that could not be true, and were dropped: worth a line in the log, by whoever writes one.
+    pub impossible: Vec<(ShardId, Impossible)>,
     /// The meta shard applied a write: the cluster map may have changed.
     pub map_changed: bool,
     /// What happened, for whoever counts. Nothing depends on it.
@@ -465,6 +467,7 @@ impl<B: Base> Default for Effects<B> {
             reads: Vec::new(),
             snapshots: Vec::new(),
             retired: Vec::new(),
+            impossible: Vec::new(),
             map_changed: false,
             events: Vec::new(),
         }

@@ -6,9 +6,12 @@ use flotilla_raft::{Index, LogId, Time};
 use flotilla_store::{Base, Flushed};
 use flotilla_wal::Record;
 
-use super::boundary::{Answer, BaseJob, Token};
+use super::boundary::{Answer, BaseJob, Refusal, Token};
 use super::options::Options;
 use super::replica::{Replica, Turn};
+
+/// How many may wait for a flush of one shard. A flusher that hangs answers nobody, and who asks in vain asks again.
+const WAITING_MAX: usize = 256;
 
 /// The flushes of one shard.
 #[derive(Debug, Default)]
@@ -66,6 +69,11 @@ impl Replica {
 
     /// An operator wants everything applied so far in the base.
     pub(super) fn flush_for<B: Base>(&mut self, turn: &mut Turn<'_, B>, token: Token) {
+        if self.flushing.waiting.len() >= WAITING_MAX {
+            let (shard, what) = (self.shard, "the queue for its flush");
+            turn.out.refuse(token, Refusal::Overloaded { shard, what });
+            return;
+        }
         self.flushing.waiting.push((self.machine.applied().index, token));
         self.answer_flushed(turn);
     }

@@ -91,7 +91,7 @@ impl Replica {
     }
 
     /// Takes a message, unless it is for another replica or there is no room for what it brings.
-    pub(super) fn take_message<B: Base>(&mut self, turn: &Turn<'_, B>, message: Message) {
+    pub(super) fn take_message<B: Base>(&mut self, turn: &mut Turn<'_, B>, message: Message) {
         if message.to != self.id {
             return;
         }
@@ -100,7 +100,9 @@ impl Replica {
         if brings_entries && (turn.full || self.backlog_bytes > turn.options.backlog_bytes_max) {
             return;
         }
-        self.raft.step(turn.now.time, message);
+        if let Err(impossible) = self.raft.step(turn.now.time, message) {
+            turn.out.impossible.push((self.shard, impossible));
+        }
     }
 
     /// The node's link to a peer broke.

@@ -18,13 +18,13 @@ use bytes::Bytes;
 use flotilla_proto::v1::raft_client::RaftClient;
 use flotilla_proto::{status, v1};
 use flotilla_store::{Action, Operation, Outcome, Record};
-use flotilla_topology::{Change, ClusterMap, Epoch, NodeId, NodeInfo, Refusal, ShardId};
-use tokio::sync::{Notify, mpsc, watch};
+use flotilla_topology::{Change, ClusterMap, NodeId, NodeInfo, Refusal, ShardId};
+use tokio::sync::{Notify, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
 use super::births::birth;
-use super::{Causes, Input, Runtime};
+use super::{Arrivals, Causes, Input, Runtime};
 use crate::host::{Answer, Consistency, Refusal as Refused};
 use crate::storage::DataDirectory;
 use crate::transport::{Patience, Transport, connect};
@@ -144,7 +144,7 @@ impl FleetKeeper {
     pub async fn run(
         self: Arc<Self>,
         changed: Arc<Notify>,
-        mut arrivals: mpsc::Receiver<(Epoch, Bytes)>,
+        arrivals: Arc<Arrivals>,
         mut ended: watch::Receiver<bool>,
     ) {
         let mut founded = !self.hosts_meta();
@@ -154,7 +154,7 @@ impl FleetKeeper {
         loop {
             let event = tokio::select! {
                 () = changed.notified() => Event::Changed,
-                Some((_, map)) = arrivals.recv() => Event::Arrived(map),
+                map = arrivals.take() => Event::Arrived(map),
                 _ = retry.tick(), if !founded || !stated => Event::Retry,
                 _ = ended.wait_for(|ended| *ended) => return,
             };

@@ -18,9 +18,11 @@
 //!
 //! What it does not do: it decides nothing about data. Which of the effects may wait for which is the host's contract.
 
+mod arrivals;
 mod births;
 mod causes;
 mod clock;
+mod complaints;
 mod fleet;
 mod flusher;
 mod gathered;
@@ -46,6 +48,7 @@ pub use crate::host::Input;
 use crate::host::{Answer, Refusal, ReplicaStatus, Token};
 use crate::metrics::NodeMetrics;
 
+pub use arrivals::Arrivals;
 pub use causes::Causes;
 pub use clock::Clock;
 pub use fleet::{FleetKeeper, MAP_KEY, NewestMap};
@@ -224,6 +227,23 @@ impl Runtime {
         }
         replicas.sort_by_key(|replica| replica.shard);
         Ok(replicas)
+    }
+
+    /// The same on behalf of a client, as [`Runtime::ask`]: `Answer::Status`, or a refusal.
+    ///
+    /// # Errors
+    /// The node ended before it answered.
+    pub async fn inspect(&self) -> Result<Answer, Ended> {
+        let mut replicas = Vec::new();
+        for worker in 0..self.inboxes.len() as u64 {
+            // The worker with this number has the shard with this number, if there is one.
+            match self.ask(ShardId(worker), 0, |token| Input::Inspect { token }).await? {
+                Answer::Status(found) => replicas.extend(found),
+                refused => return Ok(refused),
+            }
+        }
+        replicas.sort_by_key(|replica| replica.shard);
+        Ok(Answer::Status(replicas))
     }
 
     /// What this node counts.

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use flotilla_raft::{Message, Rpc};
 use flotilla_store::WriteBatch;
-use flotilla_topology::{Epoch, NodeId, ShardId};
+use flotilla_topology::{NodeId, ShardId};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
+use super::arrivals::Arrivals;
 use super::flusher::FlusherQueue;
 use super::inbox::Inbox;
 use super::tokens::Tokens;
@@ -31,7 +31,7 @@ pub struct PeerDesk {
     /// For questions to workers.
     pub tokens: Arc<Tokens>,
     /// Maps of other nodes, for the fleet's keeper.
-    pub maps: mpsc::Sender<(Epoch, Bytes)>,
+    pub maps: Arc<Arrivals>,
     /// Where answers are awaited.
     pub handle: Handle,
 }
@@ -54,10 +54,7 @@ impl PeerDesk {
                 }
             }
             PeerEvent::Messages { node, messages } => self.messages(node, messages),
-            PeerEvent::Map { epoch, map, .. } => {
-                // A full queue holds maps already; the peer is asked again when it announces its next one.
-                drop(self.maps.try_send((epoch, map)));
-            }
+            PeerEvent::Map { epoch, map, .. } => self.maps.leave(epoch, map),
             PeerEvent::SnapshotOffered(offer) => self.offered(offer),
             PeerEvent::SnapshotStaged { shard, generation, snapshot } => {
                 self.inbox(shard).deliver(Input::Staged { shard, generation, snapshot });

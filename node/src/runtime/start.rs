@@ -8,7 +8,7 @@ use flotilla_store::{Base, BaseError, disk, snapshot};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::{Log, OpenError, Recovered};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::flusher::{Flusher, FlusherQueue};
@@ -16,15 +16,12 @@ use super::log_thread::{LogQueue, LogThread};
 use super::peers::PeerDesk;
 use super::readers::Readers;
 use super::worker_thread::{Outlets, WorkerThread};
-use super::{Clock, Fatal, Inbox, NodeBase, Runtime, Threads, Tokens, options, worker_of};
+use super::{Arrivals, Clock, Fatal, Inbox, NodeBase, Runtime, Threads, Tokens, options, worker_of};
 use crate::config::Config;
 use crate::host::{BaseJob, RecoveryError, Worker, recover};
 use crate::metrics::NodeMetrics;
 use crate::storage::{Chance, DataDirectory, DirectoryError, RealDisk};
 use crate::transport::{Identity, Transport};
-
-/// How many maps of other nodes wait for the keeper.
-const MAPS_WAITING_MAX: usize = 8;
 
 /// Why the threads could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +67,7 @@ pub struct Started {
     /// Told of writes in the meta shard.
     pub map_changed: Arc<Notify>,
     /// Maps that other nodes send.
-    pub maps: mpsc::Receiver<(flotilla_topology::Epoch, bytes::Bytes)>,
+    pub maps: Arc<Arrivals>,
 }
 
 /// What lies on the disk of a node.
@@ -103,12 +100,12 @@ pub fn start(
     let inboxes: Vec<Arc<Inbox>> = (0..count).map(|_| inbox()).collect();
     let tokens = Arc::new(Tokens::default());
     let flusher = Arc::new(FlusherQueue::default());
-    let (maps_sender, maps) = mpsc::channel(MAPS_WAITING_MAX);
+    let maps = Arc::new(Arrivals::default());
     let desk = PeerDesk {
         inboxes: inboxes.clone(),
         flusher: Arc::clone(&flusher),
         tokens: Arc::clone(&tokens),
-        maps: maps_sender,
+        maps: Arc::clone(&maps),
         handle: handle.clone(),
     };
     let entered = handle.enter();
@@ -139,7 +136,10 @@ fn open(config: &Config, directory: &DataDirectory, metrics: &NodeMetrics) -> Re
         .map_err(|source| StartError::Base { path: path.display().to_string(), source })?;
     let id = directory.stamp().directory.0;
     let disk = directory.wal()?.measured(metrics.log.fsync_seconds.clone());
-    let (log, recovered) = Log::open(disk, flotilla_wal::Options::default(), id)?;
+    let options =
+        flotilla_wal::Options { must_exist: directory.held_log(), ..flotilla_wal::Options::default() };
+    let (log, recovered) = Log::open(disk, options, id)?;
+    directory.log_opened()?;
     if let Some(torn) = recovered.torn {
         info!(segment = torn.segment, offset = torn.offset, "an unfinished write was cut from the log");
     }

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::causes::Causes;
 use super::clock::Clock;
+use super::complaints::Complaints;
 use super::flusher::FlusherQueue;
 use super::inbox::{Inbox, Wake};
 use super::log_thread::LogQueue;
@@ -48,6 +49,7 @@ pub struct WorkerThread {
     clock: Clock,
     outlets: Outlets,
     metrics: WorkerMetrics,
+    complaints: Complaints,
 }
 
 impl WorkerThread {
@@ -60,7 +62,7 @@ impl WorkerThread {
         outlets: Outlets,
     ) -> Self {
         let metrics = WorkerMetrics::new(Arc::clone(&outlets.metrics));
-        Self { number, worker, inbox, clock, outlets, metrics }
+        Self { number, worker, inbox, clock, outlets, metrics, complaints: Complaints::default() }
     }
 
     /// Runs until the inbox is closed.
@@ -92,6 +94,11 @@ impl WorkerThread {
         effects.snapshots.into_iter().for_each(|job| self.send_snapshot(job));
         if !effects.retired.is_empty() {
             outlets.flusher.push_retired(effects.retired);
+        }
+        for (shard, impossible) in effects.impossible {
+            self.complaints.say(
+                |others| warn!(%shard, reason = %impossible, others, "a peer says what cannot be; dropped"),
+            );
         }
         if effects.map_changed {
             outlets.map_changed.notify_one();

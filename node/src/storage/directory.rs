@@ -40,7 +40,7 @@ pub struct DataDirectory {
     _lock: File,
     stamp: Mutex<Stamp>,
     boot: Boot,
-    /// Whether the shared log's directory was made before this start.
+    /// Whether the shared log was opened before this start.
     wal_made: bool,
 }
 
@@ -112,17 +112,30 @@ impl DataDirectory {
     /// The shared log's directory, made the first time.
     ///
     /// # Errors
-    /// It was made before and is gone, and the votes with it; or the file system failed.
+    /// It held a log and is gone, and the votes with it; or the file system failed.
     pub fn wal(&self) -> Result<RealDisk, DirectoryError> {
         let path = self.path.join(WAL);
         if self.wal_made && !path.exists() {
             return Err(DirectoryError::LogLost { path });
         }
-        let disk = RealDisk::open(&path)?;
+        Ok(RealDisk::open(&path)?)
+    }
+
+    /// Whether the shared log was opened before this start: then to find nothing of it means that it was lost.
+    #[must_use]
+    pub const fn held_log(&self) -> bool {
+        self.wal_made
+    }
+
+    /// Remembers that the shared log has been opened. After that, or a crash in between would look like a loss.
+    ///
+    /// # Errors
+    /// The file system failed.
+    pub fn log_opened(&self) -> Result<(), DirectoryError> {
         if !self.wal_made {
             write_boot(&self.path, self.boot.number, true)?;
         }
-        Ok(disk)
+        Ok(())
     }
 
     /// Where the base lives. Not made: the base does that.

@@ -126,9 +126,23 @@ fn maps_are_kept() {
 fn a_log_that_is_gone_is_no_new_log() {
     let parent = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        open(parent.path(), 1).unwrap().wal().unwrap();
+        let directory = open(parent.path(), 1).unwrap();
+        directory.wal().unwrap();
+        directory.log_opened().unwrap();
     }
     fs::remove_dir(parent.path().join("wal")).unwrap();
     let error = open(parent.path(), 1).unwrap().wal().unwrap_err();
     assert!(matches!(error, DirectoryError::LogLost { .. }), "{error}");
+}
+
+#[test]
+fn a_log_that_was_never_opened_in_full_may_be_begun_again() {
+    let parent = tempfile::tempdir().unwrap();
+    // The process ends before the log's first segment is durable.
+    open(parent.path(), 1).unwrap().wal().unwrap();
+    let directory = open(parent.path(), 1).unwrap();
+    assert!(!directory.held_log());
+    directory.log_opened().unwrap();
+    drop(directory);
+    assert!(open(parent.path(), 1).unwrap().held_log());
 }

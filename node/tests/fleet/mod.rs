@@ -292,6 +292,7 @@ impl Fleet {
     }
 
     fn carry_out(&mut self, id: NodeId, boot: u64, effects: Effects<Memory>) {
+        assert!(effects.impossible.is_empty(), "nobody lies here: {:?}", effects.impossible);
         for (to, shard, message) in effects.messages {
             self.send(id, to, shard, message);
         }

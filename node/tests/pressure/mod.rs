@@ -296,3 +296,31 @@ fn a_replica_that_waits_for_its_base_to_switch_to_a_snapshot_sleeps() {
     fleet.resume(away);
     fleet.converge(SHARD);
 }
+
+/// Whoever waits for a flush waits in memory, for as long as the flusher hangs.
+#[test]
+fn who_waits_for_a_flush_that_does_not_come_is_bounded() {
+    let mut fleet = Fleet::new(38, 3, 1, tight());
+    fleet.put("k", "v");
+    let leader = fleet.elect(SHARD);
+    fleet.stall(leader);
+    fleet.put("k", "w");
+    let tokens: Vec<_> =
+        (0..300).map(|_| fleet.ask(leader, |token| Input::Flush { shard: SHARD, token })).collect();
+    fleet.run(Duration::from_millis(100));
+    let mut refused = 0;
+    let mut waiting = Vec::new();
+    for token in tokens {
+        match fleet.answer(token) {
+            Some(Answer::Refused(Refusal::Overloaded { .. })) => refused += 1,
+            None => waiting.push(token),
+            other => panic!("a flush that cannot end was answered by {other:?}"),
+        }
+    }
+    assert_eq!((waiting.len(), refused), (256, 44));
+    fleet.resume(leader);
+    fleet.run(Duration::from_millis(100));
+    for token in waiting {
+        assert!(matches!(fleet.answer(token), Some(Answer::Flushed(_))), "who waited is answered");
+    }
+}

@@ -203,7 +203,7 @@ impl Replica {
         let rpc = Rpc::InstallSnapshot { meta: snapshot.meta() };
         let installs = self.jobs.iter().any(|job| matches!(job, Job::Install(_)));
         let raft = self.raft.as_mut().expect("only a live replica stages a snapshot");
-        raft.step(now, flotilla_raft::Message { from, to: self.id, term, rpc });
+        raft.step(now, flotilla_raft::Message { from, to: self.id, term, rpc }).expect("a true message");
         if !installs {
             self.staged = Some(snapshot);
         }

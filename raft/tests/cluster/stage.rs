@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_raft::{
-    Configuration, HardState, Index, Message, Options, ReadId, Ready, ReplicaId, RoleKind, Rpc, Term, Time,
+    Configuration, HardState, Index, Message, Options, ReadId, Ready, ReplicaId, RoleKind, Round, Rpc, Term,
+    Time,
 };
 use goldenscript::{ArgumentConsumer, Command, Context};
 
@@ -264,14 +265,17 @@ impl Stage {
         Ok(())
     }
 
-    /// `forge from=2 to=1 term=3 previous=9@1 entries="10@3" [commit=9]`: an append that nobody sent. Without
-    /// `previous`: a `TimeoutNow`.
+    /// `forge from=2 to=1 term=3 previous=9@1 entries="10@3" [commit=9]`: an append that nobody sent. Instead of
+    /// `previous`: `matched=9`, an answer to one; `heartbeat=9`, a heartbeat with this commit index; `answer=7`, the answer
+    /// to that round; nothing, a `TimeoutNow`.
     fn forge(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
         let mut take = |key: &str| args.take_key(key).ok_or(format!("{key}= is missing"));
         let (from, to) = (notation::parse_replica(take("from")?)?, notation::parse_replica(take("to")?)?);
         let term = Term(take("term")?.parse()?);
+        let mut number = |key: &str| args.take_key(key).map(str::parse::<u64>).transpose();
+        let (matched, heartbeat, answer) = (number("matched")?, number("heartbeat")?, number("answer")?);
         let rpc = match args.take_key("previous").map(notation::parse_id).transpose()? {
-            None => Rpc::TimeoutNow,
+            None => forged(matched.map(Index), heartbeat.map(Index), answer.map(Round)),
             Some(previous) => {
                 let entries = notation::parse_log(args.take_key("entries").unwrap_or_default())?;
                 let commit = Index(args.take_key("commit").unwrap_or("0").parse()?);
@@ -288,7 +292,9 @@ impl Stage {
             && !cut
         {
             let to = message.to;
-            raft.step(now, message);
+            if let Err(impossible) = raft.step(now, message) {
+                self.say(format!("{to} drops it: {impossible}"));
+            }
             // One `Ready` per message: the story stays readable, and batching has its own story.
             if self.replica(to).raft().has_ready() {
                 self.drain();
@@ -435,5 +441,16 @@ impl Stage {
             }
         }
         Ok(())
+    }
+}
+
+/// What nobody sent, other than an append.
+fn forged(matched: Option<Index>, heartbeat: Option<Index>, answer: Option<Round>) -> Rpc {
+    let none = Index(0);
+    match (matched, heartbeat, answer) {
+        (_, _, Some(round)) => Rpc::HeartbeatReply { round, sent: none, accepted: none, matched: none },
+        (_, Some(commit), None) => Rpc::Heartbeat { commit, sent: commit, round: Round(1) },
+        (Some(matched), None, None) => Rpc::AppendReply { matched },
+        (None, None, None) => Rpc::TimeoutNow,
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{DIRECTORY, Model, Story, batch, birth, entry, hard, id, open,
 use flotilla_raft::ReplicaId;
 use flotilla_topology::ShardId;
 use flotilla_wal::simulated::{Fate, Faults, SECTOR_BYTES, SimulatedDisk};
-use flotilla_wal::{BLOCK_BYTES, Log, OpenError, Record};
+use flotilla_wal::{BLOCK_BYTES, Log, OpenError, Options, Record};
 
 fn name(segment: u64) -> String {
     format!("segment-{segment:020}.log")
@@ -180,7 +180,7 @@ fn rot(disk: &SimulatedDisk, segment: u64, byte: u64) -> (u64, u64, Vec<u64>) {
 #[test]
 fn rot_names_the_shards_of_the_frame_or_all_that_were_not_restated_since() {
     let disk = SimulatedDisk::new(1);
-    let (mut log, _) = Log::open(disk.clone(), flotilla_wal::Options::default(), DIRECTORY).unwrap();
+    let (mut log, _) = Log::open(disk.clone(), Options::default(), DIRECTORY).unwrap();
     log.append(&[batch([(1, birth(1)), (2, birth(2)), (3, birth(3)), (4, birth(4))])]).unwrap();
     log.append(&[batch([(1, hard(1, 1, 0)), (3, hard(1, 1, 0))])]).unwrap();
     let ended = Record::Tombstone { replica: ReplicaId(2) };
@@ -236,6 +236,21 @@ fn a_missing_segment_is_named_whichever_it_is() {
                 other => panic!("segment {segment} is gone, got {other:?}"),
             }
         }
+    }
+}
+
+#[test]
+fn a_log_of_which_nothing_is_left_is_refused_however_often_it_is_tried() {
+    let disk = SimulatedDisk::new(1);
+    let known = Options { must_exist: true, ..small() };
+    drop(open(&disk).unwrap());
+    drop(Log::open(disk.clone(), known.clone(), DIRECTORY).unwrap());
+    let segments: Vec<u64> = (1..100).filter(|number| disk.content(&name(*number)).is_some()).collect();
+    for segment in segments {
+        disk.take(&name(segment)).unwrap();
+    }
+    for _ in 0..2 {
+        assert!(matches!(Log::open(disk.clone(), known.clone(), DIRECTORY), Err(OpenError::Lost)));
     }
 }
 
@@ -352,7 +367,7 @@ fn stale_frames_are_never_believed() {
 /// A client stores a copy of our own segment as a value, and the frame that holds it is torn.
 #[test]
 fn a_frame_inside_a_value_is_never_believed() {
-    let options = flotilla_wal::Options { segment_bytes: 1 << 20, ..small() };
+    let options = Options { segment_bytes: 1 << 20, ..small() };
     let disk = SimulatedDisk::new(1);
     let (mut log, _) = Log::open(disk.clone(), options, DIRECTORY).unwrap();
     let first = batch([(1, birth(1)), (2, birth(2))]);
@@ -422,7 +437,7 @@ fn an_inspection_shows_frames_and_broken_places() {
 /// the frame behind it was written after something else.
 #[test]
 fn a_frame_of_another_history_is_noticed_by_its_successor() {
-    let options = flotilla_wal::Options { segment_bytes: 65536, ..small() };
+    let options = Options { segment_bytes: 65536, ..small() };
     let write = |data: &str| {
         let disk = SimulatedDisk::new(1);
         let (mut log, _) = Log::open(disk.clone(), options.clone(), DIRECTORY).unwrap();
