@@ -256,14 +256,11 @@ async fn replicas_of_one_state_have_one_digest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_log_was_emptied_does_not_start() {
     let fleet = Fleet::found().await.stop().await;
-    let wal = fleet.directory.path().join("n1/wal");
-    for entry in std::fs::read_dir(&wal).unwrap() {
+    for entry in std::fs::read_dir(fleet.wal(0)).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
     for _ in 0..2 {
-        let fatal = Fatal::new(|reason| panic!("a node stopped: {reason}"));
-        let started = Node::start(config(fleet.directory.path(), &fleet.ports, 0), fatal);
-        let refused = tokio::time::timeout(PATIENCE, started).await.expect("it is refused").unwrap_err();
-        assert!(refused.to_string().contains("the log was lost, and votes with it"), "{refused}");
+        let refused = fleet.refuses(0).await;
+        assert!(refused.contains("the log was lost, and votes with it"), "{refused}");
     }
 }

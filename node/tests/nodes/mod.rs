@@ -69,6 +69,19 @@ impl Fleet {
         Self { directory, replicas, ports, nodes: Vec::new() }.start().await
     }
 
+    /// Where a node that does not run keeps its log.
+    pub fn wal(&self, number: usize) -> std::path::PathBuf {
+        self.directory.path().join(format!("n{}/wal", number + 1))
+    }
+
+    /// What one node that does not run says when it is started and refuses.
+    pub async fn refuses(&self, number: usize) -> String {
+        let fatal = Fatal::new(|reason| panic!("a node stopped: {reason}"));
+        let config = config(self.directory.path(), &self.ports, self.replicas, number);
+        let started = tokio::time::timeout(PATIENCE, Node::start(config, fatal)).await;
+        started.expect("it says so soon").expect_err("it refuses").to_string()
+    }
+
     /// Starts all nodes and waits until every shard has a leader.
     pub async fn start(mut self) -> Self {
         let started = (0..3).map(|number| {
