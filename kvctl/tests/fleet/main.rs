@@ -3,8 +3,9 @@
 //! it takes.
 //!
 //! Reading order: `stage` (a fleet and what can be done to it), `process` (one node), `ports`, `patience` (how a story waits),
-//! `questions` (what a node is asked directly), `ledger` (writers, and what they were promised); then the stories: `kills`,
-//! `freeze`, `catching_up`, `refusals`, `manners`, `packages`.
+//! `questions` (what a node is asked directly), `ledger` (writers, and what they were promised), `logbook` and `sailors`
+//! (clients whose history is recorded and judged), `router`; then the stories: `kills`, `freeze`, `linearizable`,
+//! `overload`, `catching_up`, `refusals`, `manners`, `packages`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
@@ -12,11 +13,16 @@ mod catching_up;
 mod freeze;
 mod kills;
 mod ledger;
+mod linearizable;
+mod logbook;
 mod manners;
+mod overload;
 mod packages;
 mod patience;
 mod ports;
 mod process;
 mod questions;
 mod refusals;
+mod router;
+mod sailors;
 mod stage;

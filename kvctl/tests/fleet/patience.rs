@@ -22,3 +22,8 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+/// A pause between two questions to processes that have just refused one.
+pub async fn breath() {
+    tokio::time::sleep(PAUSE).await;
+}

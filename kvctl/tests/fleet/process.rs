@@ -1,4 +1,4 @@
-//! One node's process: started, signalled, listened to. Killed when it is dropped.
+//! One process, a node's or a router's: started, signalled, listened to. Killed when it is dropped.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub fn program() -> Command {
     command
 }
 
-/// A started node.
+/// A started process.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -30,10 +30,15 @@ pub struct Process {
 impl Process {
     /// Starts a node; its words are appended to `log`.
     pub fn start(args: &[String], log: &Path) -> Self {
+        Self::start_as("kvnode", args, log)
+    }
+
+    /// Starts a node or a router, as `role` says.
+    pub fn start_as(role: &str, args: &[String], log: &Path) -> Self {
         let out = File::options().append(true).create(true).open(log).unwrap();
         let begun = usize::try_from(out.metadata().unwrap().len()).unwrap();
         let err = out.try_clone().unwrap();
-        let child = program().arg("kvnode").args(args).stdout(out).stderr(err).spawn().unwrap();
+        let child = program().arg(role).args(args).stdout(out).stderr(err).spawn().unwrap();
         Self { child, log: log.to_owned(), begun }
     }
 
