@@ -6,6 +6,7 @@
 //!   program    main: parse, run until SIGTERM, exit code         address   host:port, and what may be bound
 //!   grpc       the client address: Kv, Cluster, health, reflection
 //!   metrics    what a process counts, in Prometheus' text
+//!   http       the HTTP address: health, metrics, status, keys  maps     the cluster map on the wire
 //!   trial      how a program's flags are tested from outside
 //! ```
 //!
@@ -16,7 +17,9 @@
 pub mod address;
 pub mod config;
 pub mod grpc;
+pub mod http;
 pub mod logging;
+pub mod maps;
 pub mod metrics;
 pub mod program;
 pub mod trial;

@@ -35,7 +35,9 @@ impl Cluster for ClusterService {
     }
 
     async fn watch_map(&self, request: Request<WatchMapRequest>) -> Result<Response<Maps>, Status> {
-        let stream = maps::watch_map(&self.front, request.get_ref().known_epoch);
+        let front = &self.front;
+        let stream =
+            flotilla_daemon::maps::watch(front.maps(), request.get_ref().known_epoch, front.ending());
         Ok(Response::new(Box::pin(stream)))
     }
 

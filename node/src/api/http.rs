@@ -1,35 +1,31 @@
-//! `/metrics`, `/healthz` (the process lives) and `/readyz` (it serves: it knows its shards and who leads them).
+//! What a node gives to its HTTP address: whether it serves (it knows its shards and who leads them), its keys, what it
+//! knows of itself, its metrics.
 
-use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
+use flotilla_daemon::http::{Leader, Process, Report};
+use flotilla_proto::v1;
 use flotilla_topology::NodeId;
-use tokio::net::TcpListener;
 
 use super::front::Front;
+use super::kv::KvService;
+use super::node_status::{self, NodeStatus};
 use crate::metrics::Scraper;
-
-/// What Prometheus reads.
-const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Whether a node serves. It can be asked from the first moment.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<OnceLock<Arc<Front>>>);
+pub struct Readiness(Arc<OnceLock<(Arc<Front>, Arc<NodeStatus>)>>);
 
 impl Readiness {
     /// The node runs: from now on the answer depends on its shards. Only the first call counts.
-    pub fn open(&self, front: Arc<Front>) {
-        drop(self.0.set(front));
+    pub fn open(&self, front: Arc<Front>, status: Arc<NodeStatus>) {
+        drop(self.0.set((front, status)));
     }
 
     /// What is missing; `None`: the node serves.
     pub async fn missing(&self) -> Option<String> {
-        let Some(front) = self.0.get() else { return Some("the fleet is not founded yet".to_string()) };
+        let Some((front, _)) = self.0.get() else { return Some("the fleet is not founded yet".to_string()) };
         let map = match front.map() {
             Ok(map) => map,
             Err(status) => return Some(status.message().to_string()),
@@ -50,27 +46,55 @@ impl Readiness {
     }
 }
 
-/// Serves the HTTP address until `shutdown` ends.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve_http(
-    listener: TcpListener,
+/// The node, as the HTTP address sees it.
+#[derive(Debug)]
+pub struct Face {
+    node: NodeId,
+    started: Instant,
     readiness: Readiness,
     scraper: Scraper,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(async move || ([(CONTENT_TYPE, EXPOSITION)], scraper.scrape().await)))
-        .with_state(readiness);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
-    match readiness.missing().await {
-        None => (StatusCode::OK, "ready\n".to_string()),
-        Some(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
+impl Face {
+    /// Of a node that starts now.
+    #[must_use]
+    pub fn new(node: NodeId, readiness: Readiness, scraper: Scraper) -> Self {
+        Self { node, started: Instant::now(), readiness, scraper }
+    }
+}
+
+impl Process for Face {
+    type Kv = KvService;
+
+    fn kv(&self) -> Option<KvService> {
+        self.readiness.0.get().map(|(front, _)| KvService(Arc::clone(front)))
+    }
+
+    async fn missing(&self) -> Option<String> {
+        self.readiness.missing().await
+    }
+
+    async fn report(&self) -> Report {
+        let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let report = Report::of_node(self.node, uptime_ms);
+        let Some((front, node)) = self.readiness.0.get() else { return report };
+        let (Some(map), Ok(status)) = (front.newest_map(), node_status::status(front, node).await) else {
+            return report;
+        };
+        let status = status.into_inner();
+        // Of shards without a replica here the node knows no leader.
+        let leader = |shard: flotilla_topology::ShardId| {
+            let replica = status.replicas.iter().find(|replica| replica.shard == shard.0)?;
+            let leads = match replica.role() {
+                v1::Role::Leader => self.node.0,
+                _ => replica.leader_node,
+            };
+            (leads != 0).then_some(Leader { node: NodeId(leads), term: replica.term })
+        };
+        report.with_map(&map, leader).with_status(&status)
+    }
+
+    async fn metrics(&self) -> String {
+        self.scraper.scrape().await
     }
 }

@@ -1,13 +1,12 @@
-//! `GetMap` and `WatchMap`: the cluster map, as this node has it or as the meta shard has it.
+//! `GetMap`: the cluster map, as this node has it or as the meta shard has it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use flotilla_daemon::maps::encode;
 use flotilla_proto::v1::get_map_response::Outcome;
-use flotilla_proto::v1::{self, GetMapRequest, GetMapResponse, WatchMapResponse};
-use flotilla_topology::{ClusterMap, Epoch, Membership, ShardId};
-use futures_util::{Stream, StreamExt};
-use tokio_stream::wrappers::WatchStream;
+use flotilla_proto::v1::{self, GetMapRequest, GetMapResponse};
+use flotilla_topology::{ClusterMap, ShardId};
 use tonic::{Response, Status};
 
 use super::answers::{incomplete, unexpected};
@@ -63,56 +62,4 @@ async fn stored(front: &Arc<Front>, route_mode: v1::RouteMode) -> Result<Routed<
         }
     };
     front.forward(&map, shard, leader, send).await
-}
-
-/// The newest map if it is newer than `known`, then every newer one.
-pub(super) fn watch_map(
-    front: &Arc<Front>,
-    known: u64,
-) -> impl Stream<Item = Result<WatchMapResponse, Status>> + Send + use<> {
-    let newer = move |map: Option<Arc<ClusterMap>>| async move {
-        let map = map.filter(|map| map.epoch > Epoch(known))?;
-        Some(Ok(WatchMapResponse { map: Some(encode(&map)) }))
-    };
-    let ending = front.ending();
-    WatchStream::new(front.maps()).filter_map(newer).take_until(ending)
-}
-
-/// The map in the words of the wire.
-pub(super) fn encode(map: &ClusterMap) -> v1::ClusterMap {
-    let nodes = map.nodes.iter().map(|(node, info)| v1::Node {
-        node: node.0,
-        client_addr: info.client_addr.clone(),
-        peer_addr: info.peer_addr.clone(),
-        http_addr: info.http_addr.clone(),
-    });
-    v1::ClusterMap {
-        cluster: Some(map.cluster.into()),
-        epoch: map.epoch.0,
-        nodes: nodes.collect(),
-        shards: map.shards.keys().map(|shard| encode_shard(map, *shard)).collect(),
-    }
-}
-
-fn encode_shard(map: &ClusterMap, shard: ShardId) -> v1::Shard {
-    let replicas = map.shards.get(&shard).into_iter().flat_map(|info| &info.replicas);
-    let replica = replicas.map(|(replica, placement)| v1::Replica {
-        replica: replica.0,
-        node: placement.node.0,
-        membership: match placement.membership {
-            Membership::Voter => v1::Membership::Voter.into(),
-            Membership::Learner => v1::Membership::Learner.into(),
-        },
-    });
-    v1::Shard { shard: shard.0, replicas: replica.collect(), slots: slots(map, shard) }
-}
-
-/// The slots of a shard, in order.
-pub(super) fn slots(map: &ClusterMap, shard: ShardId) -> Vec<v1::SlotRange> {
-    let slots = map.slots_of(shard);
-    let range = |range: &flotilla_topology::SlotRange| v1::SlotRange {
-        first: u32::from(range.first().number()),
-        last: u32::from(range.last().number()),
-    };
-    slots.ranges().iter().map(range).collect()
 }

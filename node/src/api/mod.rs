@@ -31,7 +31,7 @@ mod txn;
 
 pub use cluster::ClusterService;
 pub use front::Front;
-pub use http::{Readiness, serve_http};
+pub use http::{Face, Readiness};
 pub use kv::KvService;
 pub use node_status::NodeStatus;
 pub use pipeline::Results;

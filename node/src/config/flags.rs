@@ -56,7 +56,7 @@ pub struct Addresses {
     /// Where other nodes are served
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7601")]
     pub peer_addr: HostPort,
-    /// Where /healthz and /readyz are served (HTTP)
+    /// Where keys, status, metrics, /healthz and /readyz are served (HTTP)
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7701")]
     pub http_addr: HostPort,
     /// The client address that others are told, where it is not the one that is bound (containers, NAT)

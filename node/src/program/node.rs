@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use flotilla_daemon::address::{ListenError, Resolved};
 use flotilla_daemon::grpc::{self, ServeError};
+use flotilla_daemon::http;
 use flotilla_daemon::metrics::keep_up;
 use flotilla_topology::{NodeId, NodeInfo, ShardId};
 use tokio::net::TcpListener;
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::api::{ClusterService, Front, KvService, NodeStatus, Readiness, serve_http};
+use crate::api::{ClusterService, Face, Front, KvService, NodeStatus, Readiness};
 use crate::bootstrap::{self, BootstrapError, Door, FirstStart, Founded, found};
 use crate::config::{Config, InitNode};
 use crate::metrics::{NodeMetrics, Scraper};
@@ -30,6 +31,9 @@ const READY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A leadership that cannot be moved for so long stays: the other replicas may be down.
 const MOVING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the answer to a request over HTTP may take.
+const HTTP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the threads may take to end when the requests took all the time that there was.
 const THREADS_PATIENCE: Duration = Duration::from_secs(1);
@@ -137,8 +141,8 @@ impl Node {
         let (readiness, ended) = (Readiness::default(), watch::Sender::new(false));
         let metrics = blocking(|| Ok(Arc::new(NodeMetrics::new()))).await?;
         let scraper = Scraper::new(Arc::clone(&metrics));
-        let faces = (readiness.clone(), scraper.clone());
-        let listening = listen(&config, bound.peer, bound.http, &service, faces, &ended);
+        let face = Face::new(config.id, readiness.clone(), scraper.clone());
+        let listening = listen(&config, bound.peer, bound.http, &service, face, &ended);
         info!(
             node = %config.id,
             version = crate::VERSION_LINE,
@@ -244,10 +248,10 @@ impl Starting {
         let bytes_max = options::message_bytes_max(&config);
         let limits = config.limits.clone();
         let front = Arc::new(Front::new(config.id, Arc::clone(&runtime), limits, keeper.maps(), bytes_max));
-        readiness.open(Arc::clone(&front));
         scraper.open(Arc::clone(&runtime), transport.clone(), keeper.maps());
         let status =
             Arc::new(NodeStatus { node: config.id, started: Instant::now(), transport: transport.clone() });
+        readiness.open(Arc::clone(&front), Arc::clone(&status));
         let (telling, ready) = watch::channel(false);
         let shutdown = when(ended.subscribe());
         let kv = KvService(Arc::clone(&front));
@@ -326,15 +330,17 @@ async fn bind(hosts: Hosts) -> Result<Bound, ListenError> {
 fn listen(
     config: &Config,
     peer: TcpListener,
-    http: TcpListener,
+    listener: TcpListener,
     service: &PeerService,
-    faces: (Readiness, Scraper),
+    face: Face,
     ended: &watch::Sender<bool>,
 ) -> Listening {
     let (service, peer_options) = (service.clone(), options::transport(config));
     let shutdown = when(ended.subscribe());
     let peer = tokio::spawn(async move { transport::serve(peer, service, &peer_options, shutdown).await });
-    let http = tokio::spawn(serve_http(http, faces.0, faces.1, when(ended.subscribe())));
+    let options =
+        http::Options { value_bytes_max: config.limits.value_bytes_max.as_usize(), patience: HTTP_PATIENCE };
+    let http = tokio::spawn(http::serve(listener, Arc::new(face), options, when(ended.subscribe())));
     Listening { peer, http }
 }
 
