@@ -47,6 +47,7 @@ pub(crate) struct Crew {
     requests: Mutex<Requests>,
     clock: Mutex<ShardClock>,
     seeds: AtomicU64,
+    redirects: AtomicU64,
     refreshing: AtomicBool,
     /// In ms since the origin.
     refresh_not_before: AtomicU64,
@@ -75,6 +76,7 @@ impl Crew {
             requests: Mutex::new(Requests::new(random)),
             clock: Mutex::new(ShardClock::default()),
             seeds: AtomicU64::new(random as u64),
+            redirects: AtomicU64::new(0),
             refreshing: AtomicBool::new(false),
             refresh_not_before: AtomicU64::new(0),
             watch: OnceLock::new(),
@@ -95,6 +97,11 @@ impl Crew {
 
     pub(crate) fn clock(&self) -> MutexGuard<'_, ShardClock> {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many answers named another leader.
+    pub(crate) fn redirects(&self) -> u64 {
+        self.redirects.load(Ordering::Relaxed)
     }
 
     /// Where an operation for this target goes: straight, or through an endpoint.
@@ -209,6 +216,7 @@ impl Crew {
     }
 
     pub(crate) fn redirected(self: &Arc<Self>, operation: &mut Operation, redirect: v1::Redirect) {
+        self.redirects.fetch_add(1, Ordering::Relaxed);
         match route(redirect) {
             Some(route) => {
                 self.chart.change(|routes| operation.redirected(self.now(), &route, routes));

@@ -52,6 +52,12 @@ impl Client {
         Forwarder { client: self.clone(), within: within.min(self.crew.options.deadline) }
     }
 
+    /// How many answers of nodes named another leader, since this client was made.
+    #[must_use]
+    pub fn redirects(&self) -> u64 {
+        self.crew.redirects()
+    }
+
     /// Who leads the shard of a target, as far as is known: the report of the highest (epoch, term). Nothing for a target
     /// without a shard.
     #[must_use]

@@ -1,4 +1,4 @@
-//! `Cluster`: the map and the transfer of leaderships, forwarded. What a node says of itself only that node can say.
+//! `Cluster`: the map (forwarded, and watched for others) and the transfer of leaderships, forwarded. What a node says of itself only that node can say.
 
 use std::pin::Pin;
 
@@ -27,7 +27,7 @@ impl Cluster for ClusterService {
         request: Request<v1::GetMapRequest>,
     ) -> Result<Response<v1::GetMapResponse>, Status> {
         use v1::get_map_response::Outcome;
-        let (door, message) = Door::open(&self.0, request)?;
+        let (door, message) = Door::open_for(&self.0, request)?;
         let redirect = door.redirect(message.route_mode, Target::Shard(ShardId::META))?;
         let outcome = match redirect.filter(|_| message.linearizable) {
             Some(redirect) => Outcome::Redirect(redirect),
@@ -41,8 +41,10 @@ impl Cluster for ClusterService {
 
     type WatchMapStream = Maps;
 
-    async fn watch_map(&self, _: Request<v1::WatchMapRequest>) -> Result<Response<Maps>, Status> {
-        Err(only_nodes("a router does not watch the map for others"))
+    /// From the map that the router itself watches.
+    async fn watch_map(&self, request: Request<v1::WatchMapRequest>) -> Result<Response<Maps>, Status> {
+        let known = request.get_ref().known_epoch;
+        Ok(Response::new(Box::pin(flotilla_daemon::maps::watch(self.0.maps(), known, self.0.ending()))))
     }
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
@@ -61,7 +63,7 @@ impl Cluster for ClusterService {
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         use v1::transfer_leader_response::Outcome;
-        let (door, message) = Door::open(&self.0, request)?;
+        let (door, message) = Door::open_for(&self.0, request)?;
         let target = Target::Shard(ShardId(message.shard));
         let outcome = match door.redirect(message.route_mode, target)? {
             Some(redirect) => Outcome::Redirect(redirect),

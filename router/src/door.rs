@@ -5,6 +5,8 @@ use std::time::Duration;
 use flotilla_client::dispatch::Target;
 use flotilla_client::{Client, Forwarder};
 use flotilla_proto::{status, v1};
+use prost::Message;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
@@ -18,18 +20,27 @@ pub(crate) struct Door {
     client: Client,
     /// Forwards within the time that the request has.
     pub(crate) forwarder: Forwarder,
+    /// The request's share of what may be under way.
+    _room: OwnedSemaphorePermit,
 }
 
 impl Door {
-    /// Lets a request in.
-    pub(crate) fn open<T>(fleet: &Fleet, request: Request<T>) -> Result<(Self, T), Status> {
+    /// Lets a request of so many bytes in, which may take so long here.
+    pub(crate) fn open(fleet: &Fleet, within: Option<Duration>, bytes: usize) -> Result<Self, Status> {
         let client = fleet.client().ok_or_else(|| {
             status::unavailable(None, RETRY_MS, "this router has not found a node of its fleet yet")
         })?;
-        let within =
-            patience(request.metadata()).map_or(fleet.deadline(), |asked| asked.min(fleet.deadline()));
+        let room = fleet.room().take(bytes)?;
+        let within = within.map_or(fleet.deadline(), |asked| asked.min(fleet.deadline()));
         let forwarder = client.forwarder(within);
-        Ok((Self { client, forwarder }, request.into_inner()))
+        Ok(Self { client, forwarder, _room: room })
+    }
+
+    /// Lets a request in that came by itself.
+    pub(crate) fn open_for<T: Message>(fleet: &Fleet, request: Request<T>) -> Result<(Self, T), Status> {
+        let within = patience(request.metadata());
+        let message = request.into_inner();
+        Ok((Self::open(fleet, within, message.encoded_len())?, message))
     }
 
     /// The way to the leader of a target, where a request with this `route_mode` asks for it; nothing where it is to be
@@ -58,7 +69,12 @@ impl Door {
 
 /// How long a request may take here: a little less than its sender waits. When the sender's time is over, the gRPC layer
 /// ends the request with a status that cannot say whether anything happened; before that, we can.
-fn patience(metadata: &MetadataMap) -> Option<Duration> {
+pub(crate) fn sooner(asked: Duration) -> Duration {
+    asked / 10 * 9
+}
+
+/// How long a request may take here by its headers.
+pub(crate) fn patience(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let count: u64 = digits.parse().ok()?;
@@ -72,7 +88,7 @@ fn patience(metadata: &MetadataMap) -> Option<Duration> {
         "n" => Duration::from_nanos(count),
         _ => return None,
     };
-    Some(asked / 10 * 9)
+    Some(sooner(asked))
 }
 
 #[cfg(test)]

@@ -4,14 +4,18 @@
 //! background, and what is missing is said at any time: the router is ready while each shard has a node that answers and says
 //! that it leads it. A leader that was known a moment ago and is gone makes it not ready with the next survey.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use flotilla_client::Client;
+use flotilla_topology::ClusterMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::metrics::{Op, Outcome, RouterMetrics};
+use crate::room::Room;
 
 /// While something is missing, the nodes are asked this often, or as often as the user wants if that is more.
 const SURVEY_INTERVAL_HURRIED: Duration = Duration::from_millis(100);
@@ -22,7 +26,12 @@ pub(crate) struct Fleet {
     clients: watch::Receiver<Option<Client>>,
     missing: watch::Receiver<Option<String>>,
     ready: watch::Receiver<bool>,
+    maps: watch::Receiver<Option<Arc<ClusterMap>>>,
+    ending: watch::Receiver<bool>,
+    room: Room,
+    metrics: Arc<RouterMetrics>,
     deadline: Duration,
+    stream_bytes_max: usize,
 }
 
 /// The other end: the task that looks for the fleet.
@@ -32,21 +41,32 @@ pub(crate) struct Lookout {
     clients: watch::Sender<Option<Client>>,
     missing: watch::Sender<Option<String>>,
     ready: watch::Sender<bool>,
+    maps: watch::Sender<Option<Arc<ClusterMap>>>,
 }
 
 impl Fleet {
-    /// A fleet that nobody looks for yet.
-    pub(crate) fn new(config: &Config) -> (Self, Lookout) {
+    /// A fleet that nobody looks for yet. `ending` turns true when the router shall end.
+    pub(crate) fn new(
+        config: &Config,
+        metrics: RouterMetrics,
+        ending: watch::Receiver<bool>,
+    ) -> (Self, Lookout) {
         let (clients, clients_seen) = watch::channel(None);
         let (missing, missing_seen) = watch::channel(Some("no node has answered yet".to_owned()));
         let (ready, ready_seen) = watch::channel(false);
+        let (maps, maps_seen) = watch::channel(None);
         let fleet = Self {
             clients: clients_seen,
+            maps: maps_seen,
+            ending,
+            room: Room::new(config.inflight_bytes_max.as_usize()),
+            metrics: Arc::new(metrics),
+            stream_bytes_max: config.stream_bytes_max.as_usize(),
             missing: missing_seen,
             ready: ready_seen,
             deadline: config.deadline(),
         };
-        (fleet, Lookout { config: config.clone(), clients, missing, ready })
+        (fleet, Lookout { config: config.clone(), clients, missing, ready, maps })
     }
 
     /// The client, once some node has told it the map.
@@ -64,9 +84,54 @@ impl Fleet {
         self.ready.clone()
     }
 
+    /// The maps that the router has seen, the newest first.
+    pub(crate) fn maps(&self) -> watch::Receiver<Option<Arc<ClusterMap>>> {
+        self.maps.clone()
+    }
+
+    /// Ends when the router shall end: streams without an end of their own end then.
+    pub(crate) fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ending = self.ending.clone();
+        // An error says that the router itself is gone, which is as good.
+        async move { drop(ending.wait_for(|ended| *ended).await) }
+    }
+
+    /// How much may be under way.
+    pub(crate) const fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// How many bytes of one pipeline may be under way before more is read of it.
+    pub(crate) const fn stream_bytes_max(&self) -> usize {
+        self.stream_bytes_max
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &RouterMetrics {
+        &self.metrics
+    }
+
+    /// Begins to count a request.
+    pub(crate) fn counting(&self, op: Op) -> Counting<'_> {
+        Counting { metrics: &self.metrics, op, began: Instant::now() }
+    }
+
     /// How long a request may take at most.
     pub(crate) const fn deadline(&self) -> Duration {
         self.deadline
+    }
+}
+
+/// A request that is counted when it is answered.
+pub(crate) struct Counting<'a> {
+    metrics: &'a RouterMetrics,
+    op: Op,
+    began: Instant,
+}
+
+impl Counting<'_> {
+    pub(crate) fn answered(self, outcome: &Outcome) {
+        self.metrics.answered(self.op, *outcome, self.began);
     }
 }
 
@@ -100,10 +165,12 @@ impl Lookout {
         let missing = match known {
             Some(client) => {
                 let leaderless = client.find_leaders().await;
+                self.show(client.map());
                 leaderless.first().map(|shard| format!("no node that answers leads {shard}"))
             }
             None => match self.build().await {
                 Ok(client) => {
+                    self.show(client.map());
                     self.clients.send_replace(Some(client));
                     Some("the leaders are not known yet".to_owned())
                 }
@@ -121,6 +188,17 @@ impl Lookout {
             .attempt_timeout(Duration::from_millis(self.config.attempt_timeout_ms))
             .connect_timeout(Duration::from_millis(self.config.connect_timeout_ms));
         builder.build().await
+    }
+
+    /// Shows a map to who watches, if it is newer than the last.
+    fn show(&self, map: Arc<ClusterMap>) {
+        self.maps.send_if_modified(|present| {
+            let newer = present.as_ref().is_none_or(|present| present.epoch < map.epoch);
+            if newer {
+                *present = Some(map);
+            }
+            newer
+        });
     }
 
     fn tell(&self, missing: Option<String>) {

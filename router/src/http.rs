@@ -1,36 +1,53 @@
-//! `/healthz` (the process lives) and `/readyz` (each shard has a node that answers and leads it).
+//! What the router gives to its HTTP address.
 
-use std::future::Future;
+use std::time::Instant;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::get;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use flotilla_client::dispatch::Target;
+use flotilla_daemon::http::{Leader, Process, Report};
 
-type Missing = watch::Receiver<Option<String>>;
+use crate::fleet::Fleet;
+use crate::kv::KvService;
 
-/// Serves the HTTP address until `shutdown` ends.
-///
-/// # Errors
-///
-/// The listener failed.
-pub(crate) async fn serve_http(
-    listener: TcpListener,
-    missing: Missing,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .with_state(missing);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+/// The router, as the HTTP address sees it.
+#[derive(Debug)]
+pub(crate) struct Face {
+    fleet: Fleet,
+    endpoints: Vec<String>,
+    started: Instant,
 }
 
-async fn readyz(State(missing): State<Missing>) -> (StatusCode, String) {
-    match &*missing.borrow() {
-        None => (StatusCode::OK, "ready\n".to_owned()),
-        Some(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")),
+impl Face {
+    /// Of a router that looks for its fleet at these endpoints.
+    pub(crate) fn new(fleet: Fleet, endpoints: Vec<String>) -> Self {
+        Self { fleet, endpoints, started: Instant::now() }
+    }
+}
+
+impl Process for Face {
+    type Kv = KvService;
+
+    fn kv(&self) -> Option<KvService> {
+        Some(KvService(self.fleet.clone()))
+    }
+
+    async fn missing(&self) -> Option<String> {
+        self.fleet.missing().borrow().clone()
+    }
+
+    async fn report(&self) -> Report {
+        let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let report = Report::of_router(self.endpoints.clone(), uptime_ms);
+        let Some(client) = self.fleet.client() else { return report };
+        let leader = |shard| {
+            let route = client.route(Target::Shard(shard))?;
+            route.leader.map(|(node, _)| Leader { node, term: route.term.0 })
+        };
+        report.with_map(&client.map(), leader)
+    }
+
+    async fn metrics(&self) -> String {
+        let client = self.fleet.client();
+        let epoch = client.as_ref().map_or(0, |client| client.map().epoch.0);
+        self.fleet.metrics().scrape(epoch, client.map_or(0, |client| client.redirects()))
     }
 }

@@ -2,18 +2,21 @@
 
 use std::pin::Pin;
 
-use bytes::Bytes;
 use flotilla_client::Unanswered;
 use flotilla_client::dispatch::Target;
+use flotilla_proto::v1;
 use flotilla_proto::v1::kv_server::Kv;
-use flotilla_proto::{status, v1};
-use flotilla_topology::{ShardId, Slot};
+use flotilla_topology::ShardId;
+use prost::Message;
 use tokio_stream::{Stream, StreamExt};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use crate::door::Door;
+use crate::door::{Door, patience};
 use crate::fleet::Fleet;
+use crate::metrics::{Op, Outcome as Counted};
+use crate::pipeline::{self, Results, pass};
 use crate::statuses::status_of;
+use crate::verbs::{self, Told};
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -21,71 +24,54 @@ pub(crate) struct KvService(pub(crate) Fleet);
 
 type Pages = Pin<Box<dyn Stream<Item = Result<v1::ScanResponse, Status>> + Send>>;
 
-/// One request for one key: told the way, or forwarded by this method of the SDK.
-macro_rules! forward {
-    ($fleet:expr, $request:expr, $method:ident, $response:ident, $outcome:path) => {{
-        use $outcome as Outcome;
-        let (door, message) = Door::open($fleet, $request)?;
-        let target = target(&message.key)?;
-        let outcome = match door.redirect(message.route_mode, target)? {
-            Some(redirect) => Outcome::Redirect(redirect),
-            None => {
-                let answered = door.forwarder.$method(message).await;
-                Outcome::Result(answered.map_err(|unanswered| status_of(&unanswered))?)
-            }
-        };
-        Ok(Response::new(v1::$response { outcome: Some(outcome) }))
-    }};
-}
-
-fn target(key: &Bytes) -> Result<Target, Status> {
-    if key.is_empty() {
-        return Err(status::invalid("key", "the key is empty"));
+impl KvService {
+    /// One request, as an operation of a pipeline.
+    async fn pass<M: Message, R: Told, F: Future<Output = Result<R, Status>>>(
+        &self,
+        op: Op,
+        request: Request<M>,
+        verb: impl FnOnce(Door, M) -> F,
+    ) -> Result<Response<R>, Status> {
+        let within = patience(request.metadata());
+        pass(&self.0, op, within, request.into_inner(), verb).await.map(Response::new)
     }
-    Ok(Target::Slot(Slot::of(key)))
 }
 
 #[tonic::async_trait]
 impl Kv for KvService {
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
-        forward!(&self.0, request, get, GetResponse, v1::get_response::Outcome)
+        self.pass(Op::Get, request, verbs::get).await
     }
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
-        forward!(&self.0, request, put, PutResponse, v1::put_response::Outcome)
+        self.pass(Op::Put, request, verbs::put).await
     }
 
     async fn delete(
         &self,
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
-        forward!(&self.0, request, delete, DeleteResponse, v1::delete_response::Outcome)
+        self.pass(Op::Delete, request, verbs::delete).await
     }
 
     async fn compare_and_swap(
         &self,
         request: Request<v1::CompareAndSwapRequest>,
     ) -> Result<Response<v1::CompareAndSwapResponse>, Status> {
-        forward!(
-            &self.0,
-            request,
-            compare_and_swap,
-            CompareAndSwapResponse,
-            v1::compare_and_swap_response::Outcome
-        )
+        self.pass(Op::Cas, request, verbs::compare_and_swap).await
     }
 
-    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
-        Err(Status::unimplemented("no transactions here yet"))
+    async fn txn(&self, request: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
+        self.pass(Op::Txn, request, verbs::txn).await
     }
 
-    type PipelineStream = Pin<Box<dyn Stream<Item = Result<v1::PipelineResponse, Status>> + Send>>;
+    type PipelineStream = Results;
 
     async fn pipeline(
         &self,
-        _: Request<tonic::Streaming<v1::PipelineRequest>>,
-    ) -> Result<Response<Self::PipelineStream>, Status> {
-        Err(Status::unimplemented("no pipelines here yet"))
+        request: Request<Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Results>, Status> {
+        Ok(Response::new(pipeline::serve(self.0.clone(), request.into_inner())))
     }
 
     type ScanStream = Pages;
@@ -93,16 +79,22 @@ impl Kv for KvService {
     /// A scan of all shards has no one leader, so `route_mode` only counts for a scan of one.
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Pages>, Status> {
         use v1::scan_response::Outcome;
-        let (door, message) = Door::open(&self.0, request)?;
+        let count = self.0.counting(Op::Scan);
+        let (door, message) = Door::open_for(&self.0, request)?;
         let target = Target::Shard(message.shard.map_or(ShardId::META, ShardId));
         let redirect = door.redirect(message.route_mode, target)?;
         if let (Some(_), Some(redirect)) = (message.shard, redirect) {
+            count.answered(&Counted::Redirected);
             let response = v1::ScanResponse { outcome: Some(Outcome::Redirect(redirect)) };
             return Ok(Response::new(Box::pin(tokio_stream::once(Ok(response)))));
         }
-        let pages = door.forwarder.scan(message).map(|page| match page {
-            Ok(page) => Ok(v1::ScanResponse { outcome: Some(Outcome::Result(page)) }),
-            Err(error) => Err(status_of(&Unanswered::from(error))),
+        // Counted page by page: a scan may last as long as its reader likes.
+        let fleet = self.0.clone();
+        let pages = door.forwarder.scan(message).map(move |page| {
+            let count = fleet.counting(Op::Scan);
+            let page = page.map_err(|error| status_of(&Unanswered::from(error)));
+            count.answered(&page.as_ref().map_or_else(|failure| failure.into(), |_| Counted::Ok));
+            Ok(v1::ScanResponse { outcome: Some(Outcome::Result(page?)) })
         });
         Ok(Response::new(Box::pin(pages)))
     }

@@ -9,7 +9,7 @@
 //!              statuses (what an error of the SDK says on the wire)      fleet (finds the map and the leaders)
 //! ```
 //!
-//! Reading order: `config`, `fleet`, `door`, `kv`, `cluster`, `statuses`, `http`, `program`.
+//! Reading order: `config`, `fleet`, `door`, `room`, `verbs`, `kv`, `pipeline`, `cluster`, `statuses`, `metrics`, `http`, `program`.
 //!
 //! What it does not do: TLS, metrics, the `/v1` HTTP interface, watching the map for others. It answers for no node:
 //! `Status` and `ShardStatus` are asked of nodes.
@@ -20,8 +20,12 @@ mod door;
 mod fleet;
 mod http;
 mod kv;
+mod metrics;
+mod pipeline;
 mod program;
+mod room;
 mod statuses;
+mod verbs;
 
 pub use flotilla_daemon::VERSION_LINE;
 pub use program::{Router, RouterError, main_with};

@@ -3,10 +3,13 @@
 use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_daemon::address::ListenError;
 use flotilla_daemon::grpc::{self, ServeError};
+use flotilla_daemon::http;
+use flotilla_daemon::metrics::keep_up;
 use flotilla_daemon::program::Failure;
 use flotilla_proto::limits::MESSAGE_BYTES_MAX;
 use tokio::net::TcpListener;
@@ -17,9 +20,12 @@ use tracing::{info, warn};
 use crate::cluster::ClusterService;
 use crate::config::Config;
 use crate::fleet::{Fleet, Lookout};
-use crate::http::serve_http;
+use crate::http::Face;
 use crate::kv::KvService;
+use crate::metrics::RouterMetrics;
 
+/// How much longer than a request's deadline HTTP waits for its answer, which comes by then.
+const HTTP_MARGIN: Duration = Duration::from_secs(1);
 /// How long requests under way may take to end at a shutdown.
 const REQUESTS_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -40,10 +46,12 @@ pub enum RouterError {
 /// A router with its addresses bound, not yet serving.
 #[derive(Debug)]
 pub struct Router {
+    config: Config,
     clients: TcpListener,
     http: TcpListener,
     fleet: Fleet,
     lookout: Lookout,
+    end: watch::Sender<bool>,
 }
 
 impl Router {
@@ -56,8 +64,10 @@ impl Router {
         let clients = config.client_addr.resolve("--client-addr", config.insecure).await?;
         let http = config.http_addr.resolve("--http-addr", config.insecure).await?;
         let (clients, http) = (clients.bind().await?, http.bind().await?);
-        let (fleet, lookout) = Fleet::new(config);
-        Ok(Self { clients, http, fleet, lookout })
+        let metrics = tokio::task::spawn_blocking(RouterMetrics::new).await.map_err(std::io::Error::other)?;
+        let (end, ending) = watch::channel(false);
+        let (fleet, lookout) = Fleet::new(config, metrics, ending);
+        Ok(Self { config: config.clone(), clients, http, fleet, lookout, end })
     }
 
     /// Serves until `shutdown` ends, then until the requests under way have ended, but not for ever.
@@ -66,15 +76,19 @@ impl Router {
     ///
     /// See [`RouterError`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RouterError> {
-        let (end, ending) = watch::channel(false);
-        let ended = || {
-            let mut ending = ending.clone();
-            async move { drop(ending.wait_for(|ended| *ended).await) }
+        let end = self.end;
+        let ended = || self.fleet.ending();
+        let lookout = self.lookout.run(end.subscribe());
+        let upkeep = keep_up(self.fleet.metrics().registry().clone());
+        let endpoints = self.config.nodes.iter().map(ToString::to_string).collect();
+        let face = Arc::new(Face::new(self.fleet.clone(), endpoints));
+        let options = http::Options {
+            value_bytes_max: self.config.value_bytes_max.as_usize(),
+            patience: self.config.deadline() + HTTP_MARGIN,
         };
-        let lookout = self.lookout.run(ending.clone());
         // Half a router is none: when one listener fails, the other ends too.
         let http = async {
-            let served = serve_http(self.http, self.fleet.missing(), ended()).await;
+            let served = http::serve(self.http, face, options, ended()).await;
             end.send_replace(true);
             served
         };
@@ -87,8 +101,10 @@ impl Router {
         };
         let serving = async { tokio::join!(lookout, http, clients) };
         tokio::pin!(serving);
+        tokio::pin!(upkeep);
         let results = tokio::select! {
             results = &mut serving => results,
+            () = upkeep => return Ok(()),
             () = shutdown => {
                 end.send_replace(true);
                 match timeout(REQUESTS_PATIENCE, &mut serving).await {

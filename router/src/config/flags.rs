@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser};
 use flotilla_daemon::address::HostPort;
+use flotilla_daemon::config::Bytes;
 use flotilla_daemon::logging::Logging;
 
 /// A stateless door to a Flotilla fleet: forwards each request to the leader of its shard, and asks again where it can.
@@ -24,7 +25,7 @@ pub struct Config {
     /// Where clients are served (gRPC)
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7400")]
     pub client_addr: HostPort,
-    /// Where /healthz and /readyz are served (HTTP)
+    /// Where keys, status, metrics, /healthz and /readyz are served (HTTP)
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480")]
     pub http_addr: HostPort,
     /// Serve addresses that are not loopback although nothing is encrypted and nobody is asked who they are
@@ -46,6 +47,15 @@ pub struct Config {
     #[arg(long, value_name = "MS", default_value_t = 1_000,
           value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub survey_interval_ms: u64,
+    /// How many bytes of requests may be under way at once; beyond that they are refused, surely not executed
+    #[arg(long, value_name = "BYTES", default_value = "128MiB")]
+    pub inflight_bytes_max: Bytes,
+    /// How many bytes of one pipeline's operations may be under way before more is read of it
+    #[arg(long, value_name = "BYTES", default_value = "16MiB")]
+    pub stream_bytes_max: Bytes,
+    /// The longest value that is taken over HTTP, in bytes; a node may refuse shorter ones
+    #[arg(long, value_name = "BYTES", default_value = "1MiB")]
+    pub value_bytes_max: Bytes,
     /// Its log.
     #[command(flatten)]
     pub logging: Logging,

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 
 use flotilla_daemon::config::{ConfigError, Settings};
 use flotilla_daemon::logging::Logging;
+use flotilla_proto::limits::{BATCH_BYTES_MAX, MESSAGE_BYTES_MAX};
 
 pub use flags::Config;
 
@@ -29,5 +30,19 @@ impl Settings for Config {
 
     fn logging(&self) -> &Logging {
         &self.logging
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let (bytes_max, least) = (self.inflight_bytes_max.0, 2 * MESSAGE_BYTES_MAX as u64);
+        if bytes_max < least {
+            let text = format!("--inflight-bytes-max: {bytes_max} bytes are less than two messages, {least}");
+            return Err(ConfigError(text));
+        }
+        let (value_max, most) = (self.value_bytes_max.0, BATCH_BYTES_MAX as u64);
+        if value_max > most {
+            let text = format!("--value-bytes-max: {value_max} bytes are more than a message holds, {most}");
+            return Err(ConfigError(text));
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Shutdown;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub enum Does {
 /// What all nodes share.
 pub struct Sea {
     pub addresses: Vec<String>,
+    /// Of the map.
+    pub epoch: AtomicU64,
     /// Node and term of each shard's leader.
     pub leaders: Mutex<BTreeMap<u64, (u64, u64)>>,
     pub records: Mutex<BTreeMap<Bytes, v1::Record>>,
@@ -85,6 +88,7 @@ impl FakeFleet {
         }
         let sea = Sea {
             addresses,
+            epoch: AtomicU64::new(1),
             leaders: Mutex::new((0..=SHARDS).map(|shard| (shard, (1, 1))).collect()),
             records: Mutex::default(),
             writes: Mutex::default(),

@@ -1,106 +1,16 @@
 //! What a router does with requests, over a fleet of fake nodes.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-use std::ffi::OsString;
 use std::sync::Arc;
 
-use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_proto::{status, v1};
-use flotilla_router::config::{Parsed, parse};
-use flotilla_router::{Router, RouterError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status, Streaming};
+use tonic::Code;
 use tonic_health::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::fake::{Does, FakeFleet, free_address};
-
-mod fake;
-
-/// A router and what a client sees of it.
-struct Stage {
-    fleet: FakeFleet,
-    kv: KvClient<Channel>,
-    health: Streaming<HealthCheckResponse>,
-    http_addr: String,
-    shut: oneshot::Sender<()>,
-    ended: JoinHandle<Result<(), RouterError>>,
-}
-
-impl Stage {
-    /// A router that has found its fleet.
-    async fn set() -> Self {
-        let mut fleet = FakeFleet::anchored().await;
-        fleet.sail().await;
-        let mut stage = Self::before(fleet).await;
-        stage.until(ServingStatus::Serving).await;
-        stage
-    }
-
-    /// A router before a fleet that may not be there yet.
-    async fn before(fleet: FakeFleet) -> Self {
-        let (client_addr, http_addr) = (free_address().await, free_address().await);
-        let nodes = fleet.sea.addresses.join(",");
-        let args = [
-            ("--client-addr", client_addr.as_str()),
-            ("--http-addr", &http_addr),
-            ("--nodes", &nodes),
-            ("--deadline-ms", "3000"),
-            ("--survey-interval-ms", "20"),
-        ];
-        let args = args.iter().flat_map(|(flag, value)| [OsString::from(flag), OsString::from(value)]);
-        let Ok(Parsed::Run(config)) = parse(std::iter::once("kvrouter".into()).chain(args)) else {
-            panic!("the flags are good")
-        };
-        let router = Router::bind(&config).await.unwrap();
-        let (shut, shutdown) = oneshot::channel::<()>();
-        let ended = tokio::spawn(router.run(async { drop(shutdown.await) }));
-        let channel =
-            Endpoint::from_shared(format!("http://{client_addr}")).unwrap().connect().await.unwrap();
-        let watch = HealthCheckRequest { service: "flotilla.v1.Kv".into() };
-        let mut health = HealthClient::new(channel.clone());
-        let health = health.watch(watch).await.unwrap().into_inner();
-        Self { fleet, kv: KvClient::new(channel), health, http_addr, shut, ended }
-    }
-
-    /// Waits until health says this.
-    async fn until(&mut self, wanted: ServingStatus) {
-        // The numbers of grpc.health.v1.
-        let wanted = if wanted == ServingStatus::Serving { 1 } else { 2 };
-        while self.health.message().await.unwrap().expect("health is watched").status != wanted {}
-    }
-
-    async fn put(&mut self, key: &'static str, value: &'static str) -> Result<v1::PutResponse, Status> {
-        let request = v1::PutRequest { key: key.into(), value: value.into(), ..v1::PutRequest::default() };
-        self.kv.put(request).await.map(tonic::Response::into_inner)
-    }
-
-    /// The first line of what an HTTP path answers.
-    async fn http(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(&self.http_addr).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: router\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer.lines().next().unwrap_or_default().to_owned()
-    }
-}
+use crate::fake::{Does, FakeFleet};
+use crate::stage::{Stage, written};
 
 fn id(sequence: u64) -> v1::RequestId {
     v1::RequestId { client: Some(77.into()), sequence, acknowledged: 2, deadline_ms: 61_000 }
-}
-
-#[track_caller]
-fn written(response: v1::PutResponse) -> v1::PutResult {
-    match response.outcome {
-        Some(v1::put_response::Outcome::Result(result)) => result,
-        other => panic!("not written: {other:?}"),
-    }
 }
 
 #[tokio::test]
@@ -207,14 +117,14 @@ async fn without_nodes_nothing_happens_and_with_them_all_goes_on() {
     let mut stage = Stage::before(FakeFleet::anchored().await).await;
     for _ in 0..2 {
         stage.until(ServingStatus::NotServing).await;
-        assert_eq!(stage.http("/healthz").await, "HTTP/1.1 200 OK");
-        assert_eq!(stage.http("/readyz").await, "HTTP/1.1 503 Service Unavailable");
+        assert_eq!(stage.http("/healthz").await.0, "HTTP/1.1 200 OK");
+        assert_eq!(stage.http("/readyz").await.0, "HTTP/1.1 503 Service Unavailable");
         let refused = stage.put("ship", "lost").await.unwrap_err();
         assert_eq!((refused.code(), status::definite(&refused)), (Code::Unavailable, true), "{refused:?}");
 
         stage.fleet.sail().await;
         stage.until(ServingStatus::Serving).await;
-        assert_eq!(stage.http("/readyz").await, "HTTP/1.1 200 OK");
+        assert_eq!(stage.http("/readyz").await.0, "HTTP/1.1 200 OK");
         written(stage.put("ship", "found").await.unwrap());
         stage.fleet.sink();
     }

@@ -5,6 +5,7 @@ use flotilla_proto::v1::cluster_server::Cluster;
 use flotilla_proto::v1::kv_server::Kv;
 use flotilla_topology::Slot;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use tokio_stream::Stream;
 use tonic::{Request, Response};
 
@@ -171,7 +172,7 @@ impl Cluster for FakeNode {
             |shard| v1::Shard { shard, replicas: (1..=3).map(replica).collect(), slots: slots(shard) };
         let map = v1::ClusterMap {
             cluster: Some(7.into()),
-            epoch: 1,
+            epoch: self.sea.epoch.load(Ordering::Relaxed),
             nodes: nodes.collect(),
             shards: (0..=SHARDS).map(shard).collect(),
         };
@@ -197,7 +198,7 @@ impl Cluster for FakeNode {
         Ok(Response::new(v1::StatusResponse {
             node: self.node,
             cluster: Some(7.into()),
-            map_epoch: 1,
+            map_epoch: self.sea.epoch.load(Ordering::Relaxed),
             replicas: led.map(replica).collect(),
             ..v1::StatusResponse::default()
         }))
