@@ -52,7 +52,7 @@ impl Router {
         let replicas = vec![v1::Replica { replica: 1, node: 1, ..v1::Replica::default() }];
         let slots = vec![v1::SlotRange { first: 0, last: 16_383 }];
         let meta = v1::Shard { shard: 0, replicas: replicas.clone(), ..v1::Shard::default() };
-        let shard = v1::Shard { shard: 1, replicas, slots, ..v1::Shard::default() };
+        let shard = v1::Shard { shard: 1, replicas, slots };
         let cluster = Some(v1::Id128 { high: 1, low: 1 });
         v1::ClusterMap { cluster, epoch: 1, nodes: vec![node], shards: vec![meta, shard] }
     }
