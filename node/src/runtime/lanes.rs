@@ -126,7 +126,7 @@ impl Asker {
     }
 
     /// So many questions are about to be asked.
-    pub fn expect(&self, questions: usize) {
+    pub fn asks(&self, questions: usize) {
         self.lane.lock().waiting += questions;
     }
 
@@ -226,8 +226,8 @@ mod tests {
         let (left, right) = (tokens.open_lane(), tokens.open_lane());
         let (bell, silent) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
         let (waker, silent_waker) = (Waker::from(Arc::clone(&bell)), Waker::from(Arc::clone(&silent)));
-        left.expect(3);
-        right.expect(1);
+        left.asks(3);
+        right.asks(1);
         assert_eq!(tokens.waiting(), 4);
         assert!(taken(&left, &waker).is_empty() && taken(&right, &silent_waker).is_empty());
         let turn = [5, 3, 4].map(|number| Reply { token: left.token(Question(number)), answer: stage(1) });
@@ -265,7 +265,7 @@ mod tests {
         let tokens = Arc::new(Tokens::default());
         let bell = Waker::from(Arc::new(Bell::default()));
         let gone = tokens.open_lane();
-        gone.expect(2);
+        gone.asks(2);
         let late = gone.token(Question(0));
         drop(gone);
         assert_eq!(tokens.waiting(), 0);

@@ -171,7 +171,7 @@ impl Pipeline {
                 self.results.push((RESULT_BYTES, failure(id, &refusal)));
             }
         }
-        self.lane.expect(self.table.len() - before);
+        self.lane.asks(self.table.len() - before);
         self.front.runtime.ask_all(&mut self.gathered);
     }
 
