@@ -118,7 +118,7 @@ impl DataDirectory {
         if self.wal_made && !path.exists() {
             return Err(DirectoryError::LogLost { path });
         }
-        Ok(RealDisk::open(&path)?)
+        RealDisk::open(&path)
     }
 
     /// Whether the shared log was opened before this start: then to find nothing of it means that it was lost.
