@@ -42,8 +42,8 @@ async fn what_clients_saw_is_linearizable_while_leaders_die_and_freeze() {
     let ways = vec![
         Way::Sdk(fleet.client(HASTY).await),
         Way::Sdk(fleet.client(HASTY).await),
-        Way::Routed(router.client(HASTY).await),
-        Way::Routed(router.client(HASTY).await),
+        Way::Sdk(router.client(HASTY).await),
+        Way::Sdk(router.client(HASTY).await),
         Way::Bare(nodes.clone()),
         Way::Bare(nodes),
         Way::Bare(vec![router.address()]),

@@ -32,8 +32,6 @@ const TOGETHER: usize = 3;
 pub enum Way {
     /// By the SDK.
     Sdk(Client),
-    /// By the SDK through a router, which forwards no transactions yet.
-    Routed(Client),
     /// By gRPC, to any of these addresses.
     Bare(Vec<String>),
 }
@@ -55,9 +53,8 @@ impl Crew {
         let stop = Arc::new(AtomicBool::new(false));
         let sail = |(number, way): (usize, Way)| {
             let number = number as u64 + 1;
-            let txns = matches!(way, Way::Sdk(_));
             let voice = match way {
-                Way::Sdk(client) | Way::Routed(client) => Voice::Sdk(client),
+                Way::Sdk(client) => Voice::Sdk(client),
                 Way::Bare(addresses) => {
                     Voice::Bare(Bare::new(u128::from(seed) << 64 | u128::from(number), addresses))
                 }
@@ -65,7 +62,7 @@ impl Crew {
             let random = Pcg64::seed_from_u64(seed.wrapping_mul(1000) + number);
             let (logbook, stop) = (Arc::clone(logbook), Arc::clone(&stop));
             let seen = BTreeMap::new();
-            tokio::spawn(Sailor { number, voice, txns, logbook, random, seen, written: 0 }.sail(stop))
+            tokio::spawn(Sailor { number, voice, logbook, random, seen, written: 0 }.sail(stop))
         };
         Self { tasks: ways.into_iter().enumerate().map(sail).collect(), stop }
     }
@@ -82,7 +79,6 @@ impl Crew {
 struct Sailor {
     number: u64,
     voice: Voice,
-    txns: bool,
     logbook: Arc<Logbook>,
     random: Pcg64,
     /// The last version that it saw of each key.
@@ -132,8 +128,7 @@ impl Sailor {
         // Mostly the version that is there, as far as this one knows.
         let expected = self.seen.get(&key).copied().unwrap_or_default();
         let value = self.value();
-        let more = together && (self.txns || matches!(self.voice, Voice::Bare(_)));
-        match self.draw(if more { 16 } else { 10 }) {
+        match self.draw(if together { 16 } else { 10 }) {
             0..4 => Call::Get { key },
             4..7 => Call::Put { key, value },
             7 | 8 => Call::CompareAndSwap { key, expected, value },
