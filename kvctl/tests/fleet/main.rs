@@ -5,7 +5,7 @@
 //! Reading order: `stage` (a fleet and what can be done to it), `process` (one node), `ports`, `patience` (how a story waits),
 //! `questions` (what a node is asked directly), `ledger` (writers, and what they were promised), `logbook` and `sailors`
 //! (clients whose history is recorded and judged), `router`; then the stories: `kills`, `freeze`, `linearizable`,
-//! `overload`, `catching_up`, `refusals`, `manners`, `packages`.
+//! `overload`, `catching_up`, `refusals`, `manners`, `pipelines`, `packages`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
@@ -19,6 +19,7 @@ mod manners;
 mod overload;
 mod packages;
 mod patience;
+mod pipelines;
 mod ports;
 mod process;
 mod questions;
