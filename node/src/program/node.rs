@@ -130,7 +130,6 @@ impl Node {
     /// # Errors
     /// It could not start; the text is one line for the operator.
     pub async fn start(config: Config, fatal: Fatal) -> Result<Self, NodeError> {
-        let mut chance = SystemChance;
         let hosts = resolve(&config).await?;
         let directory = Arc::new(open_directory(&config).await?);
         let bound = bind(hosts).await?;
@@ -161,17 +160,13 @@ impl Node {
             listening,
             client: bound.client,
         };
-        let founded = found(&door, &mut chance).await?;
-        let identity = Identity {
-            cluster: founded.cluster,
-            node: starting.config.id,
-            directory: founded.directory,
-            boot: starting.directory.boot().id,
-            addresses: own,
-        };
-        let started =
-            start_threads(&starting.config, &starting.directory, identity, &starting.metrics, fatal).await?;
-        starting.serve(&founded, started).await
+        match starting.begin(door, own, fatal).await {
+            Ok((founded, started)) => starting.serve(&founded, started).await,
+            Err(error) => {
+                starting.give_up().await;
+                Err(error)
+            }
+        }
     }
 
     /// The configuration that the node runs with.
@@ -227,6 +222,28 @@ impl Node {
 }
 
 impl Starting {
+    /// Learns which fleet the node belongs to, recovers what it holds, and starts its threads.
+    async fn begin(&self, door: Door, own: Addresses, fatal: Fatal) -> Result<(Founded, Started), NodeError> {
+        let founded = found(&door, &mut SystemChance).await?;
+        let identity = Identity {
+            cluster: founded.cluster,
+            node: self.config.id,
+            directory: founded.directory,
+            boot: self.directory.boot().id,
+            addresses: own,
+        };
+        let started = start_threads(&self.config, &self.directory, identity, &self.metrics, fatal).await?;
+        Ok((founded, started))
+    }
+
+    /// Ends what serves already, so that the directory is free again when the refusal is out.
+    async fn give_up(self) {
+        let deadline = Instant::now() + Duration::from_millis(self.config.timing.shutdown_timeout_ms);
+        self.ended.send_replace(true);
+        finish("peer", self.listening.peer, deadline).await;
+        finish("http", self.listening.http, deadline).await;
+    }
+
     /// The threads run: takes in the map, opens the peer address in full, and serves clients.
     async fn serve(self, founded: &Founded, started: Started) -> Result<Node, NodeError> {
         let Self { config, directory, service, readiness, metrics, scraper, ended, listening, client } = self;
