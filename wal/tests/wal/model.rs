@@ -12,7 +12,13 @@ pub const DIRECTORY: u128 = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
 
 /// Segments of 16 KiB: two frames of one block fit into each, beside header and seal.
 pub fn small() -> Options {
-    Options { segment_bytes: 16384, spares_max: 2, segments_max: 4, rewrite_live_percent: 25, ..Options::default() }
+    Options {
+        segment_bytes: 16384,
+        spares_max: 2,
+        segments_max: 4,
+        rewrite_live_percent: 25,
+        ..Options::default()
+    }
 }
 
 pub fn open(disk: &SimulatedDisk) -> Result<(Log<SimulatedDisk>, Recovered), OpenError> {
