@@ -198,10 +198,7 @@ impl Shared {
         for (waiter, whereabouts) in under_way {
             let arrival = match whereabouts {
                 Whereabouts::Waiting if no_pipeline => Arrival::NoPipeline,
-                Whereabouts::Waiting => Arrival::Failed(Failure { definite: true, ..how.clone() }),
-                Whereabouts::Left | Whereabouts::Gone => {
-                    Arrival::Failed(Failure { definite: false, ..how.clone() })
-                }
+                whereabouts => Arrival::Failed(how.befell(whereabouts)),
             };
             // Whoever waited may have given up meanwhile.
             let _ = waiter.send(arrival);

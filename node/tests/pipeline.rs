@@ -257,6 +257,16 @@ async fn a_refusal_is_of_one_operation() {
     assert!(written(&pipe.results(1).await[&8]).is_some());
     let refusal = pipe.next().await.unwrap_err();
     assert_eq!((refusal.code(), status::definite(&refusal)), (Code::InvalidArgument, true));
+    assert!(refusal.message().contains("4096"), "{refusal:?}");
+
+    // Too long to be read: tonic refuses it, and nothing of it is done either.
+    let mut pipe = Pipe::open(&fleet, 0).await;
+    pipe.send(vec![fine(9)]).await;
+    let long = Bytes::from(vec![b'v'; 1 << 20]);
+    pipe.send((200..206).map(|id| put(id, key(id), long.clone(), RouteMode::Proxy)).collect()).await;
+    assert!(written(&pipe.results(1).await[&9]).is_some());
+    let refusal = pipe.next().await.unwrap_err();
+    assert_eq!((refusal.code(), status::definite(&refusal)), (Code::InvalidArgument, true), "{refusal:?}");
     fleet.stop().await;
 }
 

@@ -5,11 +5,13 @@
 //! talk to each other through [`v1::raft_client::RaftClient`] on a peer address.
 //!
 //! Reading order: `routing.proto` (whom to ask), `kv.proto`, `cluster.proto`, `raft.proto` (messages of replicas),
-//! `peer.proto` (what carries them), [`status`] (what an error says), [`limits`].
+//! `peer.proto` (what carries them), [`status`] (what an error says), [`limits`], [`codec`] (what keeps them before anything
+//! is decoded).
 //!
 //! What it does not do: it decides nothing and converts nothing but 128-bit ids. Bytes become the types of the upper
 //! floors at the edges: peer messages in the node, the cluster map in the client.
 
+pub mod codec;
 pub mod id128;
 pub mod limits;
 pub mod status;

@@ -78,6 +78,16 @@ pub fn unknown(shard: Option<u64>, message: impl Into<String>) -> Status {
     with_detail(Code::Unknown, message, &detail)
 }
 
+/// What a server says when the stream of requests failed so. tonic refuses a message that is too long by its header, but
+/// without our detail: it was not read, so surely nothing of it was executed.
+#[must_use]
+pub fn of_unread(failure: Status) -> Status {
+    match failure.code() {
+        Code::OutOfRange if detail(&failure).is_none() => invalid("", failure.message()),
+        _ => failure,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +138,14 @@ mod tests {
         let whole = RpcStatus { code: 14, message: String::new(), details: vec![foreign] };
         let status = Status::with_details(Code::Unavailable, "", Bytes::from(whole.encode_to_vec()));
         assert!(!definite(&status));
+    }
+
+    #[test]
+    fn a_message_that_was_too_long_to_be_read_was_surely_not_executed() {
+        let told = of_unread(Status::out_of_range("found 7 bytes, the limit is: 5 bytes"));
+        assert_eq!((told.code(), definite(&told)), (Code::InvalidArgument, true));
+        assert_eq!(told.message(), "found 7 bytes, the limit is: 5 bytes");
+        assert!(!definite(&of_unread(Status::internal("broken"))), "of other ends nobody knows");
     }
 
     #[test]

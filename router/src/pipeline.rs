@@ -7,8 +7,9 @@
 //! One task per stream. While it is full, or its results are not taken, it does not read: the sender waits in its own
 //! HTTP/2 window. What does not fit into the whole router is refused at once, surely not executed.
 //!
-//! When the router ends, nothing more is read, operations under way are answered, then the stream ends. When the stream
-//! breaks, what was under way is dropped: it may still be executed, and there is nobody to tell.
+//! When the router ends, or a message is refused unread, nothing more is read, operations under way are answered, then the
+//! stream ends with a definite status, which holds for all that was not answered. When nobody takes the results any more,
+//! what was under way is dropped: it may still be executed, and there is nobody to tell.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -65,20 +66,24 @@ async fn run(
 ) -> Result<(), Status> {
     let mut flights = FuturesUnordered::new();
     let (mut bytes, mut open) = (0, true);
+    // How the stream ends once everything that was read is answered.
+    let mut last = Ok(());
     let mut ending = pin!(fleet.ending());
     loop {
         let room = flights.len() < OPERATIONS_MAX && bytes < fleet.stream_bytes_max();
+        let over = !open && flights.is_empty();
         tokio::select! {
-            message = incoming.message(), if open && room => match message? {
-                None => open = false,
-                Some(message) => {
-                    let too_many = message.operations.len() > PIPELINE_OPERATIONS_MAX;
+            message = incoming.message(), if open && room => match message {
+                Ok(None) => open = false,
+                Ok(Some(message)) => {
                     for operation in message.operations {
                         let cost = cost(operation.encoded_len());
                         bytes += cost;
-                        flights.push(fly(fleet, operation, cost, too_many));
+                        flights.push(fly(fleet, operation, cost));
                     }
                 }
+                // A definite end speaks of all that has no answer, so what was read is answered first.
+                Err(failure) => (open, last) = (false, Err(status::of_unread(failure))),
             },
             Some(landed) = flights.next() => {
                 let mut batch = Batch::default();
@@ -91,8 +96,12 @@ async fn run(
                     return Ok(());
                 }
             },
-            () = &mut ending, if open => open = false,
-            else => return Ok(()),
+            // The connection broke, or its client is gone.
+            () = results.closed(), if !over => return Ok(()),
+            () = &mut ending, if open => {
+                (open, last) = (false, Err(status::unavailable(None, 0, "this router is shutting down")));
+            },
+            else => return last,
         }
     }
 }
@@ -114,14 +123,9 @@ impl Batch {
 }
 
 /// One operation, from its arrival to its answer.
-async fn fly(fleet: &Fleet, operation: v1::PipelineOperation, bytes: usize, too_many: bool) -> Landed {
+async fn fly(fleet: &Fleet, operation: v1::PipelineOperation, bytes: usize) -> Landed {
     let id = operation.id;
-    let outcome = if too_many {
-        Err(status::invalid("operations", format!("a batch may have {PIPELINE_OPERATIONS_MAX} operations")))
-    } else {
-        forward(fleet, operation).await
-    };
-    let outcome = outcome.unwrap_or_else(|failure| {
+    let outcome = forward(fleet, operation).await.unwrap_or_else(|failure| {
         Outcome::Failure(v1::PipelineFailure {
             code: failure.code() as i32,
             message: failure.message().to_owned(),

@@ -6,6 +6,8 @@ use flotilla_proto::status;
 use flotilla_proto::v1::{ErrorDetail, PipelineFailure};
 use tonic::{Code, Status};
 
+use super::Whereabouts;
+
 /// How one attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -75,14 +77,27 @@ impl Failure {
     }
 
     /// The stream that many attempts shared ended with this status. It speaks of the stream, not of any of them: it may forbid
-    /// us to come, but it cannot call one of them wrong, and whether one of them was executed only its whereabouts tell.
+    /// us to come, but it cannot call one of them wrong. A definite end is a promise of the fleet: everything that it read was
+    /// answered before, so what has no answer by then was never read. What that means for each attempt, see [`Failure::befell`].
     #[must_use]
     pub fn of_stream(status: &Status) -> Self {
         let verdict = match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => Verdict::Stop,
             _ => Verdict::Elsewhere,
         };
-        Self { definite: false, verdict, ..Self::from_status(status) }
+        Self { verdict, ..Self::from_status(status) }
+    }
+
+    /// What this end of a stream means for an attempt that was there: what waited never left; of what had left only a definite
+    /// end knows.
+    #[must_use]
+    pub fn befell(&self, whereabouts: Whereabouts) -> Self {
+        let definite = match whereabouts {
+            Whereabouts::Waiting => true,
+            Whereabouts::Left => self.definite,
+            Whereabouts::Gone => false,
+        };
+        Self { definite, ..self.clone() }
     }
 
     fn told(code: Code, message: String, detail: Option<ErrorDetail>) -> Self {
@@ -180,7 +195,18 @@ mod tests {
     #[test]
     fn the_end_of_a_stream_is_no_judgement_of_what_was_on_it() {
         let failure = Failure::of_stream(&status::invalid("operations", "too many"));
-        assert_eq!((failure.definite, failure.verdict), (false, Verdict::Elsewhere));
+        assert_eq!(failure.verdict, Verdict::Elsewhere);
         assert_eq!(Failure::of_stream(&Status::permission_denied("")).verdict, Verdict::Stop);
+    }
+
+    #[test]
+    fn only_a_definite_end_of_a_stream_tells_what_became_of_what_had_left() {
+        let at = [Whereabouts::Waiting, Whereabouts::Left, Whereabouts::Gone];
+        let known = |status: &Status| at.map(|at| Failure::of_stream(status).befell(at).definite);
+        assert_eq!(known(&status::unavailable(None, 0, "this node is shutting down")), [true, true, false]);
+        assert_eq!(known(&status::unknown(None, "lost")), [true, false, false]);
+        for code in [Code::Ok, Code::Unavailable, Code::Cancelled, Code::Internal, Code::InvalidArgument] {
+            assert_eq!(known(&Status::new(code, "made by somebody else")), [true, false, false], "{code:?}");
+        }
     }
 }

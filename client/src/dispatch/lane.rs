@@ -6,14 +6,15 @@
 //!                        │                      │
 //!                        │ give_up(), break_off()
 //!                        ▼                      ▼
-//!               surely not executed      may have been executed
+//!               surely not executed      may have been executed, unless
+//!                                        the other side's last word is definite
 //! ```
 //!
 //! A lane makes batches without a timer. Whoever sends asks [`Lane::leave`] whenever it can send: when it is idle, that is when
 //! the first operation has joined, which so leaves alone and at once; when it is busy, operations gather until it comes back.
 //!
 //! The line between *waiting* and *left* is where the truth of an attempt is decided: what has not left is taken back and was
-//! surely not executed; what has left may arrive whatever becomes of us, so nobody can say.
+//! surely not executed; what has left may arrive whatever becomes of us. Only the other side can say that it was never read.
 //!
 //! What it does not do: I/O. `O` is what is sent, `W` is who waits for the answer; neither is looked at.
 
@@ -31,7 +32,7 @@ const _: () = assert!(MESSAGE_BYTES_AIM <= BATCH_BYTES_MAX);
 pub enum Whereabouts {
     /// It waited: it was surely not executed, and never will be.
     Waiting,
-    /// It had left: it may be executed.
+    /// It had left: it may be executed, for all that is known here.
     Left,
     /// It is not here: it was answered, or given up before.
     Gone,

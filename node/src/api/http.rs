@@ -11,7 +11,12 @@ use flotilla_topology::NodeId;
 use super::front::Front;
 use super::kv::KvService;
 use super::node_status::{self, NodeStatus};
+use crate::host::{Answer, ReplicaStatus};
 use crate::metrics::Scraper;
+use crate::runtime::{Ended, Runtime};
+
+/// What a node lacks that has ended its workers.
+const ENDING: &str = "this node is shutting down";
 
 /// Whether a node serves. It can be asked from the first moment.
 #[derive(Clone, Debug, Default)]
@@ -23,15 +28,39 @@ impl Readiness {
         drop(self.0.set((front, status)));
     }
 
-    /// What is missing; `None`: the node serves.
+    /// What is missing; `None`: the node serves. For the node itself, which asks once at a time: its workers always let it
+    /// in, so that a busy node does not look as one without leaders.
     pub async fn missing(&self) -> Option<String> {
+        self.judge(async |runtime| match runtime.replicas().await {
+            Ok(replicas) => Ok(replicas),
+            Err(Ended) => Err(ENDING.to_owned()),
+        })
+        .await
+    }
+
+    /// The same for whoever asks from outside, as often as they like: a worker whose inbox is full is not asked.
+    async fn missing_from_outside(&self) -> Option<String> {
+        self.judge(async |runtime| match runtime.inspect().await {
+            Ok(Answer::Status(replicas)) => Ok(replicas),
+            Ok(Answer::Refused(refusal)) => Err(format!("busy: {refusal}")),
+            Ok(other) => unreachable!("a worker answered an inspection with {other:?}"),
+            Err(Ended) => Err(ENDING.to_owned()),
+        })
+        .await
+    }
+
+    async fn judge(
+        &self,
+        ask: impl AsyncFnOnce(&Runtime) -> Result<Vec<ReplicaStatus>, String>,
+    ) -> Option<String> {
         let Some((front, _)) = self.0.get() else { return Some("the fleet is not founded yet".to_string()) };
         let map = match front.map() {
             Ok(map) => map,
             Err(status) => return Some(status.message().to_string()),
         };
-        let Ok(replicas) = front.runtime.replicas().await else {
-            return Some("this node is shutting down".to_string());
+        let replicas = match ask(&front.runtime).await {
+            Ok(replicas) => replicas,
+            Err(missing) => return Some(missing),
         };
         let node: NodeId = front.node;
         for (shard, _) in map.replicas_on(node) {
@@ -71,7 +100,7 @@ impl Process for Face {
     }
 
     async fn missing(&self) -> Option<String> {
-        self.readiness.missing().await
+        self.readiness.missing_from_outside().await
     }
 
     async fn report(&self) -> Report {

@@ -211,9 +211,8 @@ impl Node {
             drop(task.await);
         }
         let runtime = self.runtime;
-        let ending = tokio::task::spawn_blocking(move || runtime.end());
         let left = deadline.saturating_duration_since(Instant::now()) + THREADS_PATIENCE;
-        if tokio::time::timeout(left, ending).await.is_err() {
+        if end_threads(move || runtime.end(), left).await.is_err() {
             // What a thread that hangs on its disk has not written yet is in the log, and comes back from there.
             warn!("some threads did not end in time");
         }
@@ -394,6 +393,19 @@ async fn finish<T>(what: &str, mut server: JoinHandle<T>, deadline: Instant) {
     }
 }
 
+/// Some thread still runs.
+#[derive(Debug, PartialEq, Eq)]
+struct StillRunning;
+
+/// Waits until `end` has ended all threads, but no longer than the patience: it blocks, and a thread that hangs on its disk
+/// shall not keep the process alive.
+async fn end_threads(end: impl FnOnce() + Send + 'static, patience: Duration) -> Result<(), StillRunning> {
+    match tokio::time::timeout(patience, tokio::task::spawn_blocking(end)).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(StillRunning),
+    }
+}
+
 /// Moves every leadership of this node to another. Returns when it leads nothing that another could, or when for a
 /// while none could be moved.
 async fn move_leaders(runtime: &Runtime) {
@@ -452,4 +464,47 @@ fn own_addresses(config: &Config) -> Addresses {
 fn own_info(config: &Config) -> NodeInfo {
     let Addresses { client, peer, http } = own_addresses(config);
     NodeInfo { client_addr: client, peer_addr: peer, http_addr: http }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// More than any machine takes: only a test that hangs waits so long.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn threads_that_end_are_waited_for() {
+        let (release, released) = mpsc::channel::<()>();
+        let (done, all_done) = mpsc::channel();
+        let ending = tokio::spawn(end_threads(
+            move || {
+                released.recv().expect("the test lets go");
+                done.send(()).expect("the test looks");
+            },
+            LONG,
+        ));
+        tokio::task::yield_now().await;
+        assert!(!ending.is_finished(), "the threads have not ended");
+        release.send(()).expect("the ending waits");
+        assert_eq!(ending.await.expect("no panic"), Ok(()));
+        assert_eq!(all_done.try_recv(), Ok(()), "it returned before the threads had ended");
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_hangs_does_not_hold_up_the_end() {
+        let (_held, never) = mpsc::channel::<()>();
+        // Dropped before what is held, so that nobody listens when the thread goes on.
+        let (ended, end) = mpsc::channel();
+        let hangs = move || {
+            // Until the test is over: its runtime waits for such threads.
+            assert!(never.recv().is_err());
+            ended.send(()).expect_err("the test is over");
+        };
+        let outcome = tokio::time::timeout(LONG, end_threads(hangs, Duration::from_millis(10))).await;
+        assert_eq!(outcome, Ok(Err(StillRunning)));
+        assert_eq!(end.try_recv(), Err(mpsc::TryRecvError::Empty), "the thread still hangs");
+    }
 }

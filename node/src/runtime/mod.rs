@@ -299,3 +299,50 @@ impl fmt::Debug for Runtime {
         f.debug_struct("Runtime").field("workers", &self.inboxes.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flotilla_store::disk;
+    use flotilla_topology::NodeId;
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// A runtime with these inboxes, which nobody empties.
+    fn without_threads(base: NodeBase, inboxes: &[Arc<Inbox>]) -> Runtime {
+        let tokens = Arc::<Tokens>::default();
+        let fatal = Fatal::new(|reason| panic!("{reason}"));
+        let readers = Readers::new(1, base.clone(), Arc::clone(&tokens), inboxes.to_vec(), fatal);
+        Runtime {
+            inboxes: inboxes.to_vec(),
+            tokens,
+            log: Arc::default(),
+            flusher: Arc::default(),
+            readers: Arc::new(readers),
+            base,
+            metrics: Arc::new(NodeMetrics::new()),
+            threads: Mutex::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_whose_inbox_is_full_is_not_inspected_for_clients() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let base = NodeBase::open(directory.path(), disk::Options::default()).expect("a new base");
+        let inbox = Arc::new(Inbox::new(INPUT_BYTES, 1));
+        let runtime = without_threads(base, &[Arc::clone(&inbox)]);
+        let work = || Input::PeerLost { node: NodeId(7) };
+        inbox.offer_client(INPUT_BYTES, work()).expect("an empty inbox has room");
+
+        let asked = runtime.inspect().await.expect("the node runs");
+        assert!(matches!(asked, Answer::Refused(Refusal::Overloaded { .. })), "{asked:?}");
+        assert_eq!(runtime.waiting(), 0, "nobody waits for what was refused");
+
+        assert!(runtime.replicas().now_or_never().is_none(), "the node itself waits for its worker");
+        let mut inputs = Vec::new();
+        inbox.wait(Some(Duration::ZERO), &mut inputs);
+        assert!(matches!(inputs[..], [Input::PeerLost { .. }, Input::Inspect { .. }]), "{inputs:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Pipelines through a router.
 
+use flotilla_proto::limits::PIPELINE_OPERATIONS_MAX;
 use flotilla_proto::status;
 use flotilla_proto::v1;
 use flotilla_proto::v1::pipeline_operation::Operation;
@@ -140,6 +141,27 @@ async fn a_pipeline_ends_with_its_router_after_what_was_under_way() {
     stage.shut.send(()).unwrap();
     stage.fleet.sea.go_on.notify_one();
     is_written(pipeline.outcome(1).await);
-    assert!(pipeline.results.message().await.unwrap().is_none(), "the stream has an end");
+    let end = pipeline.results.message().await.unwrap_err();
+    assert_eq!(
+        (end.code(), status::definite(&end)),
+        (Code::Unavailable, true),
+        "what is unanswered was not read"
+    );
     stage.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_unread_ends_the_stream_after_what_was_under_way() {
+    let stage = Stage::set().await;
+    *stage.fleet.sea.script.lock().unwrap() = vec![Does::AnswerLater];
+    let mut pipeline = stage.pipeline().await;
+    pipeline.send([(1, put("ship", "Argo"))]).await;
+    stage.fleet.sea.arrived.notified().await;
+    let too_many = vec![v1::PipelineOperation::default(); PIPELINE_OPERATIONS_MAX + 1];
+    pipeline.send_batch(too_many).await;
+    stage.fleet.sea.go_on.notify_one();
+    is_written(pipeline.outcome(1).await);
+    let end = pipeline.results.message().await.unwrap_err();
+    assert_eq!((end.code(), status::definite(&end)), (Code::InvalidArgument, true));
+    assert!(end.message().contains("4096"), "{end:?}");
 }

@@ -138,15 +138,10 @@ impl Pipeline {
         let Some(requests) = &mut self.requests else { return false };
         match Pin::new(requests).poll_next(context) {
             Poll::Pending => return false,
-            Poll::Ready(Some(Ok(message))) if message.operations.len() > PIPELINE_OPERATIONS_MAX => {
-                let count = message.operations.len();
-                let text = format!("a message has {count} operations, more than {PIPELINE_OPERATIONS_MAX}");
-                self.last = Some(status::invalid("operations", text));
-                self.requests = None;
-            }
             Poll::Ready(Some(Ok(message))) => self.submit(message),
             Poll::Ready(Some(Err(failure))) => {
-                self.last = Some(failure);
+                // Also a message with too many operations: the codec counts them before it makes any.
+                self.last = Some(status::of_unread(failure));
                 self.requests = None;
             }
             Poll::Ready(None) => self.requests = None,
