@@ -6,12 +6,15 @@ use std::time::Duration;
 use flotilla_proto::FILE_DESCRIPTOR_SET;
 use flotilla_proto::v1::cluster_server::{self, Cluster, ClusterServer};
 use flotilla_proto::v1::kv_server::{self, Kv, KvServer};
+use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+
+use crate::lingering::Lingering;
 
 /// How much a client may send ahead on one stream, in bytes: HTTP/2 begins with 64 KiB, less than one large value. A
 /// pipeline must be able to send its next batch while the last is still executed.
@@ -80,6 +83,8 @@ pub async fn serve<K: Kv, C: Cluster>(
         ending.abort();
         fall_silent(reporter).await;
     };
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming.map(|accepted| accepted.map(Lingering::new));
     let served = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -91,7 +96,7 @@ pub async fn serve<K: Kv, C: Cluster>(
         .add_service(reflection)
         .add_service(kv)
         .add_service(cluster)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown)
+        .serve_with_incoming_shutdown(incoming, shutdown)
         .await;
     telling.abort();
     Ok(served?)

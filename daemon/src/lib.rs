@@ -18,6 +18,7 @@ pub mod address;
 pub mod config;
 pub mod grpc;
 pub mod http;
+mod lingering;
 pub mod logging;
 pub mod maps;
 pub mod metrics;

@@ -2,27 +2,19 @@
 //! agree with what was done.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod nodes;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
-use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
-use flotilla_node::Node;
-use flotilla_node::config::{Config, Parsed, parse};
-use flotilla_node::runtime::Fatal;
 use flotilla_proto::v1;
 use flotilla_proto::v1::cluster_client::ClusterClient;
-use flotilla_proto::v1::kv_client::KvClient;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tonic::transport::Channel;
 
-const SHARDS: u64 = 4;
+use nodes::{Fleet, PATIENCE, SHARDS};
+
 const SLOTS: f64 = 16_384.0;
-/// Far longer than anything here takes: whoever waits longer waits for ever.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The metrics that users rely on: names and labels, the suffixes of histograms aside.
 const CONTRACT: &[(&str, &[&str])] = &[
@@ -108,63 +100,16 @@ impl Scrapes {
     }
 }
 
-struct Fleet {
-    _directory: TempDir,
-    ports: Vec<[u16; 3]>,
-    nodes: Vec<Node>,
+/// What nodes show.
+trait Scraped {
+    /// One of them.
+    async fn scrape(&self, number: usize) -> Vec<Sample>;
+
+    /// All three.
+    async fn scrape_all(&self) -> Scrapes;
 }
 
-fn config(directory: &Path, ports: &[[u16; 3]], number: usize) -> Config {
-    let init: Vec<String> =
-        ports.iter().enumerate().map(|(at, ports)| format!("{}=127.0.0.1:{}", at + 1, ports[1])).collect();
-    let [client, peer, http] = ports[number];
-    let arguments = [
-        "kvnode".to_string(),
-        format!("--id={}", number + 1),
-        format!("--data-dir={}", directory.join(format!("n{}", number + 1)).display()),
-        format!("--client-addr=127.0.0.1:{client}"),
-        format!("--peer-addr=127.0.0.1:{peer}"),
-        format!("--http-addr=127.0.0.1:{http}"),
-        format!("--init={}", init.join(",")),
-        format!("--shards={SHARDS}"),
-    ];
-    match parse(arguments.into_iter().map(OsString::from)) {
-        Ok(Parsed::Run(config)) => *config,
-        other => panic!("the flags of the test are wrong: {other:?}"),
-    }
-}
-
-impl Fleet {
-    async fn found() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let listeners: Vec<_> = (0..9).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> =
-            listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-        let ports: Vec<[u16; 3]> = ports.chunks(3).map(|three| [three[0], three[1], three[2]]).collect();
-        drop(listeners);
-        let starting: Vec<_> = (0..3)
-            .map(|number| {
-                let fatal = Fatal::new(|reason| panic!("a node stopped: {reason}"));
-                tokio::spawn(Node::start(config(directory.path(), &ports, number), fatal))
-            })
-            .collect();
-        let mut nodes = Vec::new();
-        for starting in starting {
-            let node = tokio::time::timeout(PATIENCE, starting).await.expect("a node starts").unwrap();
-            nodes.push(node.expect("a node starts"));
-        }
-        for node in &nodes {
-            tokio::time::timeout(PATIENCE, node.ready()).await.expect("every shard gets a leader");
-        }
-        Self { _directory: directory, ports, nodes }
-    }
-
-    async fn kv(&self, number: usize) -> KvClient<Channel> {
-        let address = format!("http://127.0.0.1:{}", self.ports[number][0]);
-        KvClient::connect(address).await.expect("a node that is ready serves clients")
-    }
-
-    /// What one node shows.
+impl Scraped for Fleet {
     async fn scrape(&self, number: usize) -> Vec<Sample> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ports[number][2])).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await.unwrap();
@@ -184,13 +129,6 @@ impl Fleet {
 
     async fn scrape_all(&self) -> Scrapes {
         Scrapes(vec![self.scrape(0).await, self.scrape(1).await, self.scrape(2).await])
-    }
-
-    async fn stop(mut self) {
-        let stopping: Vec<_> = self.nodes.drain(..).map(|node| tokio::spawn(node.stop())).collect();
-        for stopped in stopping {
-            tokio::time::timeout(PATIENCE, stopped).await.expect("a node ends").unwrap();
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use flotilla_proto::v1::{
     self, PipelineOperation, PipelineRequest, PipelineResponse, PipelineResult, RouteMode,
 };
 use nodes::{Fleet, PATIENCE};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
@@ -362,14 +363,23 @@ async fn who_does_not_read_is_not_read_and_loses_nothing() {
     fleet.stop().await;
 }
 
+/// Of the writer whose node ends.
+const UNANSWERED_MAX: usize = 100;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_ends_answers_what_it_took_and_refuses_the_rest() {
     let mut fleet = Fleet::found().await;
     let mut pipe = Pipe::open(&fleet, 0).await;
     let out = pipe.out.clone();
-    // Writes without end, until the stream has ended.
+    // Writes without end, until the stream has ended; not more at a time than can be looked up again afterwards.
+    let room = Arc::new(Semaphore::new(UNANSWERED_MAX));
+    let roomy = Arc::clone(&room);
     let writer = tokio::spawn(async move {
         for round in 0.. {
+            match roomy.acquire_many(10).await {
+                Ok(taken) => taken.forget(),
+                Err(_) => return round * 10,
+            }
             let ids = round * 10..(round + 1) * 10;
             let operations = ids.map(|id| put(id, key(id), key(id), RouteMode::Proxy)).collect();
             if out.send(PipelineRequest { operations }).await.is_err() {
@@ -384,6 +394,7 @@ async fn a_node_that_ends_answers_what_it_took_and_refuses_the_rest() {
     let end = loop {
         match next {
             Ok(Some(results)) => {
+                room.add_permits(results.len());
                 for result in results {
                     let outcome = result.outcome.unwrap();
                     assert!(answered.insert(result.id), "{} has two results", result.id);
@@ -401,6 +412,7 @@ async fn a_node_that_ends_answers_what_it_took_and_refuses_the_rest() {
         }
         next = pipe.next().await;
     };
+    room.close();
     assert_eq!((end.code(), status::definite(&end)), (Code::Unavailable, true), "{end:?}");
     timeout(PATIENCE, ending).await.expect("the node ends").unwrap();
     let sent = writer.await.unwrap();

@@ -1,8 +1,9 @@
 //! Three whole nodes in one process, over loopback, for the stories of more than one file.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+mod ports;
+
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,13 +28,6 @@ pub struct Fleet {
     pub ports: Vec<[u16; 3]>,
     /// The nodes that run.
     pub nodes: Vec<Node>,
-}
-
-/// Three ports that nobody uses now, for each of three nodes.
-fn free_ports() -> Vec<[u16; 3]> {
-    let listeners: Vec<TcpListener> = (0..9).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-    ports.chunks(3).map(|ports| [ports[0], ports[1], ports[2]]).collect()
 }
 
 fn config(directory: &Path, ports: &[[u16; 3]], replicas: u32, number: usize) -> Config {
@@ -65,7 +59,8 @@ impl Fleet {
 
     /// A fleet in which every shard has so many replicas.
     pub async fn with_replicas(replicas: u32) -> Self {
-        let (directory, ports) = (tempfile::tempdir().unwrap(), free_ports());
+        let (directory, ports) =
+            (tempfile::tempdir().unwrap(), (0..3).map(|_| [(); 3].map(|()| ports::free())).collect());
         Self { directory, replicas, ports, nodes: Vec::new() }.start().await
     }
 
