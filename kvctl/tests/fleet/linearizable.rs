@@ -27,6 +27,10 @@ const CALM: usize = 300;
 /// For how long faults are made, in seconds; `FLOTILLA_HISTORY_SECONDS` says otherwise.
 const SECONDS: u64 = 25;
 
+/// How often a leader is killed or frozen, in ms, ready or not; `FLOTILLA_FAULT_EVERY_MS` says so. 0: one fault is
+/// overcome before the next.
+const EVERY_MS: u64 = 0;
+
 /// The key that is only ever incremented.
 const COUNTER: &str = "counter";
 
@@ -52,7 +56,11 @@ async fn what_clients_saw_is_linearizable_while_leaders_die_and_freeze() {
     let crew = Crew::set_out(&logbook, ways, seed);
     let counters = Counters::start([fleet.client(HASTY).await, router.client(HASTY).await]);
     let mut random = Pcg64::seed_from_u64(seed);
-    let faults = trouble(&mut fleet, &mut router, &logbook, &mut random, Duration::from_secs(seconds)).await;
+    let how_long = Duration::from_secs(seconds);
+    let faults = match number("FLOTILLA_FAULT_EVERY_MS", EVERY_MS) {
+        0 => trouble(&mut fleet, &mut router, &logbook, &mut random, how_long).await,
+        every_ms => beats(&mut fleet, &mut random, Duration::from_millis(every_ms), how_long).await,
+    };
     crew.come_home().await;
     let (acknowledged, unknown) = counters.stop().await;
     fleet.ready().await;
@@ -125,6 +133,35 @@ async fn trouble(
             }
         }
         fleet.ready().await;
+    }
+    faults
+}
+
+/// A leader is killed, and started again at once, or frozen for half a beat, at every beat: whether or not the fleet is over
+/// the fault before. Now and then there is no majority, for a moment.
+async fn beats(fleet: &mut Fleet, random: &mut Pcg64, every: Duration, how_long: Duration) -> Faults {
+    let begun = Instant::now();
+    let mut faults = Faults::default();
+    let mut half = tokio::time::interval(every / 2);
+    while begun.elapsed() < how_long {
+        half.tick().await;
+        let shards: Vec<u64> = fleet.shards().collect();
+        let leader = fleet.leader_now(shards[(random.next_u64() % shards.len() as u64) as usize]).await;
+        match leader.map(|leader| leader.node) {
+            Some(node) if random.next_u64().is_multiple_of(2) => {
+                fleet.kill(node);
+                fleet.restart(node);
+                faults.killed += 1;
+                half.tick().await;
+            }
+            Some(node) => {
+                fleet.freeze(node);
+                faults.frozen += 1;
+                half.tick().await;
+                fleet.thaw(node);
+            }
+            None => {}
+        }
     }
     faults
 }

@@ -236,8 +236,13 @@ impl Fleet {
 
     /// Waits until a shard is led, and says by whom.
     pub async fn leader(&self, shard: u64) -> Leader {
-        let led = async || newest_leader(&self.statuses().await, shard);
+        let led = async || self.leader_now(shard).await;
         until(&format!("shard {shard} is led"), led).await
+    }
+
+    /// Who leads a shard, if one of the nodes that answer says that it does.
+    pub async fn leader_now(&self, shard: u64) -> Option<Leader> {
+        newest_leader(&self.statuses().await, shard)
     }
 
     /// Waits until a shard is led by another node than this one.
