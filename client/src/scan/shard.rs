@@ -14,7 +14,7 @@ use tonic::{Status, Streaming};
 use crate::call::kv;
 use crate::connections::Connection;
 use crate::crew::Crew;
-use crate::dispatch::{Effect, Failure, Operation, Target};
+use crate::dispatch::{Failure, Operation, Target};
 use crate::wire_map::slot;
 use crate::{Error, ScanRange};
 
@@ -100,7 +100,7 @@ impl Reader {
     fn operation(&self) -> Operation {
         // Any node can merge. Those of the map are tried before the endpoints, which may be gone by now.
         let target = Target::Shard(self.ask.shard.unwrap_or(ShardId::META));
-        self.crew.operation(self.crew.aim(target), Effect::Read)
+        self.crew.page_operation(self.crew.aim(target))
     }
 
     async fn open(&self, from: Arc<str>, patience: Duration) -> Result<Pages, Failure> {

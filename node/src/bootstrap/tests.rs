@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use flotilla_topology::{NodeId, ShardId};
@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Starting {
     door: Door,
     server: JoinHandle<()>,
+    directory: Weak<DataDirectory>,
 }
 
 impl Starting {
@@ -31,13 +32,14 @@ impl Starting {
             peer: "unused:1".to_string(),
             http: format!("http-of-{node}:7700"),
         };
+        let held = Arc::downgrade(&directory);
         let door = Door::new(directory, addresses, first, Options::default())?;
         let service = PeerService::new(door.clone());
         let server = tokio::spawn(async move {
             let options = transport::Options::default();
             drop(transport::serve(listener, service, &options, std::future::pending()).await);
         });
-        Ok(Self { door, server })
+        Ok(Self { door, server, directory: held })
     }
 
     async fn found(&self) -> Result<Founded, BootstrapError> {
@@ -46,8 +48,17 @@ impl Starting {
 
     /// Ends the server and lets go of the directory.
     async fn stop(self) {
-        self.server.abort();
-        drop(self.server.await);
+        let Self { door, server, directory } = self;
+        server.abort();
+        drop(server.await);
+        drop(door);
+        // The server's connections have tasks of their own, which end after it.
+        let free = async {
+            while directory.strong_count() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, free).await.expect("the directory is let go");
     }
 }
 
