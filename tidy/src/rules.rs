@@ -15,6 +15,7 @@ pub mod links;
 pub mod machine_paths;
 pub mod manifests;
 pub mod module_docs;
+pub mod named_places;
 pub mod pages;
 pub mod pure_floors;
 pub mod room_names;
@@ -44,6 +45,7 @@ pub const ALL: &[Rule] = &[
     Rule { name: "machine_paths", check: machine_paths::check },
     Rule { name: "manifests", check: manifests::check },
     Rule { name: "module_docs", check: module_docs::check },
+    Rule { name: "named_places", check: named_places::check },
     Rule { name: "pages", check: pages::check },
     Rule { name: "pure_floors", check: pure_floors::check },
     Rule { name: "room_names", check: room_names::check },
