@@ -19,6 +19,7 @@ pub mod named_places;
 pub mod pages;
 pub mod pure_floors;
 pub mod room_names;
+pub mod runbooks;
 pub mod sleeps;
 pub mod unfinished_words;
 pub mod unwraps;
@@ -49,6 +50,7 @@ pub const ALL: &[Rule] = &[
     Rule { name: "pages", check: pages::check },
     Rule { name: "pure_floors", check: pure_floors::check },
     Rule { name: "room_names", check: room_names::check },
+    Rule { name: "runbooks", check: runbooks::check },
     Rule { name: "sleeps", check: sleeps::check },
     Rule { name: "unfinished_words", check: unfinished_words::check },
     Rule { name: "unwraps", check: unwraps::check },

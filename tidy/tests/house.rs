@@ -30,7 +30,7 @@ macro_rules! one_test_for_each {
 
 one_test_for_each! {
     cfg_test deterministic_maps file_sizes floors function_sizes ignored_tests large_files links machine_paths
-    manifests module_docs named_places pages pure_floors room_names sleeps unfinished_words unwraps
+    manifests module_docs named_places pages pure_floors room_names runbooks sleeps unfinished_words unwraps
 }
 
 #[test]
