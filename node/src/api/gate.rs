@@ -68,7 +68,11 @@ pub(super) fn request(request: Option<v1::RequestId>) -> Result<Option<RequestId
     request.map(request_id).transpose()
 }
 
-fn request_id(request: v1::RequestId) -> Result<RequestId, Status> {
+/// A request id as the state machine takes it.
+///
+/// # Errors
+/// INVALID_ARGUMENT, naming the field.
+pub fn request_id(request: v1::RequestId) -> Result<RequestId, Status> {
     let client = request.client.map(u128::from).unwrap_or_default();
     if client == 0 {
         return Err(status::invalid("request.client", "a request id needs a client, drawn at random"));

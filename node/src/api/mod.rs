@@ -24,13 +24,14 @@ mod maps;
 mod node_status;
 mod pipeline;
 mod put;
-mod refusals;
+pub mod refusals;
 mod scan;
 mod transfer_leader;
 mod txn;
 
 pub use cluster::ClusterService;
 pub use front::Front;
+pub use gate::request_id;
 pub use http::{Face, Readiness};
 pub use kv::KvService;
 pub use node_status::NodeStatus;

@@ -16,7 +16,8 @@ const ELECTION_RETRY_MS: u64 = 50;
 const QUEUE_RETRY_MS: u64 = 20;
 
 /// A refusal of the host.
-pub(super) fn refused(shard: ShardId, refusal: &Refusal) -> Status {
+#[must_use]
+pub fn refused(shard: ShardId, refusal: &Refusal) -> Status {
     let text = refusal.to_string();
     let shard = Some(shard.0);
     match refusal {
@@ -40,7 +41,8 @@ fn deadline_too_far(time_ms: u64, text: String) -> Status {
 }
 
 /// A refusal of the state machine: an earlier attempt under the same request id may have been executed.
-pub(super) fn not_again(shard: ShardId, refusal: Refused) -> Status {
+#[must_use]
+pub fn not_again(shard: ShardId, refusal: Refused) -> Status {
     let (code, shard_time_ms, text) = match refusal {
         Refused::Stale { floor } => (
             Code::Unknown,
@@ -61,7 +63,8 @@ pub(super) fn not_again(shard: ShardId, refusal: Refused) -> Status {
 }
 
 /// The shard does not own the slot: this node's map and the shard's own state differ at the moment.
-pub(super) fn wrong_slot(shard: ShardId) -> Status {
+#[must_use]
+pub fn wrong_slot(shard: ShardId) -> Status {
     status::unavailable(Some(shard.0), ELECTION_RETRY_MS, format!("{shard} does not own the slot of the key"))
 }
 

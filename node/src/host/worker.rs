@@ -15,6 +15,7 @@ use super::options::Options;
 use super::reads::Wanted;
 use super::recovery::RecoveredReplica;
 use super::replica::{Replica, Turn};
+use super::status::ReplicaStatus;
 use super::timers::Timers;
 
 /// The replicas of a fixed set of shards, driven by one thread. Synchronous and deterministic: equal inputs at equal
@@ -86,6 +87,12 @@ impl<B: Base> Worker<B> {
         self.replicas.insert(shard, replica);
     }
 
+    /// What its replicas look like at this moment.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<ReplicaStatus> {
+        self.replicas.values().map(Replica::status).collect()
+    }
+
     /// When the next turn must be, whether or not anything arrives.
     pub fn deadline(&self) -> Option<Time> {
         self.timers.earliest()
@@ -117,7 +124,7 @@ impl<B: Base> Worker<B> {
                 touched.extend(self.replicas.keys());
             }
             Input::Inspect { token } => {
-                out.reply(token, Answer::Status(self.replicas.values().map(Replica::status).collect()));
+                out.reply(token, Answer::Status(self.statuses()));
             }
             Input::Create { shard, birth } => {
                 self.create(now, shard, birth);

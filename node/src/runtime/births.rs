@@ -10,7 +10,8 @@ use crate::host::Birth;
 ///
 /// Every replica of a shard must be born with the same state, however late it is created: so the genesis comes from what
 /// the map recorded when the shard was made, not from what the map says now of its slots and members.
-pub(super) fn birth(map: &ClusterMap, shard: ShardId, replica: ReplicaId) -> Option<Birth> {
+#[must_use]
+pub fn birth(map: &ClusterMap, shard: ShardId, replica: ReplicaId) -> Option<Birth> {
     let info = map.shards.get(&shard)?;
     let placement = info.replicas.iter().map(|(replica, placement)| (*replica, placement.node)).collect();
     let first = &info.genesis;

@@ -49,6 +49,7 @@ use crate::host::{Answer, Refusal, ReplicaStatus, Token};
 use crate::metrics::NodeMetrics;
 
 pub use arrivals::Arrivals;
+pub use births::birth;
 pub use causes::Causes;
 pub use clock::Clock;
 pub use fleet::{FleetKeeper, MAP_KEY, NewestMap};

@@ -239,6 +239,26 @@ impl SimulatedDisk {
         state.forget_unnamed();
     }
 
+    /// The process that uses the disk ends, the machine goes on: open files are dead, everything written is there to be read,
+    /// and what was not synced can still be lost to a later power cut. Faults go on.
+    pub fn kill(&self) {
+        let mut state = self.lock();
+        state.crashed = false;
+        state.life += 1;
+    }
+
+    /// How many bytes all files together take.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().used()
+    }
+
+    /// The names of all files.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.lock().names.keys().cloned().collect()
+    }
+
     /// How many sectors are not synced.
     #[must_use]
     pub fn unsynced_sectors(&self) -> u64 {

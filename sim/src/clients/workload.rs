@@ -1,0 +1,123 @@
+//! What clients ask: a mix of everything on groups of a few keys, each group of one slot, so that transactions and scans tie
+//! few operations together and the search for a linearization stays small.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use flotilla_history::{Call, Compare, Condition, Txn, TxnStep, Version};
+
+use crate::chance::Chance;
+
+/// The keys of a group.
+const KEYS: [&str; 3] = ["a", "b", "c"];
+
+/// What a client asks.
+#[derive(Debug)]
+pub struct Workload {
+    groups: u64,
+    chance: Chance,
+    /// Who writes: each write has a value of its own.
+    writer: u64,
+    written: u64,
+    /// The newest version that this client saw of a key.
+    seen: BTreeMap<Bytes, Version>,
+}
+
+/// The reads of the end: every key, and every group as a whole.
+#[derive(Debug)]
+pub struct Final(Vec<Call>);
+
+impl Workload {
+    /// What one client asks of so many groups.
+    #[must_use]
+    pub fn new(groups: u64, writer: u64, chance: Chance) -> Self {
+        Self { groups, chance, writer, written: 0, seen: BTreeMap::new() }
+    }
+
+    /// The next thing to ask.
+    pub fn draw(&mut self) -> Call {
+        let group = self.chance.below(self.groups);
+        let key = self.key(group);
+        match self.chance.below(100) {
+            0..32 => Call::Get { key },
+            32..60 => Call::Put { key, value: self.value() },
+            60..76 => {
+                let expected = self.expected(&key);
+                Call::CompareAndSwap { key, expected, value: self.value() }
+            }
+            76..84 => Call::Delete { key },
+            84..94 => Call::Txn(self.transaction(group)),
+            _ => scan(group),
+        }
+    }
+
+    /// A version of a key was seen.
+    pub fn saw(&mut self, key: &Bytes, version: Version) {
+        self.seen.insert(key.clone(), version);
+    }
+
+    fn key(&mut self, group: u64) -> Bytes {
+        let name = KEYS[self.chance.below(KEYS.len() as u64) as usize];
+        key_of(group, name)
+    }
+
+    fn value(&mut self) -> Bytes {
+        self.written += 1;
+        let padding = if self.chance.permille(50) { self.chance.below(2000) } else { self.chance.below(60) };
+        let padding = "x".repeat(usize::try_from(padding).unwrap_or(0));
+        Bytes::from(format!("{}-{}-{padding}", self.writer, self.written))
+    }
+
+    /// Mostly the version that was seen last, so that some comparisons hold.
+    fn expected(&mut self, key: &Bytes) -> Version {
+        let seen = self.seen.get(key).copied().unwrap_or_default();
+        if self.chance.permille(100) { Version(self.chance.below(5)) } else { seen }
+    }
+
+    /// A move of two keys, under a condition.
+    fn transaction(&mut self, group: u64) -> Txn {
+        let (one, other) = (self.key(group), self.key(group));
+        let condition = match self.chance.below(3) {
+            0 => Condition::Exists(true),
+            1 => Condition::Exists(false),
+            _ => Condition::Version(self.expected(&one)),
+        };
+        let then = vec![
+            TxnStep::Put(one.clone(), self.value()),
+            TxnStep::Get(other.clone()),
+            if self.chance.permille(500) {
+                TxnStep::Put(other.clone(), self.value())
+            } else {
+                TxnStep::Delete(other.clone())
+            },
+        ];
+        Txn {
+            compares: vec![Compare { key: one.clone(), condition }],
+            then,
+            otherwise: vec![TxnStep::Get(one)],
+        }
+    }
+}
+
+impl Final {
+    /// The reads of so many groups.
+    #[must_use]
+    pub fn of(groups: u64) -> Self {
+        let gets = (0..groups).flat_map(|group| KEYS.map(|name| Call::Get { key: key_of(group, name) }));
+        Self(gets.chain((0..groups).map(scan)).collect())
+    }
+
+    /// The next read.
+    pub fn take(&mut self) -> Option<Call> {
+        self.0.pop()
+    }
+}
+
+fn key_of(group: u64, name: &str) -> Bytes {
+    Bytes::from(format!("{{g{group}}}{name}"))
+}
+
+/// The whole of a group.
+fn scan(group: u64) -> Call {
+    Call::Scan { from: Bytes::from(format!("{{g{group}}}")), to: Some(Bytes::from(format!("{{g{group}}}~"))) }
+}

@@ -1,0 +1,106 @@
+//! What is going to happen, in the order of virtual time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use flotilla_node::host::{Input, ReadJob};
+use flotilla_store::memory::MemoryView;
+use flotilla_topology::NodeId;
+
+use crate::clients::{ClientId, Question, Said};
+use crate::faults::{Ending, FaultKind};
+
+/// Something that happens.
+#[derive(Debug)]
+pub enum Event {
+    /// Something happens at a node, if it still runs in the same boot.
+    AtNode(NodeId, u64, AtNode),
+    /// A client's question reaches a node, whether or not it runs.
+    Asked(NodeId, Question),
+    /// Something reaches a client.
+    Answered(ClientId, u64, Said),
+    /// A client's time has come: to begin, to ask again, to give an attempt up.
+    ClientDue(ClientId),
+    /// A node is started.
+    Start(NodeId),
+    /// A fault begins, if one can at this moment.
+    Fault(FaultKind),
+    /// A fault ends.
+    Ends(Ending),
+    /// A snapshot stream goes on by one chunk.
+    Stream(u64),
+}
+
+/// Something that happens at a node.
+#[derive(Debug)]
+pub enum AtNode {
+    /// A worker's deadline.
+    Wake(usize),
+    /// An input reaches a worker.
+    Input(usize, Box<Input>),
+    /// The log write under way ends.
+    LogWritten,
+    /// The log had nothing to do for a while.
+    LogIdle,
+    /// The flusher has had the time that its oldest job takes.
+    JobDone,
+    /// A reader has had the time that its job takes.
+    ReadDone(Box<ReadJob<MemoryView>>),
+}
+
+/// Events by time; at one moment, in the order in which they were announced.
+#[derive(Debug, Default)]
+pub struct Events {
+    queue: BinaryHeap<Reverse<Queued>>,
+    announced: u64,
+}
+
+#[derive(Debug)]
+struct Queued {
+    at_us: u64,
+    number: u64,
+    event: Event,
+}
+
+impl Events {
+    /// Announces an event.
+    pub fn push(&mut self, at_us: u64, event: Event) {
+        self.announced += 1;
+        self.queue.push(Reverse(Queued { at_us, number: self.announced, event }));
+    }
+
+    /// The next event, unless it lies beyond this time.
+    pub fn pop_until(&mut self, end_us: u64) -> Option<(u64, Event)> {
+        let next = self.queue.peek()?.0.at_us;
+        if next > end_us {
+            return None;
+        }
+        self.queue.pop().map(|Reverse(queued)| (queued.at_us, queued.event))
+    }
+}
+
+impl Queued {
+    const fn key(&self) -> (u64, u64) {
+        (self.at_us, self.number)
+    }
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}

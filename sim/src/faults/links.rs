@@ -1,0 +1,60 @@
+//! Faults of the network.
+
+use flotilla_topology::NodeId;
+
+use super::{Ending, FaultKind};
+use crate::event::Event;
+use crate::network::{Block, Weather};
+use crate::world::World;
+
+impl World {
+    pub(super) fn storm(&mut self) -> bool {
+        let chance = &mut self.faults.chance;
+        self.network.weather = Weather {
+            lost_permille: chance.between(20, 300),
+            doubled_permille: chance.below(100),
+            delay_us_max: chance.between(1_000, 80_000),
+        };
+        let until_us = self.now_us + self.faults.chance.between(200_000, 2_000_000);
+        self.events.push(until_us, Event::Ends(Ending::Storm));
+        true
+    }
+
+    pub(super) fn isolate(&mut self) -> bool {
+        let until_us = self.fault_until();
+        let Some(node) = self.victim(until_us) else { return false };
+        for other in self.node_ids() {
+            self.network.block(node, other, Block::Cut, until_us);
+            self.network.block(other, node, Block::Cut, until_us);
+        }
+        true
+    }
+
+    pub(super) fn block_one_way(&mut self, kind: FaultKind) -> bool {
+        let until_us = self.fault_until();
+        let Some(node) = self.victim(until_us) else { return false };
+        let others: Vec<NodeId> = self.node_ids().into_iter().filter(|other| *other != node).collect();
+        let Some(other) = self.faults.chance.pick(&others).copied() else { return false };
+        let block = if kind == FaultKind::Clog { Block::Clogged } else { Block::Cut };
+        let (from, to) = if self.faults.chance.permille(500) { (node, other) } else { (other, node) };
+        self.network.block(from, to, block, until_us);
+        true
+    }
+
+    /// One node reaches all, the others only their half: a quorum exists for it alone.
+    pub(super) fn bridge(&mut self) -> bool {
+        let until_us = self.fault_until();
+        if self.victim(until_us).is_none() {
+            return false;
+        }
+        let mut nodes = self.node_ids();
+        let bridge = nodes.remove(usize::try_from(self.faults.chance.below(nodes.len() as u64)).unwrap_or(0));
+        let (left, right) = nodes.split_at(nodes.len() / 2);
+        for (one, other) in left.iter().flat_map(|one| right.iter().map(move |other| (*one, *other))) {
+            self.network.block(one, other, Block::Cut, until_us);
+            self.network.block(other, one, Block::Cut, until_us);
+        }
+        self.trace.line(self.now_us, || format!("bridge: only {bridge} reaches all"));
+        true
+    }
+}

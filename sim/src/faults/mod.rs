@@ -1,0 +1,199 @@
+//! What goes wrong. A kind is one variant here and one method in the room of its like: network, processes, disks, clocks,
+//! operators.
+//!
+//! Faults spare a quorum of every shard, unless the scenario is ruthless; then availability may end, and nothing else.
+
+mod clocks;
+mod disks;
+mod links;
+mod operators;
+mod processes;
+
+use std::collections::BTreeMap;
+
+use flotilla_topology::NodeId;
+use serde::Deserialize;
+
+use crate::chance::Chance;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// Messages of all links are lost and doubled and late, for a while.
+    Storm,
+    /// A node is cut off from all others, both ways.
+    Isolate,
+    /// One directed link is cut.
+    OneWay,
+    /// Two halves that only one node can reach.
+    Bridge,
+    /// What is sent over one directed link waits, and then arrives all at once.
+    Clog,
+    /// A process is killed; what it wrote is in the kernel's hands.
+    Kill,
+    /// The power of one machine fails.
+    PowerCut,
+    /// The power of all machines fails at once.
+    PowerCutAll,
+    /// A process stands still.
+    Pause,
+    /// The log's disk is slow.
+    SlowDisk,
+    /// The log's disk takes fewer bytes than it was given.
+    ShortWrites,
+    /// The log's disk is full.
+    FullDisk,
+    /// A sync of the log fails, and marks its pages clean.
+    SyncError,
+    /// A bit of an old segment flips; found at the next start, if it matters.
+    Rot,
+    /// The flusher hangs.
+    FlusherStall,
+    /// Every write of the base fails.
+    BaseFails,
+    /// A wall clock jumps.
+    WallJump,
+    /// Clocks run at different speeds from the beginning.
+    Drift,
+    /// An operator moves a leadership.
+    Transfer,
+    /// An operator has everything written into the base.
+    Flush,
+}
+
+impl FaultKind {
+    /// All kinds.
+    pub const ALL: &[Self] = &[
+        Self::Storm,
+        Self::Isolate,
+        Self::OneWay,
+        Self::Bridge,
+        Self::Clog,
+        Self::Kill,
+        Self::PowerCut,
+        Self::PowerCutAll,
+        Self::Pause,
+        Self::SlowDisk,
+        Self::ShortWrites,
+        Self::FullDisk,
+        Self::SyncError,
+        Self::Rot,
+        Self::FlusherStall,
+        Self::BaseFails,
+        Self::WallJump,
+        Self::Drift,
+        Self::Transfer,
+        Self::Flush,
+    ];
+
+    /// As users write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Storm => "storm",
+            Self::Isolate => "isolate",
+            Self::OneWay => "one-way",
+            Self::Bridge => "bridge",
+            Self::Clog => "clog",
+            Self::Kill => "kill",
+            Self::PowerCut => "power-cut",
+            Self::PowerCutAll => "power-cut-all",
+            Self::Pause => "pause",
+            Self::SlowDisk => "slow-disk",
+            Self::ShortWrites => "short-writes",
+            Self::FullDisk => "full-disk",
+            Self::SyncError => "sync-error",
+            Self::Rot => "rot",
+            Self::FlusherStall => "flusher-stall",
+            Self::BaseFails => "base-fails",
+            Self::WallJump => "wall-jump",
+            Self::Drift => "drift",
+            Self::Transfer => "transfer",
+            Self::Flush => "flush",
+        }
+    }
+}
+
+/// The end of a fault.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending {
+    /// The weather is as before.
+    Storm,
+    /// A flusher and its base work again.
+    Flusher(NodeId),
+    /// A log's disk is whole again.
+    Disk(NodeId),
+}
+
+/// Who suffers, and until when.
+#[derive(Debug)]
+pub struct Faults {
+    /// Where their chance comes from.
+    pub chance: Chance,
+    suffering: BTreeMap<NodeId, u64>,
+    spared: bool,
+    minority: usize,
+    /// How many there were of each kind.
+    pub made: BTreeMap<FaultKind, u64>,
+}
+
+impl Faults {
+    /// No fault yet. At most so many nodes suffer at a time, unless nobody is spared.
+    #[must_use]
+    pub fn new(chance: Chance, minority: usize, ruthless: bool) -> Self {
+        Self { chance, suffering: BTreeMap::new(), spared: !ruthless, minority, made: BTreeMap::new() }
+    }
+
+    /// Chooses one of these nodes to suffer until a moment, if a quorum is spared.
+    pub fn victim(&mut self, among: &[NodeId], now_us: u64, until_us: u64) -> Option<NodeId> {
+        self.suffering.retain(|_, until| *until > now_us);
+        let well: Vec<NodeId> =
+            among.iter().copied().filter(|node| !self.suffering.contains_key(node)).collect();
+        if self.spared && self.suffering.len() >= self.minority {
+            return None;
+        }
+        let node = *self.chance.pick(&well)?;
+        self.suffer(node, until_us);
+        Some(node)
+    }
+
+    /// A node suffers until a moment.
+    pub fn suffer(&mut self, node: NodeId, until_us: u64) {
+        let until = self.suffering.entry(node).or_default();
+        *until = until_us.max(*until);
+    }
+
+    /// One more of a kind.
+    pub fn count(&mut self, kind: FaultKind) {
+        *self.made.entry(kind).or_default() += 1;
+    }
+}
+
+impl crate::world::World {
+    /// A fault begins, if one can: nobody may be left to suffer it.
+    pub(crate) fn begin_fault(&mut self, kind: FaultKind) {
+        let begun = match kind {
+            FaultKind::Storm => self.storm(),
+            FaultKind::Isolate => self.isolate(),
+            FaultKind::OneWay | FaultKind::Clog => self.block_one_way(kind),
+            FaultKind::Bridge => self.bridge(),
+            FaultKind::Kill => self.kill(),
+            FaultKind::PowerCut | FaultKind::PowerCutAll => self.power_cut(kind),
+            FaultKind::Pause => self.pause(),
+            FaultKind::SlowDisk => self.slow_disk(),
+            FaultKind::ShortWrites | FaultKind::FullDisk | FaultKind::SyncError => self.disk_fault(kind),
+            FaultKind::Rot => self.rot(),
+            FaultKind::FlusherStall | FaultKind::BaseFails => self.base_fault(kind),
+            FaultKind::WallJump => self.wall_jump(),
+            // From the beginning to the end: nothing begins here.
+            FaultKind::Drift => false,
+            FaultKind::Transfer => self.transfer(),
+            FaultKind::Flush => self.flush(),
+        };
+        if begun {
+            self.faults.count(kind);
+            self.trace.line(self.now_us, || format!("fault: {}", kind.name()));
+        }
+    }
+}

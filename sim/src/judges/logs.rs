@@ -1,0 +1,120 @@
+//! The judge of the log: what was durable is there after a crash, and nothing else; promises are durable before they leave.
+
+use std::collections::BTreeMap;
+
+use flotilla_raft::{Index, Message, ReplicaId, Rpc, Term};
+use flotilla_topology::{NodeId, ShardId};
+use flotilla_wal::{Batch, Recovered};
+
+use super::log_model::{LogModel, ShardLog, Stamp, difference, matches, write};
+use super::violation::{hold, violated};
+
+/// The logs of all nodes.
+#[derive(Debug, Default)]
+pub struct Logs {
+    nodes: BTreeMap<NodeId, NodeLog>,
+    /// What the leader of a term sent as its entry at an index.
+    sent: BTreeMap<(ShardId, Term, Index), Stamp>,
+    /// For whom a replica voted in a term.
+    votes: BTreeMap<(ShardId, Term, ReplicaId), ReplicaId>,
+}
+
+/// The log of one node.
+#[derive(Debug, Default)]
+struct NodeLog {
+    /// With everything that its workers handed out.
+    accepted: LogModel,
+    /// With what is acknowledged as durable.
+    durable: LogModel,
+}
+
+impl Logs {
+    /// A worker handed out a batch. How often it cut entries off.
+    pub fn accepted(&mut self, node: NodeId, batch: &Batch) -> u64 {
+        write(&mut self.nodes.entry(node).or_default().accepted, batch)
+    }
+
+    /// A batch is durable.
+    pub fn durable(&mut self, node: NodeId, batch: &Batch) {
+        write(&mut self.nodes.entry(node).or_default().durable, batch);
+    }
+
+    /// A node starts again. `in_flight`: what was being written when it ended, which may be there or not. How many batches of it
+    /// are there.
+    pub fn recovered(&mut self, node: NodeId, found: &Recovered, in_flight: &[Batch]) -> u64 {
+        let log = self.nodes.entry(node).or_default();
+        let mut candidate = log.durable.clone();
+        let mut fits = matches(&candidate, found);
+        let mut there = 0;
+        for batch in in_flight {
+            if fits.is_ok() {
+                break;
+            }
+            write(&mut candidate, batch);
+            there += 1;
+            fits = matches(&candidate, found);
+        }
+        if let Err(shard) = fits {
+            violated(
+                "log",
+                format!("{node} came back with another log: {}", difference(&log.durable, found, shard)),
+            );
+        }
+        log.accepted = candidate.clone();
+        log.durable = candidate;
+        there
+    }
+
+    /// The log of a shard with everything that was handed out.
+    pub fn of(&self, node: NodeId, shard: ShardId) -> Option<&ShardLog> {
+        self.nodes.get(&node)?.accepted.get(&shard)
+    }
+
+    /// The durable log of a shard.
+    pub fn durable_of(&self, node: NodeId, shard: ShardId) -> Option<&ShardLog> {
+        self.nodes.get(&node)?.durable.get(&shard)
+    }
+
+    /// A message leaves a node. What it says of its sender must be on the sender's disk.
+    pub fn check_message(&mut self, node: NodeId, shard: ShardId, message: &Message) {
+        let nothing = ShardLog::default();
+        let disk = self.nodes.get(&node).and_then(|log| log.durable.get(&shard)).unwrap_or(&nothing);
+        let (term, state) = (message.term, disk.hard_state);
+        hold(state.term >= term, "durable promises", || {
+            format!("{node} {message:?} left before its term was durable")
+        });
+        let voted = |whom| state.term > term || state.vote == Some(whom);
+        match &message.rpc {
+            Rpc::Vote { .. } => hold(voted(message.from), "durable promises", || {
+                format!("{node} {message:?} left before its own vote was durable")
+            }),
+            Rpc::VoteReply { granted: true } => {
+                hold(voted(message.to), "durable promises", || {
+                    format!("{node} {message:?} left before the vote was durable")
+                });
+                let first = *self.votes.entry((shard, term, message.from)).or_insert(message.to);
+                hold(first == message.to, "one vote a term", || {
+                    format!("{node} {message:?}, and {first} had the vote already")
+                });
+            }
+            Rpc::AppendReply { matched } | Rpc::HeartbeatReply { matched, .. } => {
+                let sent = self.sent.get(&(shard, term, *matched));
+                let there = *matched <= disk.last().max(disk.compacted.index)
+                    && sent.is_none_or(|stamp| disk.holds(*matched, *stamp));
+                hold(there, "durable promises", || {
+                    format!("{node} acknowledges what is not durable: {message:?}")
+                });
+            }
+            Rpc::Append { entries, .. } => {
+                let sent = entries.iter().map(|entry| ((shard, term, entry.index()), Stamp::of(entry)));
+                for (place, stamp) in sent {
+                    let known = *self.sent.entry(place).or_insert(stamp);
+                    hold(known == stamp, "leader append-only", || {
+                        format!("{node} sent {place:?} twice, differently")
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+}

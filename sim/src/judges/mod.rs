@@ -1,0 +1,31 @@
+//! The judges: they see everything, and after every step they say whether a promise was broken.
+//!
+//! | judge | what it holds |
+//! | --- | --- |
+//! | one leader a term, leader completeness, own term commits, leader append-only, one vote a term | the Raft paper's figure 3 |
+//! | one history, applied in order, durable on a quorum, durable before applied | a committed entry is for ever |
+//! | durable promises | term, vote and acknowledgement are on the disk before they leave |
+//! | monotone, order of indexes | no replica goes back while it runs; compacted ≤ in the base ≤ applied ≤ committed ≤ last |
+//! | equal states, equal bases | the same entries make the same state, by replay, flush or snapshot |
+//! | log | after a crash a log holds what was durable, perhaps what was being written, and nothing else |
+//! | liveness | when faults end, every shard serves, and all replicas become equal |
+//! | linearizable | what clients saw, by search and by replay (`flotilla-history`) |
+//! | assertion | the product's own |
+
+mod log_model;
+mod logs;
+mod replicas;
+mod violation;
+
+pub use logs::Logs;
+pub use replicas::Replicas;
+pub use violation::{Violation, hold, violated};
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Judges {
+    /// The log's.
+    pub logs: Logs,
+    /// The replicas'.
+    pub replicas: Replicas,
+}

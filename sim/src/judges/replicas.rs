@@ -1,0 +1,216 @@
+//! The judge of the replicas: one leader per term, one history of committed entries, durable on a quorum, equal states.
+
+use std::collections::BTreeMap;
+
+use flotilla_node::host::ReplicaStatus;
+use flotilla_raft::{Index, LogId, ReplicaId, Term};
+use flotilla_store::Stats;
+use flotilla_topology::{ClusterMap, NodeId, ShardId};
+
+use super::log_model::Stamp;
+use super::logs::Logs;
+use super::violation::{hold, violated};
+
+/// What all replicas together have shown.
+#[derive(Debug, Default)]
+pub struct Replicas {
+    /// Who led in each term, and the commit index with which it began.
+    leaders: BTreeMap<(ShardId, Term), (ReplicaId, Index)>,
+    /// Every committed entry, from index 1.
+    committed: BTreeMap<ShardId, Vec<Stamp>>,
+    /// What each replica showed last, in this boot.
+    seen: BTreeMap<(NodeId, ShardId), Seen>,
+    /// Counter, shard time and slots after an entry.
+    states: BTreeMap<(ShardId, Index), (u64, u64, usize)>,
+    /// What a base held after an entry.
+    bases: BTreeMap<(ShardId, Index), Stats>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    term: Term,
+    commit: Index,
+    applied: Index,
+}
+
+impl Replicas {
+    /// A node ended: what it showed may fall back to what was durable.
+    pub fn forget(&mut self, node: NodeId) {
+        self.seen.retain(|(at, _), _| *at != node);
+    }
+
+    /// How many entries of a shard are known to be committed.
+    pub fn committed(&self, shard: ShardId) -> usize {
+        self.committed.get(&shard).map_or(0, Vec::len)
+    }
+
+    /// Whether somebody led a shard in a later term.
+    pub fn led_after(&self, shard: ShardId, term: Term) -> bool {
+        self.leaders.range((shard, term.next())..=(shard, Term(u64::MAX))).next().is_some()
+    }
+
+    /// In how many terms somebody led.
+    pub fn terms_led(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// Looks at a replica after a turn.
+    pub fn check(&mut self, node: NodeId, status: &ReplicaStatus, logs: &Logs, map: &ClusterMap) {
+        let place = (node, status.shard);
+        let known = self.seen.get(&place).copied();
+        let before = known.unwrap_or_default();
+        if known.is_some()
+            && (before.term, before.commit, before.applied)
+                == (status.term, status.commit, status.applied.index)
+            && !status.leads()
+        {
+            return;
+        }
+        let who = || format!("{node} {}", status.shard);
+        hold(status.term >= before.term, "monotone", || {
+            format!("{}: term {} fell to {}", who(), before.term, status.term)
+        });
+        hold(status.commit >= before.commit, "monotone", || {
+            format!("{}: commit {} fell to {}", who(), before.commit, status.commit)
+        });
+        hold(status.applied.index >= before.applied, "monotone", || {
+            format!("{}: applied {} fell to {}", who(), before.applied, status.applied)
+        });
+        self.check_order(node, status, logs);
+        self.check_applied(node, status, known.map(|seen| seen.applied), logs, map);
+        if status.leads() {
+            self.check_leader(node, status, logs);
+        }
+        self.check_state(node, status);
+        let now = Seen { term: status.term, commit: status.commit, applied: status.applied.index };
+        self.seen.insert(place, now);
+    }
+
+    /// The chain of indexes: compacted ≤ in the base ≤ applied ≤ committed ≤ last, and applied ≤ durable here.
+    fn check_order(&self, node: NodeId, status: &ReplicaStatus, logs: &Logs) {
+        let installing = logs.of(node, status.shard).is_some_and(|log| log.intent.is_some());
+        let applied = status.applied.index;
+        let chain = status.compacted <= status.durable.index
+            && status.durable.index <= applied
+            && (installing || applied <= status.commit && applied <= status.persisted)
+            && status.commit <= status.last;
+        // Between the switch of the base and the restart of the log, the core has not heard of the snapshot yet.
+        hold(
+            chain || logs.of(node, status.shard).is_some_and(|log| log.compacted.index == applied),
+            "order of indexes",
+            || format!("{node}: {status:?}"),
+        );
+    }
+
+    /// At most one leader per term; it holds everything committed, and commits by counting only entries of its own term.
+    fn check_leader(&mut self, node: NodeId, status: &ReplicaStatus, logs: &Logs) {
+        let (shard, term) = (status.shard, status.term);
+        let log = logs.of(node, shard);
+        if let Some((other, began)) = self.leaders.get(&(shard, term)) {
+            hold(*other == status.replica, "one leader a term", || {
+                format!("{shard} has two leaders in term {term}: {other} and {} ({node})", status.replica)
+            });
+            let own = status.commit <= *began
+                || log.and_then(|log| log.at(status.commit)).is_none_or(|it| it.term == term);
+            hold(own, "own term commits", || {
+                format!("{node} leads {shard} in term {term} and committed {} by counting", status.commit)
+            });
+            return;
+        }
+        self.leaders.insert((shard, term), (status.replica, status.commit));
+        let committed = self.committed.get(&shard);
+        if let Some((last, stamp)) = committed.and_then(|all| Some((Index(all.len() as u64), *all.last()?))) {
+            hold(log.is_some_and(|log| log.holds(last, stamp)), "leader completeness", || {
+                format!("{node} leads {shard} in term {term} without the committed {last}@{}", stamp.term)
+            });
+        }
+    }
+
+    /// Applied entries are the same everywhere, in order, durable here, and durable on a quorum.
+    fn check_applied(
+        &mut self,
+        node: NodeId,
+        status: &ReplicaStatus,
+        before: Option<Index>,
+        logs: &Logs,
+        map: &ClusterMap,
+    ) {
+        let (shard, applied) = (status.shard, status.applied);
+        // After a start, and after a snapshot, what lies before was applied elsewhere or in another life.
+        let log = logs.durable_of(node, shard);
+        let from = before.unwrap_or(applied.index);
+        // A snapshot took the place of the state: its entries were never applied one by one here, and what stands in the log at
+        // their indexes is what it replaces.
+        let jumped =
+            logs.of(node, shard).is_some_and(|log| log.intent == Some(applied) || log.compacted == applied);
+        for index in (from.0 + 1..=applied.index.0).map(Index).filter(|_| !jumped) {
+            let Some(stamp) = log.and_then(|log| log.at(index)) else {
+                violated(
+                    "durable before applied",
+                    format!("{node} applied {index} of {shard}, which is not durable there"),
+                )
+            };
+            self.check_committed((node, shard), index, stamp, logs, map);
+        }
+        self.check_last_applied(node, shard, applied);
+    }
+
+    fn check_committed(
+        &mut self,
+        (node, shard): (NodeId, ShardId),
+        index: Index,
+        stamp: Stamp,
+        logs: &Logs,
+        map: &ClusterMap,
+    ) {
+        let committed = self.committed.entry(shard).or_default();
+        let place = index.0 as usize - 1;
+        hold(place <= committed.len(), "applied in order", || {
+            format!("{shard}: {index} is applied, nobody applied the one before")
+        });
+        if let Some(known) = committed.get(place) {
+            hold(*known == stamp, "one history", || {
+                format!("{node} {shard}: {index} was committed as {known:?} and is applied as {stamp:?}")
+            });
+            return;
+        }
+        let voters = map.preference(shard).count();
+        let holders = map
+            .preference(shard)
+            .filter(|node| logs.durable_of(*node, shard).is_some_and(|log| log.holds(index, stamp)));
+        let holders = holders.count();
+        hold(holders > voters / 2, "durable on a quorum", || {
+            format!("{shard}: {index}@{} is applied and durable on {holders} of {voters}", stamp.term)
+        });
+        committed.push(stamp);
+    }
+
+    /// What a state machine says that it has applied is what was committed there.
+    fn check_last_applied(&self, node: NodeId, shard: ShardId, applied: LogId) {
+        let known =
+            self.committed.get(&shard).and_then(|all| all.get((applied.index.0 as usize).checked_sub(1)?));
+        let fits = applied.index.0 == 0 || known.is_some_and(|stamp| stamp.term == applied.term);
+        hold(fits, "one history", || {
+            format!("{node} has applied {applied} of {shard}, committed is {known:?}")
+        });
+    }
+
+    /// Equal entries make equal states.
+    fn check_state(&mut self, node: NodeId, status: &ReplicaStatus) {
+        let state = (status.version, status.time_ms, status.slots);
+        let known = *self.states.entry((status.shard, status.applied.index)).or_insert(state);
+        hold(known == state, "equal states", || {
+            format!(
+                "{node} {} after {}: (version, time, slots) {state:?}, elsewhere {known:?}",
+                status.shard, status.applied
+            )
+        });
+    }
+
+    /// A base holds the state after an entry: the same everywhere, remembered results and floors included, however it came
+    /// there (flush or snapshot).
+    pub fn check_base(&mut self, node: NodeId, shard: ShardId, stats: &Stats) {
+        let known = self.bases.entry((shard, stats.applied.index)).or_insert_with(|| stats.clone());
+        hold(known == stats, "equal bases", || format!("{node} {shard}: {stats:?}, elsewhere {known:?}"));
+    }
+}

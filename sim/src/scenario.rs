@@ -1,0 +1,163 @@
+//! What kind of world a seed stands for: its shape, its limits, its weather, and which faults are on (swarm testing, Groce
+//! et al. 2012: worlds in which some faults are *off* find what worlds with all of them hide).
+
+use std::time::Duration;
+
+use flotilla_node::host::Options;
+use serde::Deserialize;
+
+use crate::chance::Chance;
+use crate::faults::FaultKind;
+use crate::network::Weather;
+
+/// What users may fix of all worlds; what is left open follows from each seed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topology {
+    /// How many nodes there are; 3 or 5 if open.
+    pub nodes: Option<u64>,
+    /// How many data shards there are; 1 to 4 if open.
+    pub shards: Option<u64>,
+    /// How many replicas each shard has; 3, or 5 of 5 nodes, if open.
+    pub replicas: Option<usize>,
+    /// How many clients there are; 4 to 8 if open.
+    pub clients: Option<u64>,
+    /// How long the faults last, in seconds of virtual time; 30 if open.
+    pub seconds: Option<u64>,
+    /// Which faults are on, by name; about half of all if open.
+    pub faults: Option<Vec<FaultKind>>,
+}
+
+impl Topology {
+    /// Checks that such a fleet can be.
+    ///
+    /// # Errors
+    /// Names the field that is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let (nodes, replicas) = (self.nodes.unwrap_or(5), self.replicas.unwrap_or(1));
+        let within = [
+            ("nodes", nodes, 1, 9),
+            ("shards", self.shards.unwrap_or(1), 1, 64),
+            ("replicas", replicas as u64, 1, nodes),
+            // The search for a linearization takes no more at once for one key.
+            ("clients", self.clients.unwrap_or(1), 1, 8),
+            ("seconds", self.seconds.unwrap_or(1), 1, 3600),
+        ];
+        match within.into_iter().find(|(_, value, low, high)| value < low || value > high) {
+            Some((field, value, low, high)) => Err(format!("{field} is {value}: it must be {low} to {high}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A world that can be run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// How many nodes there are.
+    pub nodes: u64,
+    /// How many data shards there are, beside the meta shard.
+    pub shards: u64,
+    /// How many replicas each has.
+    pub replicas: usize,
+    /// How many workers each node has.
+    pub workers: usize,
+    /// How many clients there are.
+    pub clients: u64,
+    /// How many groups of keys they use.
+    pub groups: u64,
+    /// How many operations each client begins at most.
+    pub operations_max: u64,
+    /// How long the faults last.
+    pub lasts: Duration,
+    /// The mean time between two faults.
+    pub fault_every: Duration,
+    /// Which faults are on.
+    pub faults: Vec<FaultKind>,
+    /// What the network does all the time.
+    pub weather: Weather,
+    /// The limits of the hosts.
+    pub options: Options,
+    /// The length of the log's segments, in bytes.
+    pub segment_bytes: u64,
+    /// Some seeds spare no quorum: then availability may end, and nothing else.
+    pub ruthless: bool,
+}
+
+impl Scenario {
+    /// The world of a seed.
+    #[must_use]
+    pub fn draw(seed: u64, topology: &Topology) -> Self {
+        let mut chance = Chance::new(seed, "scenario");
+        let nodes = if chance.permille(600) { 3 } else { 5 };
+        let nodes = topology.nodes.unwrap_or(nodes);
+        let replicas = if nodes >= 5 && chance.permille(400) { 5 } else { 3 };
+        let shards = chance.between(1, 4);
+        let clients = chance.between(4, 8);
+        let options = options(&mut chance);
+        let segment_bytes = [16 << 10, 32 << 10, 64 << 10][chance.below(3) as usize];
+        Self {
+            seed,
+            nodes,
+            shards: topology.shards.unwrap_or(shards),
+            replicas: topology.replicas.unwrap_or(replicas).min(usize::try_from(nodes).unwrap_or(usize::MAX)),
+            workers: chance.between(1, 2) as usize,
+            clients: topology.clients.unwrap_or(clients),
+            groups: chance.between(12, 40),
+            operations_max: u64::MAX,
+            lasts: Duration::from_secs(topology.seconds.unwrap_or(30)),
+            fault_every: Duration::from_millis(chance.between(400, 1600)),
+            faults: topology.faults.clone().unwrap_or_else(|| faults(&mut chance)),
+            weather: weather(&mut chance),
+            options,
+            segment_bytes,
+            ruthless: chance.permille(200),
+        }
+    }
+
+    /// One line for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let faults: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
+        format!(
+            "seed {}: {} nodes, {} shards of {}, {} workers, {} clients, {:?}{}, faults: {}",
+            self.seed,
+            self.nodes,
+            self.shards,
+            self.replicas,
+            self.workers,
+            self.clients,
+            self.lasts,
+            if self.ruthless { ", ruthless" } else { "" },
+            if faults.is_empty() { "none".to_owned() } else { faults.join(" ") },
+        )
+    }
+}
+
+fn faults(chance: &mut Chance) -> Vec<FaultKind> {
+    FaultKind::ALL.iter().copied().filter(|_| chance.permille(500)).collect()
+}
+
+/// Limits so small that half a minute flushes, compacts, sends snapshots and rotates the log.
+fn options(chance: &mut Chance) -> Options {
+    Options {
+        flush_bytes: 2 << chance.between(10, 14),
+        flush_interval: Duration::from_millis(chance.between(200, 3000)),
+        log_retain_bytes: 1 << chance.between(10, 15),
+        overlay_bytes_max: 16 << chance.between(10, 16),
+        ..Options::default()
+    }
+}
+
+fn weather(chance: &mut Chance) -> Weather {
+    match chance.below(4) {
+        0 => Weather::FAIR,
+        1 => Weather { delay_us_max: chance.between(1000, 10_000), ..Weather::FAIR },
+        _ => Weather {
+            lost_permille: chance.below(30),
+            doubled_permille: chance.below(30),
+            delay_us_max: chance.between(300, 15_000),
+        },
+    }
+}

@@ -1,0 +1,149 @@
+//! How nodes start and end.
+
+use flotilla_node::host::{Input, Token};
+use flotilla_raft::Term;
+use flotilla_topology::{NodeId, ShardId};
+use flotilla_wal::simulated::Faults as DiskFaults;
+use flotilla_wal::{Batch, OpenError};
+
+use super::{Waiter, World};
+use crate::clients::Said;
+use crate::event::Event;
+use crate::judges::violated;
+
+/// Who ended because its disk failed is started again after so long, as by a service manager.
+const RESTART_US: u64 = 400_000;
+
+impl World {
+    /// A node starts, on whatever its disk and its base hold.
+    pub(super) fn start(&mut self, id: NodeId) {
+        let (now_us, scenario) = (self.now_us, self.scenario.clone());
+        let node = self.node(id);
+        if node.running.is_some() || node.dead.is_some() {
+            return;
+        }
+        let now = node.clock.now(now_us);
+        match node.start(now, &scenario) {
+            Ok(found) => {
+                let in_flight = self.in_flight.remove(&id).unwrap_or_default();
+                self.coverage.add("torn tails cut", u64::from(found.torn.is_some()));
+                let there = self.judges.logs.recovered(id, &found, &in_flight);
+                self.coverage.add("writes in flight survived a power cut", there);
+                self.coverage.count("starts");
+                self.place(id);
+            }
+            // The disk is full or fails at the moment: the service manager tries again.
+            Err(OpenError::NoSpace(_) | OpenError::Disk { .. }) => {
+                self.coverage.count("starts put off");
+                // What the failed start may have written is not what was in flight: it stays possible.
+                self.node(id).disk.kill();
+                self.start_at(now_us + RESTART_US, id);
+            }
+            Err(error) if self.rotten.contains(&id) => {
+                self.coverage.count("rot found at start");
+                self.trace.line(now_us, || format!("{id} does not start: {error}"));
+                self.node(id).dead = Some(error.to_string());
+            }
+            Err(error) => violated("log", format!("{id} cannot open its log, and nothing rotted: {error}")),
+        }
+    }
+
+    /// A node will be started.
+    pub(crate) fn start_at(&mut self, at_us: u64, id: NodeId) {
+        self.events.push(at_us, Event::Start(id));
+    }
+
+    /// A process ends of itself, because it cannot trust its disk, and is started again.
+    pub(super) fn end_process_and_restart(&mut self, id: NodeId) {
+        self.coverage.count("processes that gave up");
+        self.end_process(id);
+        self.start_at(self.now_us + RESTART_US, id);
+    }
+
+    /// A process ends; the machine goes on.
+    pub(crate) fn end_process(&mut self, id: NodeId) {
+        let ended = self.node(id).killed();
+        let Some(ended) = ended else { return };
+        self.remember_in_flight(id, ended.writing.into_iter().map(|(_, _, batch)| batch).collect());
+        self.mourn(id);
+    }
+
+    /// The power of a machine fails. The write under way may have reached the disk, whole or in part.
+    pub(crate) fn cut_power(&mut self, id: NodeId) {
+        let seed = self.chance.number();
+        let how = self.chance.below(3);
+        let soon = self.chance.between(1, 3);
+        let node = self.node(id);
+        let Some(running) = &mut node.running else { return };
+        let writing: Vec<Batch> = running.writing.iter().map(|(_, _, batch)| batch.clone()).collect();
+        if how > 0 && !writing.is_empty() {
+            let crash_at_call = (how == 1).then(|| node.disk.calls() + soon);
+            node.disk.set_faults(DiskFaults { crash_at_call, ..DiskFaults::default() });
+            // Nobody hears what came of it.
+            drop(running.finish_log_write());
+        }
+        let lost = node.power_cut(seed);
+        self.coverage.add("unsynced base batches lost", lost);
+        self.coverage.count("power cuts");
+        self.remember_in_flight(id, writing);
+        self.mourn(id);
+    }
+
+    /// What was in flight at an earlier end, and never seen by a start since, may still be there.
+    fn remember_in_flight(&mut self, id: NodeId, writing: Vec<Batch>) {
+        self.in_flight.entry(id).or_default().extend(writing);
+    }
+
+    /// Those who talked with a node notice, or not.
+    fn mourn(&mut self, id: NodeId) {
+        self.trace.line(self.now_us, || format!("{id} ended"));
+        self.judges.replicas.forget(id);
+        self.leading.retain(|(node, _)| *node != id);
+        for other in self.running() {
+            if self.chance.permille(700) {
+                let at_us = self.now_us + self.network.delay_us();
+                self.input(other, Input::PeerLost { node: id }, at_us);
+            }
+        }
+        let waits_there = |waiter: &Waiter| match waiter {
+            Waiter::Nobody => false,
+            Waiter::Client(node, _) | Waiter::Stream(node, _) => *node == id,
+        };
+        let waited: Vec<Token> =
+            self.waiters.iter().filter(|(_, waiter)| waits_there(waiter)).map(|(token, _)| *token).collect();
+        for token in waited {
+            let waiter = self.waiters.remove(&token);
+            if let Some(Waiter::Client(_, question)) = waiter
+                && self.chance.permille(700)
+            {
+                self.coverage.count("connections broken");
+                let failure = flotilla_client::dispatch::Failure::lost("the connection broke");
+                self.tell(&question, Said::Failed(failure));
+            }
+        }
+        self.break_streams(id);
+    }
+
+    /// A process stands still until a moment; its clocks go on.
+    pub(crate) fn pause_until(&mut self, id: NodeId, until_us: u64, leading: Vec<(ShardId, Term)>) {
+        self.node(id).paused_until_us = until_us;
+        self.paused_leading.insert(id, (until_us, leading));
+    }
+
+    /// Whether a leader slept so long that another was elected.
+    pub(super) fn note_paused(&mut self) {
+        let now_us = self.now_us;
+        let over = |until_us: &u64| *until_us <= now_us;
+        let woken: Vec<NodeId> = self
+            .paused_leading
+            .iter()
+            .filter(|(_, (until_us, _))| over(until_us))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in woken {
+            let Some((_, leading)) = self.paused_leading.remove(&id) else { continue };
+            let replaced = leading.iter().any(|(shard, term)| self.judges.replicas.led_after(*shard, *term));
+            self.coverage.add("leaders paused past their term", u64::from(replaced));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! A world: nodes, clients, a network between them, faults, judges. One thread, one seed, virtual time.
+//!
+//! ```text
+//!   events (by time) ─► step ─┬─ at a node: Worker::turn ─► effects ─► network, log, flusher, readers, clients
+//!                             ├─ at a client: dispatch ─► questions
+//!                             └─ a fault begins or ends
+//!                      after every turn: the judges
+//! ```
+//!
+//! Rooms: `steps` (what happens at a node), `lives` (start, kill, power), `talk` (clients and the network), `streams`
+//! (snapshots), `settle` (the end: faults stop, everything must be well).
+
+mod lives;
+mod settle;
+mod steps;
+mod streams;
+mod talk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use flotilla_history::History;
+use flotilla_node::host::{Input, Token};
+use flotilla_node::runtime::birth;
+use flotilla_raft::Term;
+use flotilla_topology::{ClusterMap, NodeId, NodeInfo, ShardId, plan_initial};
+use flotilla_wal::Batch;
+
+use crate::chance::Chance;
+use crate::clients::{Client, ClientId, Question, Workload};
+use crate::clock::Clock;
+use crate::coverage::Coverage;
+use crate::event::{AtNode, Event, Events};
+use crate::faults::{FaultKind, Faults};
+use crate::judges::Judges;
+use crate::network::Network;
+use crate::node::Node;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+
+/// Clocks differ in speed by at most so many millionths where they drift.
+const DRIFT_PPM_MAX: u64 = 2_000;
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub enum Waiter {
+    /// Nobody.
+    Nobody,
+    /// A client, at this node.
+    Client(NodeId, Box<Question>),
+    /// A snapshot stream that was offered to this node.
+    Stream(NodeId, u64),
+}
+
+/// See the module.
+pub struct World {
+    /// What kind of world it is.
+    pub scenario: Scenario,
+    /// The time, in microseconds since it began.
+    pub now_us: u64,
+    pub(crate) events: Events,
+    pub(crate) network: Network,
+    pub(crate) faults: Faults,
+    /// Who says whether promises were broken.
+    pub judges: Judges,
+    /// What it has seen.
+    pub coverage: Coverage,
+    /// What happened.
+    pub trace: Trace,
+    /// What clients saw.
+    pub history: History,
+    pub(crate) map: Arc<ClusterMap>,
+    pub(crate) rotten: BTreeSet<NodeId>,
+    nodes: BTreeMap<NodeId, Node>,
+    clients: BTreeMap<ClientId, Client>,
+    /// Whether clients begin new operations.
+    loading: bool,
+    waiters: BTreeMap<Token, Waiter>,
+    next_token: u64,
+    streams: BTreeMap<u64, streams::Stream>,
+    next_stream: u64,
+    /// What each node was writing into its log when it ended.
+    in_flight: BTreeMap<NodeId, Vec<Batch>>,
+    /// Who led which shard after the last turn.
+    leading: BTreeSet<(NodeId, ShardId)>,
+    /// Who stands still, until when, and what it led.
+    paused_leading: BTreeMap<NodeId, (u64, Vec<(ShardId, Term)>)>,
+    chance: Chance,
+}
+
+impl World {
+    /// The world of a scenario, before anything happens.
+    #[must_use]
+    pub fn new(scenario: Scenario) -> Self {
+        let seed = scenario.seed;
+        let map = Arc::new(first_map(&scenario));
+        let minority = scenario.replicas.saturating_sub(1) / 2;
+        let faults = Faults::new(Chance::new(seed, "faults"), minority, scenario.ruthless);
+        let mut world = Self {
+            now_us: 0,
+            events: Events::default(),
+            network: Network::new(scenario.weather, Chance::new(seed, "network")),
+            faults,
+            judges: Judges::default(),
+            coverage: Coverage::default(),
+            trace: Trace::default(),
+            history: History::new(),
+            map,
+            rotten: BTreeSet::new(),
+            nodes: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            loading: true,
+            waiters: BTreeMap::new(),
+            next_token: 1,
+            streams: BTreeMap::new(),
+            next_stream: 1,
+            in_flight: BTreeMap::new(),
+            leading: BTreeSet::new(),
+            paused_leading: BTreeMap::new(),
+            chance: Chance::new(seed, "world"),
+            scenario,
+        };
+        world.populate();
+        world
+    }
+
+    fn populate(&mut self) {
+        let seed = self.scenario.seed;
+        let mut chance = Chance::new(seed, "nodes");
+        let drifts = self.scenario.faults.contains(&FaultKind::Drift);
+        for id in self.map.clone().nodes.keys() {
+            let drift = i64::try_from(chance.below(2 * DRIFT_PPM_MAX)).unwrap_or(0);
+            let drift_ppm = if drifts { drift - i64::try_from(DRIFT_PPM_MAX).unwrap_or(0) } else { 0 };
+            let clock = Clock { offset_us: chance.below(1 << 40), drift_ppm, wall_ahead_ms: 0 };
+            self.nodes.insert(*id, Node::new(*id, chance.number(), clock));
+            self.start(*id);
+        }
+        for id in (1..=self.scenario.clients).map(ClientId) {
+            let workload =
+                Workload::new(self.scenario.groups, id.0, Chance::new(seed ^ id.0 << 32, "workload"));
+            let client = Client::new(id, &self.map, workload, Chance::new(seed ^ id.0 << 32, "client"));
+            self.clients.insert(id, client);
+            self.events.push(200_000 + id.0 * 1000, Event::ClientDue(id));
+        }
+        let last_us = u64::try_from(self.scenario.lasts.as_micros()).unwrap_or(u64::MAX);
+        let every_us = u64::try_from(self.scenario.fault_every.as_micros()).unwrap_or(u64::MAX);
+        let mut at_us = 1_000_000;
+        while at_us < last_us && !self.scenario.faults.is_empty() {
+            if let Some(kind) = self.draw_fault() {
+                self.events.push(at_us, Event::Fault(kind));
+            }
+            at_us += self.faults.chance.between(every_us / 4, every_us * 2);
+        }
+    }
+
+    /// Rot is rare: it takes a node for ever, and with it the room for other faults.
+    fn draw_fault(&mut self) -> Option<FaultKind> {
+        let kind = *self.faults.chance.pick(&self.scenario.faults)?;
+        let rare = kind == FaultKind::Rot && !self.faults.chance.permille(60);
+        if rare { None } else { Some(kind) }
+    }
+
+    /// Runs to the end: load and faults, then peace. Throws at the first broken promise.
+    pub fn run(&mut self) {
+        let last_us = u64::try_from(self.scenario.lasts.as_micros()).unwrap_or(u64::MAX);
+        self.run_until(last_us);
+        self.settle();
+    }
+
+    fn run_until(&mut self, end_us: u64) {
+        while let Some((at_us, event)) = self.events.pop_until(end_us) {
+            self.now_us = self.now_us.max(at_us);
+            self.step(event);
+        }
+        self.now_us = self.now_us.max(end_us);
+    }
+
+    /// The faults that happened, by kind.
+    #[must_use]
+    pub fn faults_made(&self) -> BTreeMap<FaultKind, u64> {
+        self.faults.made.clone()
+    }
+
+    /// All nodes, running or not.
+    pub(crate) fn node_ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// The nodes that run.
+    pub(crate) fn running(&self) -> Vec<NodeId> {
+        self.nodes.values().filter(|node| node.running.is_some()).map(|node| node.id).collect()
+    }
+
+    pub(crate) fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).unwrap_or_else(|| unreachable!("there is no {id}"))
+    }
+
+    /// Until when a fault that begins now lasts.
+    pub(crate) fn fault_until(&mut self) -> u64 {
+        let long = self.faults.chance.permille(250);
+        self.now_us + self.faults.chance.between(20_000, if long { 5_000_000 } else { 1_000_000 })
+    }
+
+    /// Chooses a running node to suffer.
+    pub(crate) fn victim(&mut self, until_us: u64) -> Option<NodeId> {
+        let running = self.running();
+        self.faults.victim(&running, self.now_us, until_us)
+    }
+
+    /// Asks a node something, now.
+    pub(crate) fn ask(&mut self, node: NodeId, waiter: Waiter, input: impl FnOnce(Token) -> Input) {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.waiters.insert(token, waiter);
+        self.input(node, input(token), self.now_us);
+    }
+
+    /// Gives a node an input at some time.
+    fn input(&mut self, id: NodeId, input: Input, at_us: u64) {
+        let node = self.node(id);
+        let boot = node.boot;
+        let Some(running) = &node.running else { return };
+        let worker = steps::shard_of(&input).map_or(0, |shard| running.worker_of(shard));
+        self.events.push(at_us, Event::AtNode(id, boot, AtNode::Input(worker, Box::new(input))));
+    }
+
+    /// Gives a node the replicas that the map places there. As a real node does whenever it knows the map.
+    fn place(&mut self, id: NodeId) {
+        let map = Arc::clone(&self.map);
+        for (shard, replica) in map.replicas_on(id) {
+            if let Some(birth) = birth(&map, shard, replica) {
+                self.input(id, Input::Create { shard, birth }, self.now_us);
+            }
+        }
+    }
+}
+
+/// The map of a fleet that was just founded.
+fn first_map(scenario: &Scenario) -> ClusterMap {
+    let address = |kind: &str, node: u64| format!("{kind}.n{node}.sim:1");
+    let info = |node: u64| NodeInfo {
+        client_addr: address("client", node),
+        peer_addr: address("peer", node),
+        http_addr: String::new(),
+    };
+    let nodes = (1..=scenario.nodes).map(|node| (NodeId(node), info(node))).collect();
+    plan_initial(u128::from(scenario.seed) + 1, nodes, scenario.shards, scenario.replicas)
+        .unwrap_or_else(|error| panic!("this shape cannot be: {error}"))
+}

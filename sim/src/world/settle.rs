@@ -1,0 +1,181 @@
+//! The end: faults stop, a quorum is whole, and then everything must be well.
+
+use flotilla_node::host::{Input, ReplicaStatus};
+use flotilla_raft::ProgressKind;
+use flotilla_topology::{NodeId, ShardId};
+
+use super::{Waiter, World};
+use crate::clients::{ClientId, Final};
+use crate::faults::Ending;
+use crate::judges::violated;
+
+/// In peace, everything must be well within this time: some dozen election timeouts, and what a slow disk still holds up.
+const PEACE_US: u64 = 20_000_000;
+/// How often it is looked whether it is.
+const LOOK_US: u64 = 50_000;
+
+impl World {
+    /// Ends all faults, then asks for everything that was promised.
+    pub(super) fn settle(&mut self) {
+        self.loading = false;
+        self.make_peace();
+        if !self.quorums_live() {
+            // Rot took more nodes than a quorum can spare: only availability may be gone.
+            self.coverage.count("ends without a quorum");
+            self.judge_history();
+            return;
+        }
+        self.until("every operation has ended", Self::clients_idle);
+        self.until("every shard has a leader", Self::all_led);
+        self.read_everything();
+        self.until("all replicas have applied the same", Self::all_equal);
+        self.flush_everything();
+        self.judge_history();
+    }
+
+    fn make_peace(&mut self) {
+        self.trace.line(self.now_us, || "peace".to_owned());
+        self.network.heal();
+        self.end_fault(Ending::Storm);
+        let spare = self.faults.chance.permille(300).then(|| self.a_dispensable()).flatten();
+        for id in self.node_ids() {
+            self.end_fault(Ending::Disk(id));
+            self.resume_flusher(id);
+            self.node(id).paused_until_us = self.node(id).paused_until_us.min(self.now_us);
+            if Some(id) == spare {
+                self.coverage.count("nodes left dead at the end");
+                self.cut_power(id);
+                self.node(id).dead = Some("left dead".to_owned());
+            } else {
+                self.start_at(self.now_us, id);
+            }
+        }
+        self.run_until(self.now_us + LOOK_US);
+    }
+
+    /// A node that may stay dead: nobody else is, and no shard lives on it alone.
+    fn a_dispensable(&mut self) -> Option<NodeId> {
+        let nodes = self.node_ids();
+        let whole = self.rotten.is_empty() && self.scenario.replicas >= 3;
+        self.faults.chance.pick(&nodes).copied().filter(|_| whole)
+    }
+
+    /// Whether every shard has a majority of nodes that can live.
+    fn quorums_live(&mut self) -> bool {
+        let map = self.map.clone();
+        map.shards.keys().all(|shard| {
+            let homes: Vec<NodeId> = map.preference(*shard).collect();
+            let lost =
+                homes.iter().filter(|id| self.rotten.contains(id) || self.node(**id).dead.is_some()).count();
+            lost <= (homes.len() - 1) / 2
+        })
+    }
+
+    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
+        let end_us = self.now_us + PEACE_US;
+        while !holds(self) {
+            if self.now_us >= end_us {
+                violated(
+                    "liveness",
+                    format!("not within {PEACE_US} µs of peace: {what}\n{}", self.portrait()),
+                );
+            }
+            self.run_until(self.now_us + LOOK_US);
+        }
+    }
+
+    fn clients_idle(&mut self) -> bool {
+        self.clients.values().all(crate::clients::Client::is_idle)
+    }
+
+    fn all_led(&mut self) -> bool {
+        let shards: Vec<ShardId> = self.map.shards.keys().copied().collect();
+        shards.into_iter().all(|shard| self.leader(shard).is_some())
+    }
+
+    /// Every key is read once more: whatever was acknowledged must be there.
+    fn read_everything(&mut self) {
+        let mut reads = Final::of(self.scenario.groups);
+        let ids: Vec<ClientId> = self.clients.keys().copied().collect();
+        let mut left = true;
+        while left {
+            for id in &ids {
+                let Some(call) = reads.take() else {
+                    left = false;
+                    break;
+                };
+                let Some(client) = self.clients.get_mut(id) else { continue };
+                let deeds = client.begin(self.now_us, call, &mut self.history, &mut self.coverage);
+                self.carry_out_deeds(*id, deeds);
+            }
+            self.until("every final read has ended", Self::clients_idle);
+        }
+        let unanswered = self.coverage.of("operations not executed");
+        let asked = self.history.outcomes();
+        self.trace.line(self.now_us, || format!("(done, not executed, unknown): {asked:?}, {unanswered}"));
+    }
+
+    fn all_equal(&mut self) -> bool {
+        let shards: Vec<ShardId> = self.map.shards.keys().copied().collect();
+        shards.into_iter().all(|shard| {
+            let statuses = self.statuses(shard);
+            let first = statuses.first().map(|(_, status)| status.applied);
+            let level = |status: &ReplicaStatus| {
+                status.commit == status.last && Some(status.applied) == first && followed(status)
+            };
+            statuses.iter().all(|(_, status)| level(status))
+        }) && self.streams.is_empty()
+    }
+
+    /// Everything goes into the bases, which the judge compares; then no queue holds anything.
+    fn flush_everything(&mut self) {
+        let shards: Vec<ShardId> = self.map.shards.keys().copied().collect();
+        for shard in &shards {
+            for (id, _) in self.statuses(*shard) {
+                let shard = *shard;
+                self.ask(id, Waiter::Nobody, |token| Input::Flush { shard, token });
+            }
+        }
+        self.until("all bases hold everything", |world| {
+            shards.iter().all(|shard| {
+                world.statuses(*shard).iter().all(|(_, status)| status.durable == status.applied)
+            })
+        });
+        for shard in shards {
+            for (id, _) in self.statuses(shard) {
+                self.check_base(id, shard);
+            }
+        }
+        self.until("all queues are empty", |world| {
+            world.running().into_iter().all(|id| {
+                let running = world.node(id).up();
+                running.base_jobs() == 0 && running.queued.is_empty() && running.writing.is_empty()
+            })
+        });
+    }
+
+    fn judge_history(&mut self) {
+        let judgement = self.history.judge();
+        if !judgement.passes() {
+            violated("linearizable", judgement.to_string());
+        }
+    }
+
+    /// Every replica in a line: what a failing world prints.
+    #[must_use]
+    pub fn portrait(&mut self) -> String {
+        let mut lines = vec![format!("at {} µs", self.now_us)];
+        for shard in self.map.clone().shards.keys() {
+            for (id, status) in self.statuses(*shard) {
+                lines.push(format!("{id} {status:?}"));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+/// Nothing is stuck in probing or in a snapshot: all that lives was heard of.
+fn followed(status: &ReplicaStatus) -> bool {
+    let stuck = |state| matches!(state, ProgressKind::Snapshot | ProgressKind::Probe);
+    status.followers.iter().all(|follower| !follower.active || !stuck(follower.state))
+}

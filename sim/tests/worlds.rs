@@ -1,0 +1,55 @@
+//! A sample of worlds, each run twice; more with `kvsim --seeds N`. And the worlds that once found a bug, by name.
+
+use flotilla_sim::runs::{Plan, many, run};
+use flotilla_sim::scenario::{Scenario, Topology};
+use flotilla_sim::summary;
+
+/// Fewer virtual seconds than `kvsim` draws, so that a sample fits among the other tests.
+fn short() -> Topology {
+    Topology { seconds: Some(8), ..Topology::default() }
+}
+
+#[test]
+fn a_sample_of_worlds_keeps_every_promise_and_is_equal_when_run_again() {
+    let plan = Plan {
+        from: 1,
+        seeds: 24,
+        jobs: 2,
+        budget: None,
+        topology: short(),
+        twice: true,
+        stop_at_failure: false,
+    };
+    let summary = many(&plan, |_| {});
+    println!("{}", summary::text(&summary));
+    for failure in &summary.failures {
+        eprintln!("{}", failure.last.join("\n"));
+        eprintln!("seed {}: {}: {}", failure.seed, failure.judge, failure.what);
+    }
+    assert!(summary.failures.is_empty(), "{} worlds failed", summary.failures.len());
+    assert_eq!(summary.worlds, plan.seeds);
+    // A sample that saw nothing proves nothing.
+    for what in ["elections won", "snapshots installed", "power cuts", "operations unknown", "log truncated"]
+    {
+        assert!(summary.coverage.of(what) > 0, "no world has seen this: {what}");
+    }
+}
+
+#[test]
+fn another_seed_is_another_world() {
+    let digest = |seed| run(&Scenario::draw(seed, &short()), false).digest;
+    assert_ne!(digest(1), digest(2));
+}
+
+#[test]
+fn what_users_fix_of_a_world_is_fixed() {
+    let text = "nodes = 5\nshards = 2\nfaults = [\"kill\", \"one-way\"]";
+    let topology: Topology = toml::from_str(text).expect("it is right");
+    topology.check().expect("it can be");
+    let scenario = Scenario::draw(3, &topology);
+    assert_eq!((scenario.nodes, scenario.shards, scenario.faults.len()), (5, 2, 2));
+    let wrong: Topology = toml::from_str("clients = 9").expect("it is right");
+    assert_eq!(wrong.check().expect_err("too many"), "clients is 9: it must be 1 to 8");
+    let unknown = toml::from_str::<Topology>("faults = [\"rain\"]").expect_err("there is no such fault");
+    assert!(unknown.to_string().contains("rain"), "{unknown}");
+}
