@@ -34,7 +34,11 @@ struct Promise {
 
 /// What the writers were promised, by key.
 #[derive(Clone, Debug, Default)]
-pub struct Promises(BTreeMap<String, Promise>);
+pub struct Promises {
+    keys: BTreeMap<String, Promise>,
+    /// How many writes and reads were refused, or failed in another way.
+    pub failed: u64,
+}
 
 /// Writers under way.
 #[derive(Debug)]
@@ -67,7 +71,7 @@ impl Writers {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Promises::default();
         for task in self.tasks {
-            all.0.extend(task.await.unwrap().0);
+            all = all.and(task.await.unwrap());
         }
         all
     }
@@ -84,7 +88,7 @@ async fn write(
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let key = format!("{writer}-{:03}", number % KEYS);
-        let promise = promises.0.entry(key.clone()).or_default();
+        let promise = promises.keys.entry(key.clone()).or_default();
         match client.put(key.clone(), number.to_string()).await {
             Ok(version) => {
                 let before = promise.acknowledged.replace((number, version));
@@ -96,14 +100,16 @@ async fn write(
             }
             Err(Error::Unknown { .. }) => {
                 promise.ambiguous.insert(number);
+                promises.failed += 1;
             }
-            Err(Error::NotExecuted { .. }) => {}
+            Err(Error::NotExecuted { .. }) => promises.failed += 1,
             Err(error @ Error::Invalid { .. }) => panic!("{key}: {error}"),
         }
-        if number % READ_BACK == 0
-            && let Ok(value) = client.get(key.clone()).await
-        {
-            promise.check(&key, value.map(|value| (value.bytes, value.version)));
+        if number % READ_BACK == 0 {
+            match client.get(key.clone()).await {
+                Ok(value) => promise.check(&key, value.map(|value| (value.bytes, value.version))),
+                Err(_) => promises.failed += 1,
+            }
         }
     }
     promises
@@ -132,13 +138,14 @@ impl Promise {
 impl Promises {
     /// Those of later writers too, of other keys.
     pub fn and(mut self, others: Self) -> Self {
-        self.0.extend(others.0);
+        self.keys.extend(others.keys);
+        self.failed += others.failed;
         self
     }
 
     /// How many keys have an acknowledged write.
     pub fn kept(&self) -> usize {
-        self.0.values().filter(|promise| promise.acknowledged.is_some()).count()
+        self.keys.values().filter(|promise| promise.acknowledged.is_some()).count()
     }
 
     /// Reads every key, and holds it against its promise.
@@ -146,7 +153,7 @@ impl Promises {
     /// # Panics
     /// A promise was broken, or a key cannot be read.
     pub async fn check(&self, client: &Client) {
-        let reads = self.0.iter().map(async |(key, promise)| {
+        let reads = self.keys.iter().map(async |(key, promise)| {
             let found = client.get(key.clone()).await.unwrap_or_else(|error| panic!("{key}: {error}"));
             promise.check(key, found.map(|value| (value.bytes, value.version)));
         });

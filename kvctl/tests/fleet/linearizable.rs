@@ -76,7 +76,8 @@ async fn what_clients_saw_is_linearizable_while_leaders_die_and_freeze() {
     tokio::task::spawn_blocking(move || logbook.judge(seed)).await.unwrap();
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
+/// What an environment variable says.
+pub fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable)
         .map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
 }

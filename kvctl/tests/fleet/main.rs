@@ -2,22 +2,26 @@
 //! their public interface (gRPC, `kvctl`, exit codes, stderr). docs/verification.md says what each story proves and how long
 //! it takes.
 //!
-//! Reading order: `stage` (a fleet and what can be done to it), `process` (one node), `ports`, `patience` (how a story waits),
-//! `questions` (what a node is asked directly), `ledger` (writers, and what they were promised), `logbook` and `sailors`
-//! (clients whose history is recorded and judged), `router`; then the stories: `kills`, `freeze`, `linearizable`,
+//! Reading order: `stage` (a fleet and what can be done to it), `process` (one node), `ports`, `network` (a host for each
+//! node, and links to cut), `patience` (how a story waits), `skips` (what it does where it cannot be told), `questions` (what
+//! a node is asked directly), `ledger` (writers, and what they were promised), `logbook` and `sailors` (clients whose history
+//! is recorded and judged), `router`; then the stories: `kills`, `churn`, `freeze`, `partitions`, `linearizable`,
 //! `overload`, `catching_up`, `refusals`, `manners`, `pipelines`, `packages`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod catching_up;
+mod churn;
 mod freeze;
 mod kills;
 mod ledger;
 mod linearizable;
 mod logbook;
 mod manners;
+mod network;
 mod overload;
 mod packages;
+mod partitions;
 mod patience;
 mod pipelines;
 mod ports;
@@ -26,4 +30,5 @@ mod questions;
 mod refusals;
 mod router;
 mod sailors;
+mod skips;
 mod stage;

@@ -7,6 +7,8 @@ use flotilla_proto::limits::MESSAGE_BYTES_MAX;
 use flotilla_proto::v1::cluster_client::ClusterClient;
 use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_proto::v1::{self, get_response, put_response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
 /// A node that runs and is not overrun answers within this.
@@ -30,6 +32,19 @@ pub async fn status(address: &str) -> Option<v1::StatusResponse> {
     let mut cluster = ClusterClient::new(connect(address).await?);
     let answer = tokio::time::timeout(ANSWER, cluster.status(v1::StatusRequest {})).await.ok()?;
     Some(answer.ok()?.into_inner())
+}
+
+/// What `/metrics` of an HTTP address says, or nothing.
+pub async fn metrics(address: &str) -> Option<String> {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = tokio::time::timeout(ANSWER, ask).await.ok()?.ok()?;
+    answer.starts_with("HTTP/1.1 200").then_some(answer)
 }
 
 /// A read of the newest value.

@@ -25,9 +25,11 @@ impl Router {
     pub async fn start(fleet: &Fleet) -> Self {
         let ports = Ports::free();
         let nodes: Vec<String> = fleet.ids().into_iter().map(|id| fleet.address(id)).collect();
-        let http = format!("127.0.0.1:{}", ports.http);
-        let flags =
-            [("--nodes", nodes.join(",")), ("--client-addr", ports.client_addr()), ("--http-addr", http)];
+        let flags = [
+            ("--nodes", nodes.join(",")),
+            ("--client-addr", ports.client_addr()),
+            ("--http-addr", ports.http_addr()),
+        ];
         let args: Vec<String> =
             flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]).collect();
         let folder = tempfile::Builder::new().prefix("flotilla-router-").tempdir().unwrap();

@@ -13,8 +13,10 @@
 //! failed, the last words of all nodes are printed before.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_client::Client;
@@ -23,6 +25,7 @@ use futures_util::future::join_all;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::network::Network;
 use crate::patience::until;
 use crate::process::{Process, program};
 use crate::{ports, questions};
@@ -39,39 +42,57 @@ pub struct Plan {
     nodes: u64,
     shards: u64,
     flags: Vec<String>,
+    /// Where each node has a host of its own; else all are on loopback.
+    network: Option<Arc<Network>>,
 }
 
-/// A node's ports.
+/// A node's ports, and the host that they are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
+    pub host: Ipv4Addr,
     pub client: u16,
     pub peer: u16,
     pub http: u16,
 }
 
 impl Ports {
-    /// Three that nobody uses.
+    /// Three of loopback that nobody uses.
     pub fn free() -> Self {
         let [client, peer, http] = ports::free();
-        Self { client, peer, http }
+        Self { host: Ipv4Addr::LOCALHOST, client, peer, http }
+    }
+
+    /// Those that every node has on a host of its own.
+    fn of_host(host: Ipv4Addr) -> Self {
+        Self { host, client: 7501, peer: 7601, http: 7701 }
     }
 
     /// The client address.
     pub fn client_addr(self) -> String {
-        format!("127.0.0.1:{}", self.client)
+        format!("{}:{}", self.host, self.client)
     }
 
     /// The peer address.
     pub fn peer_addr(self) -> String {
-        format!("127.0.0.1:{}", self.peer)
+        format!("{}:{}", self.host, self.peer)
+    }
+
+    /// The HTTP address.
+    pub fn http_addr(self) -> String {
+        format!("{}:{}", self.host, self.http)
     }
 
     /// As flags of a node.
     pub fn flags(self) -> Vec<String> {
-        let http = format!("127.0.0.1:{}", self.http);
-        let flags = [("--client-addr", self.client_addr()), ("--peer-addr", self.peer_addr())];
-        let flags = flags.into_iter().chain([("--http-addr", http)]);
-        flags.flat_map(|(flag, value)| [flag.to_string(), value]).collect()
+        let flags = [
+            ("--client-addr", self.client_addr()),
+            ("--peer-addr", self.peer_addr()),
+            ("--http-addr", self.http_addr()),
+        ];
+        let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
+        // Nodes do not listen on anything but loopback unasked.
+        let insecure = (!self.host.is_loopback()).then(|| "--insecure".to_string());
+        flags.chain(insecure).collect()
     }
 }
 
@@ -97,7 +118,7 @@ pub struct Leader {
 impl Plan {
     /// So many nodes, each with a replica of each of 4 shards; replicas: 3, or as many as there are nodes.
     pub fn new(nodes: u64) -> Self {
-        Self { nodes, shards: 4, flags: Vec::new() }
+        Self { nodes, shards: 4, flags: Vec::new(), network: None }
     }
 
     /// So many shards beside the meta shard.
@@ -109,6 +130,11 @@ impl Plan {
     pub fn flag(mut self, flag: &str, value: &str) -> Self {
         self.flags.extend([flag.to_string(), value.to_string()]);
         self
+    }
+
+    /// Node i on host i of this network.
+    pub fn across(self, network: &Arc<Network>) -> Self {
+        Self { network: Some(Arc::clone(network)), ..self }
     }
 
     /// Starts it, and waits until every shard is led.
@@ -123,7 +149,11 @@ impl Plan {
     }
 
     fn found(self) -> Fleet {
-        let ports: BTreeMap<u64, Ports> = (1..=self.nodes).map(|id| (id, Ports::free())).collect();
+        let place = |id| match &self.network {
+            None => Ports::free(),
+            Some(_) => Ports::of_host(Network::address(id)),
+        };
+        let ports: BTreeMap<u64, Ports> = (1..=self.nodes).map(|id| (id, place(id))).collect();
         let named: Vec<String> =
             ports.iter().map(|(id, ports)| format!("{id}={}", ports.peer_addr())).collect();
         let folder = tempfile::Builder::new().prefix("flotilla-").tempdir().unwrap();
@@ -178,9 +208,20 @@ impl Fleet {
         args
     }
 
+    /// SIGTERM, and waits for the end with code 0.
+    pub async fn stop(&mut self, id: u64) {
+        self.process(id).signal(Signal::TERM);
+        let (status, words) = self.end(id).await;
+        assert_eq!(status.code(), Some(0), "node {id}: {status}: {words}");
+    }
+
     /// Starts a node that does not run.
     pub fn restart(&mut self, id: u64) {
-        let process = Process::start(&self.args(id), &self.folder.path().join(format!("n{id}.log")));
+        let start = || Process::start(&self.args(id), &self.folder.path().join(format!("n{id}.log")));
+        let process = match &self.plan.network {
+            None => start(),
+            Some(network) => network.on(id, start),
+        };
         let before = self.running.insert(id, process);
         assert!(before.is_none(), "node {id} was started twice");
     }
@@ -223,7 +264,12 @@ impl Fleet {
 
     /// What the running nodes say of themselves, those that answer.
     pub async fn statuses(&self) -> Vec<v1::StatusResponse> {
-        let asked = self.running.keys().map(|id| self.address(*id));
+        self.statuses_without(None).await
+    }
+
+    /// One of them is not asked: it may be frozen or cut off, and would be waited for.
+    async fn statuses_without(&self, silent: Option<u64>) -> Vec<v1::StatusResponse> {
+        let asked = self.running.keys().filter(|id| Some(**id) != silent).map(|id| self.address(*id));
         let asked: Vec<_> = asked.map(async |address| questions::status(&address).await).collect();
         join_all(asked).await.into_iter().flatten().collect()
     }
@@ -247,7 +293,7 @@ impl Fleet {
 
     /// Waits until a shard is led by another node than this one.
     pub async fn led_by_another(&self, shard: u64, old: u64) -> Leader {
-        let led = async || newest_leader(&self.statuses().await, shard).filter(|leader| leader.node != old);
+        let led = async || newest_leader(&self.statuses_without(Some(old)).await, shard);
         until(&format!("shard {shard} is led by another node than {old}"), led).await
     }
 
@@ -298,6 +344,29 @@ impl Fleet {
             command.args(["--endpoint", &self.address(id)]);
         }
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// Waits until all nodes are ready, and holds all replicas against each other: the same keys and bytes, by digest, at one
+    /// index. Returns what `kvctl shard show` says of each shard.
+    ///
+    /// # Panics
+    /// They differ.
+    pub async fn converged(&mut self) -> Vec<serde_json::Value> {
+        self.ready().await;
+        let mut all = Vec::new();
+        for shard in self.shards() {
+            let shown = self.kvctl(&["shard", "show", &shard.to_string(), "--output", "json"]).await;
+            let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+            let replicas = shown["replicas"].as_array().unwrap();
+            assert_eq!((shown["digests"].as_str(), replicas.len()), (Some("equal"), 3), "{shown}");
+            for replica in replicas {
+                for field in ["digest", "digest_index", "keys", "bytes"] {
+                    assert_eq!(replica[field], replicas[0][field], "{field}: {shown}");
+                }
+            }
+            all.push(shown);
+        }
+        all
     }
 
     /// What each node said in its present run.
