@@ -102,6 +102,38 @@ fn an_old_leader_behind_a_partition_serves_no_linearizable_read() {
     fleet.converge(SHARD);
 }
 
+/// Who is cut off knows of no commits that it lacks: it must at least say for how long it has heard nothing.
+#[test]
+fn a_stale_read_says_for_how_long_its_replica_heard_nothing() {
+    let mut fleet = Fleet::new(12, 3, 1, Options::default());
+    fleet.put("k", "old");
+    let leader = fleet.elect(SHARD);
+    let follower = fleet.nodes().into_iter().find(|node| *node != leader).expect("a follower");
+    fleet.run(Duration::from_secs(1));
+    let silence = |fleet: &mut Fleet, node: NodeId| {
+        let key = Bytes::from_static(b"k");
+        let consistency = Consistency::Stale;
+        let asked = fleet.ask(node, |token| Input::Get { shard: SHARD, token, key, consistency });
+        fleet.run(Duration::from_millis(20));
+        match fleet.answer(asked) {
+            Some(Answer::Got(served, Some(record))) => {
+                assert_eq!((&record.value[..], served.lag_entries), (&b"old"[..], Some(0)));
+                Duration::from_millis(served.silence_ms)
+            }
+            other => panic!("expected the old value, got {other:?}"),
+        }
+    };
+    assert_eq!(silence(&mut fleet, leader), Duration::ZERO, "a leader needs to hear nobody");
+    assert!(silence(&mut fleet, follower) < Duration::from_millis(200), "heartbeats come every 50 ms");
+    fleet.isolate(follower);
+    fleet.put("k", "new");
+    fleet.run(Duration::from_secs(10));
+    let heard_nothing = silence(&mut fleet, follower);
+    assert!(heard_nothing > Duration::from_millis(9_500), "it says {heard_nothing:?}");
+    fleet.heal();
+    fleet.converge(SHARD);
+}
+
 #[test]
 fn a_write_that_an_isolated_leader_proposed_is_unknown_never_refused() {
     let mut fleet = Fleet::new(5, 3, 1, Options::default());

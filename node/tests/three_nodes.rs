@@ -264,3 +264,29 @@ async fn a_node_whose_log_was_emptied_does_not_start() {
         assert!(refused.contains("the log was lost, and votes with it"), "{refused}");
     }
 }
+
+/// The client address of a node, as another node's map states it.
+async fn stated(fleet: &Fleet, asked: usize, of: usize) -> String {
+    let map = fleet.cluster(asked).await.get_map(v1::GetMapRequest::default()).await.unwrap().into_inner();
+    let Some(v1::get_map_response::Outcome::Result(map)) = map.outcome else { panic!("{map:?}") };
+    let node = map.nodes.into_iter().find(|node| node.node == of as u64 + 1);
+    node.expect("the map names all nodes").client_addr
+}
+
+/// The genesis map was taken in first at each start, and became the cache, so that the newer map there was lost: a node without a
+/// replica of the meta shard knew its peers only under the addresses of the first day.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_restarts_alone_knows_the_newest_map_that_it_had() {
+    let mut fleet = Fleet::with_replicas(1).await.stop().await;
+    fleet.move_client_address(0);
+    let moved = fleet.address(0);
+    let fleet = fleet.start().await;
+    let heard = tokio::time::timeout(PATIENCE, async {
+        while format!("http://{}", stated(&fleet, 2, 0).await) != moved {}
+    });
+    heard.await.expect("a node without a replica of the meta shard hears of the newer map");
+    let mut fleet = fleet.stop().await;
+    fleet.start_alone(2).await;
+    assert_eq!(format!("http://{}", stated(&fleet, 2, 0).await), moved);
+    fleet.stop().await;
+}

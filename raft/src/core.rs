@@ -24,6 +24,8 @@ pub(crate) struct Core {
     random: Pcg32,
     /// The latest time that the replica was told.
     pub(crate) now: Time,
+    /// When it last heard a leader; before that, when it started.
+    pub(crate) heard_leader: Time,
     /// The term in which it started.
     pub(crate) started_in: Term,
     /// Term, vote and commit index as they are; what of them is durable, `persistence` knows.
@@ -58,6 +60,7 @@ impl Core {
             options,
             random: Pcg32::seed_from_u64(seed),
             now,
+            heard_leader: now,
             started_in: hard_state.term,
             hard_state: HardState { commit, ..hard_state },
             log: Log::new(recovered.compacted, recovered.entries, applied),

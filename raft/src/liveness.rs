@@ -33,6 +33,7 @@ impl ElectionTimer {
     /// The leader was heard.
     pub(crate) fn on_leader(&mut self, core: &mut Core) {
         self.heard = Some(core.now);
+        core.heard_leader = core.now;
         self.restart(core);
     }
 

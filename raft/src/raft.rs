@@ -1,5 +1,7 @@
 //! The replica: its doors, and which role answers at which.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::core::Core;
@@ -347,6 +349,16 @@ impl Raft {
             Role::Follower(follower) => follower.leader,
             Role::Candidate(_) => None,
             Role::Leader(_) => Some(self.core.id),
+        }
+    }
+
+    /// How long nothing was heard of a leader, of whatever term: at least so old is what this replica knows of commits. Since the
+    /// start if none was heard yet; nothing on a leader.
+    #[must_use]
+    pub const fn silence(&self, now: Time) -> Duration {
+        match &self.role {
+            Role::Leader(_) => Duration::ZERO,
+            Role::Follower(_) | Role::Candidate(_) => now.since(self.core.heard_leader),
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) fn stamp_of_read(served: Served) -> v1::Stamp {
 
 /// How far a stale answer may be behind; absent in linearizable ones.
 pub(super) fn lag(served: Served) -> Option<v1::Lag> {
-    served.lag_entries.map(|entries| v1::Lag { entries, silence_ms: 0 })
+    served.lag_entries.map(|entries| v1::Lag { entries, silence_ms: served.silence_ms })
 }
 
 /// A record.

@@ -267,6 +267,8 @@ pub struct Served {
     pub version: u64,
     /// How many committed entries this replica had not applied, when the read was a stale one.
     pub lag_entries: Option<u64>,
+    /// For how long this replica had not heard its leader, in milliseconds. Whoever is cut off knows of no lag.
+    pub silence_ms: u64,
 }
 
 /// What a worker, or a [`ReadJob`], answers.

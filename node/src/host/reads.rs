@@ -112,7 +112,7 @@ impl Replica {
     }
 
     fn serve<B: Base>(&self, turn: &mut Turn<'_, B>, (token, wanted): Waiting, lag_entries: Option<u64>) {
-        let served = self.served(lag_entries);
+        let served = self.served(turn.now, lag_entries);
         match wanted {
             Wanted::Key(key) => match self.machine.get(&key) {
                 Lookup::Record(record) => turn.out.reply(token, Answer::Got(served, record)),

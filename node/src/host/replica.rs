@@ -80,13 +80,15 @@ impl Replica {
     }
 
     /// What to say of an answer that is made now.
-    pub(super) fn served(&self, lag_entries: Option<u64>) -> Served {
+    pub(super) fn served(&self, now: Now, lag_entries: Option<u64>) -> Served {
+        let silence_ms = u64::try_from(self.raft.silence(now.time).as_millis()).unwrap_or(u64::MAX);
         Served {
             shard: self.shard,
             term: self.raft.term(),
             time_ms: self.machine.time_ms(),
             version: self.machine.version(),
             lag_entries,
+            silence_ms,
         }
     }
 
@@ -156,13 +158,14 @@ impl Replica {
         if turn.crowded {
             self.machine.drop_clean();
         }
+        self.writes.look_at_time(turn, &self.raft, &self.machine);
     }
 
     /// When this replica wants to be woken, whatever else happens.
     pub(super) fn deadline(&self, options: &Options) -> Option<Time> {
         // Nothing is flushed while a snapshot replaces the state: a deadline in the past would only spin.
         let flush = if self.install.under_way() { None } else { self.flushing.deadline(options) };
-        [self.raft.deadline(), flush].into_iter().flatten().min()
+        [self.raft.deadline(), flush, self.writes.deadline()].into_iter().flatten().min()
     }
 
     fn send<B: Base>(&self, turn: &mut Turn<'_, B>, messages: Vec<Message>) {

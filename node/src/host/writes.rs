@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use flotilla_raft::{LogId, ProposeError, RoleKind, Time};
-use flotilla_store::{Action, Base, Command, Operation, Outcome};
+use flotilla_raft::{LogId, ProposeError, Raft, RoleKind, Time};
+use flotilla_store::{Action, Base, Command, Machine, Operation, Outcome};
 use flotilla_topology::ShardId;
 
 use super::boundary::{Answer, Event, Refusal, Token};
@@ -25,6 +25,8 @@ pub(super) struct Writes {
     freeing: Freeing,
     /// A command without operations is on its way, to let shard time pass.
     time_entry: Option<LogId>,
+    /// When a leader that nothing else wakes looks whether shard time must pass.
+    look_at: Option<Time>,
 }
 
 /// One entry that this leader proposed, and who waits for it.
@@ -67,6 +69,20 @@ fn bytes_of(operation: &Operation) -> usize {
         Action::Txn(txn) => txn.parts(),
     };
     operation.action.payload_bytes() + OPERATION_OVERHEAD_BYTES + parts * TXN_PART_OVERHEAD_BYTES
+}
+
+impl Writes {
+    /// Sees to it that a leader looks at its clock while something waits for shard time to pass. One with followers does at each
+    /// heartbeat; one without has no timer of its own.
+    pub(super) fn look_at_time<B: Base>(&mut self, turn: &Turn<'_, B>, raft: &Raft, machine: &Machine) {
+        let waits = raft.is_leader() && raft.deadline().is_none() && machine.due(u64::MAX);
+        self.look_at = waits.then(|| turn.now.time + turn.options.raft.heartbeat_interval);
+    }
+
+    /// When the clock is looked at, whatever else happens.
+    pub(super) const fn deadline(&self) -> Option<Time> {
+        self.look_at
+    }
 }
 
 impl Replica {
@@ -203,7 +219,7 @@ impl Replica {
         );
         let after = turn.now.time.since(proposal.at);
         turn.out.event(self.shard, Event::Applied { after });
-        let served = self.served(None);
+        let served = self.served(turn.now, None);
         for (token, mut outcome) in proposal.tokens.into_iter().zip(outcomes) {
             if let Outcome::Txn(txn) = outcome {
                 // An answer must fit a message as an entry does, and must not keep a hundred loaded values in memory.

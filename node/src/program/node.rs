@@ -257,10 +257,11 @@ impl Starting {
             Arc::clone(&directory),
         ));
         service.open(transport.clone(), announcements(&keeper));
-        keeper.take(genesis).await;
+        // The cache first: whatever is taken becomes the cache, and the genesis map is the oldest of all.
         if let Some(cached) = directory.cached_map()? {
             keeper.take(cached).await;
         }
+        keeper.take(genesis).await;
         let bytes_max = options::message_bytes_max(&config);
         let limits = config.limits.clone();
         let front = Arc::new(Front::new(config.id, Arc::clone(&runtime), limits, keeper.maps(), bytes_max));

@@ -297,7 +297,14 @@ mod tests {
     #[test]
     fn values_that_nobody_fetches_are_let_go_and_writes_keep_their_outcome() {
         const VALUE_BYTES: usize = 1 << 20;
-        let served = Served { shard: ShardId(3), term: Term(1), time_ms: 1, version: 9, lag_entries: None };
+        let served = Served {
+            shard: ShardId(3),
+            term: Term(1),
+            time_ms: 1,
+            version: 9,
+            lag_entries: None,
+            silence_ms: 0,
+        };
         let record = || Record { value: Bytes::from(vec![7; VALUE_BYTES]), version: 5, expires_ms: None };
         let got = || Answer::Got(served, Some(record()));
         let lane = Lane::new(0);

@@ -100,3 +100,19 @@ fn a_ttl_beyond_the_end_of_time_is_for_ever() {
     }
     assert_eq!(fleet.get("k").as_deref(), Some("stays"), "and after a restart from the base");
 }
+
+/// A leader without followers sends no heartbeats, so nothing made it look at its clock: what had expired was still read, for as
+/// long as nobody wrote.
+#[test]
+fn a_value_of_a_shard_with_one_replica_ends_although_nothing_else_happens() {
+    let mut fleet = Fleet::new(44, 1, 1, Options::default());
+    fill(&mut fleet);
+    // Before the flush, which would look at the clock too.
+    fleet.run(Duration::from_millis(TTL_MS + 500));
+    check_gone(&mut fleet, "on the only replica");
+    fleet.run(Duration::from_secs(20));
+    let status = fleet.status(SHARD).into_values().next().expect("one replica");
+    fleet.run(Duration::from_secs(20));
+    let later = fleet.status(SHARD).into_values().next().expect("one replica");
+    assert_eq!(status.last, later.last, "when nothing waits for time, no entries are made for it");
+}

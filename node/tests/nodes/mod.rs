@@ -94,6 +94,19 @@ impl Fleet {
         self
     }
 
+    /// Starts one node alone: returns when it serves, which is before its shards have leaders.
+    pub async fn start_alone(&mut self, number: usize) {
+        let fatal = Fatal::new(|reason| panic!("a node stopped: {reason}"));
+        let config = config(self.directory.path(), &self.ports, self.replicas, number);
+        let started = tokio::time::timeout(PATIENCE, Node::start(config, fatal)).await;
+        self.nodes.push(started.expect("a node starts").expect("a node starts"));
+    }
+
+    /// Another client port for a node that does not run.
+    pub fn move_client_address(&mut self, number: usize) {
+        self.ports[number][0] = ports::free();
+    }
+
     /// Stops all nodes that run.
     pub async fn stop(mut self) -> Self {
         let stopping: Vec<_> = self.nodes.drain(..).map(|node| tokio::spawn(node.stop())).collect();

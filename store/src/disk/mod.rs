@@ -154,11 +154,17 @@ impl Base for Disk {
 
     fn sync(&self) -> Result<(), BaseError> {
         let open = self.current().ok_or(BaseError::Poisoned)?;
+        // Written first, synced then: a full disk that shows in the writing is to be waited out, because nothing was handed to the
+        // kernel that it could have dropped. One that shows in the sync is not: a file system that finds room only then (thin
+        // volumes, NFS) has dropped what was written, and a second sync would report success without it.
+        open.database.persist(PersistMode::Buffer).map_err(|error| match failure(error) {
+            BaseError::Io(error) if error.kind() != io::ErrorKind::StorageFull => BaseError::Unsynced(error),
+            other => other,
+        })?;
         // fdatasync also makes a grown file's size durable; new files are synced by fjall when it creates
         // them.
         open.database.persist(PersistMode::SyncData).map_err(|error| match failure(error) {
-            // Not even written: nothing was handed to the kernel that it could have dropped.
-            BaseError::Io(error) if error.kind() != io::ErrorKind::StorageFull => BaseError::Unsynced(error),
+            BaseError::Io(error) => BaseError::Unsynced(error),
             other => other,
         })
     }
