@@ -50,16 +50,13 @@ pub(crate) struct Outcome {
 
 /// Makes the load, until its end or until it is interrupted.
 pub(crate) async fn run(plan: &Plan) -> Result<Outcome, String> {
-    let mut connections = Vec::new();
-    for number in 0..plan.connections {
-        connections.push(Connection::open(&plan.place, number).await?);
-    }
+    let connections = open(plan).await?;
     if plan.fill {
-        fill(plan, &connections).await?;
+        write_all(plan, &connections).await?;
     }
     let clients = start(plan, &connections);
     tokio::time::sleep(plan.warm_up).await;
-    let servers = processes::find(plan.place.name.servers());
+    let servers = plan.place.servers.clone().unwrap_or_else(|| processes::find(plan.place.name.servers()));
     let (began, cpu, own) = (Instant::now(), processes::cpu_time(&servers), processes::own());
     clients.measuring.store(true, Ordering::Relaxed);
     tokio::time::sleep(plan.duration).await;
@@ -75,8 +72,20 @@ pub(crate) async fn run(plan: &Plan) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// Writes every key once.
-async fn fill(plan: &Plan, connections: &[Connection]) -> Result<(), String> {
+/// Only writes every key once.
+pub(crate) async fn fill(plan: &Plan) -> Result<(), String> {
+    write_all(plan, &open(plan).await?).await
+}
+
+async fn open(plan: &Plan) -> Result<Vec<Connection>, String> {
+    let mut connections = Vec::new();
+    for number in 0..plan.connections {
+        connections.push(Connection::open(&plan.place, number).await?);
+    }
+    Ok(connections)
+}
+
+async fn write_all(plan: &Plan, connections: &[Connection]) -> Result<(), String> {
     let next = Arc::new(AtomicU64::new(0));
     let mut fillers = JoinSet::new();
     for number in 0..FILLERS {

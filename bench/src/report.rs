@@ -122,6 +122,6 @@ fn latency(kind: Kind, histogram: &Histogram<u64>) -> Latency {
     }
 }
 
-fn value_name(value: &impl clap::ValueEnum) -> String {
+pub(crate) fn value_name(value: &impl clap::ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

@@ -35,6 +35,25 @@ pub const ALL: &[Exemption] = &[
     },
     Exemption {
         rule: "sleeps",
+        path: "bench/src/failover/",
+        what: "",
+        reason: "writes go on for a fixed time between two kills, a failed one pauses as a real client would, and the servers' \
+                 moments can only be polled",
+    },
+    Exemption {
+        rule: "sleeps",
+        path: "bench/src/fleet/",
+        what: "",
+        reason: "waits for other processes to serve and to elect: polls them, and gives up with a deadline",
+    },
+    Exemption {
+        rule: "sleeps",
+        path: "bench/src/limits/echo.rs",
+        what: "",
+        reason: "the time itself is the event: a load lasts so long",
+    },
+    Exemption {
+        rule: "sleeps",
         path: "bench/src/load.rs",
         what: "",
         reason: "the time itself is the event: a load lasts so long, and a refused client pauses as a real one would",

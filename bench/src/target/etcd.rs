@@ -1,4 +1,4 @@
-//! etcd, by the calls of its own clients: `Range` and `Put`.
+//! etcd, by the calls of its own clients: `Range` and `Put`; and `Status`, which says who leads.
 
 use bytes::Bytes;
 use tonic::transport::{Channel, Endpoint};
@@ -11,7 +11,8 @@ mod wire {
 }
 
 use wire::kv_client::KvClient;
-use wire::{PutRequest, RangeRequest};
+use wire::maintenance_client::MaintenanceClient;
+use wire::{PutRequest, RangeRequest, StatusRequest};
 
 /// One channel, one call per operation.
 #[derive(Clone, Debug)]
@@ -19,13 +20,14 @@ pub(crate) struct Etcd(KvClient<Channel>);
 
 impl Etcd {
     pub(super) async fn open(endpoint: &str) -> Result<Self, String> {
-        let channel = Endpoint::from_shared(format!("http://{endpoint}"))
-            .map_err(|error| error.to_string())?
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(|error| format!("{endpoint}: {error}"))?;
+        let channel =
+            connection(endpoint)?.connect().await.map_err(|error| format!("{endpoint}: {error}"))?;
         Ok(Self(KvClient::new(channel)))
+    }
+
+    /// Connects when it is used, and again whenever it breaks.
+    pub(super) fn lazy(endpoint: &str) -> Result<Self, String> {
+        Ok(Self(KvClient::new(connection(endpoint)?.connect_lazy())))
     }
 
     pub(super) async fn read(&self, key: Bytes) -> Result<bool, Failed> {
@@ -48,7 +50,21 @@ impl Etcd {
     }
 }
 
+/// Whether this member leads, by its own word.
+pub(crate) async fn leads(endpoint: &str) -> Result<bool, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{endpoint}")).map_err(|error| error.to_string())?;
+    let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+    let status = MaintenanceClient::new(channel).status(StatusRequest {}).await;
+    let status = status.map_err(|status| status.to_string())?.into_inner();
+    Ok(status.header.is_some_and(|header| header.member_id == status.leader))
+}
+
 /// etcd does not say whether a failed call was executed.
 fn unknown(status: &tonic::Status) -> Failed {
     Failed::Unknown(status.to_string())
+}
+
+fn connection(endpoint: &str) -> Result<Endpoint, String> {
+    let made = Endpoint::from_shared(format!("http://{endpoint}")).map_err(|error| error.to_string())?;
+    Ok(made.tcp_nodelay(true))
 }

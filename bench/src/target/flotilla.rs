@@ -52,13 +52,14 @@ pub(crate) struct Unary(KvClient<Channel>);
 
 impl Unary {
     pub(super) async fn open(endpoint: &str) -> Result<Self, String> {
-        let channel = Endpoint::from_shared(format!("http://{endpoint}"))
-            .map_err(|error| error.to_string())?
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(|error| format!("{endpoint}: {error}"))?;
+        let channel =
+            connection(endpoint)?.connect().await.map_err(|error| format!("{endpoint}: {error}"))?;
         Ok(Self(KvClient::new(channel)))
+    }
+
+    /// Connects when it is used, and again whenever it breaks.
+    pub(super) fn lazy(endpoint: &str) -> Result<Self, String> {
+        Ok(Self(KvClient::new(connection(endpoint)?.connect_lazy())))
     }
 
     pub(super) async fn read(&self, key: Bytes) -> Result<bool, Failed> {
@@ -92,10 +93,15 @@ impl Unary {
     }
 }
 
-fn refused(failure: Status) -> Failed {
+pub(super) fn refused(failure: Status) -> Failed {
     if status::definite(&failure) {
         Failed::Refused(failure.to_string())
     } else {
         Failed::Unknown(failure.to_string())
     }
+}
+
+fn connection(endpoint: &str) -> Result<Endpoint, String> {
+    let made = Endpoint::from_shared(format!("http://{endpoint}")).map_err(|error| error.to_string())?;
+    Ok(made.tcp_nodelay(true))
 }

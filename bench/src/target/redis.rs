@@ -1,10 +1,15 @@
 //! Redis, over a connection that pipelines what its clients ask at the same time.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, Client, RedisError};
+use redis::{AsyncCommands, AsyncConnectionConfig, Client, RedisError};
 
 use crate::recorder::Failed;
+
+/// The library gives up after half a second, which no other target's client does.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One connection.
 #[derive(Clone)]
@@ -19,7 +24,8 @@ impl std::fmt::Debug for Redis {
 impl Redis {
     pub(super) async fn open(endpoint: &str) -> Result<Self, String> {
         let client = Client::open(format!("redis://{endpoint}/")).map_err(|error| error.to_string())?;
-        let connection = client.get_multiplexed_async_connection().await;
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_PATIENCE));
+        let connection = client.get_multiplexed_async_connection_with_config(&patient).await;
         connection.map(Self).map_err(|error| format!("{endpoint}: {error}"))
     }
 

@@ -1,0 +1,53 @@
+//! How long a group took no writes, from the moments at which its writes were acknowledged: as `kvctl demo` measures it.
+
+use std::time::{Duration, Instant};
+
+/// One acknowledged write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Acknowledged {
+    /// When it was first sent.
+    pub(super) began: Instant,
+    /// When its answer came.
+    pub(super) ended: Instant,
+}
+
+/// The longest time without an acknowledgement between the last one before the kill and the first of a write that began
+/// after it. `None` until there are such.
+///
+/// Answers of the dead leader may still arrive after the kill, and writes that were under way at the kill may be
+/// acknowledged by the new leader: so the longest interval counts, not the first.
+pub(super) fn longest(writes: &[Acknowledged], killed: Instant) -> Option<Duration> {
+    let before = writes.iter().map(|write| write.ended).filter(|ended| *ended <= killed).max()?;
+    let after = writes.iter().filter(|write| write.began > killed).map(|write| write.ended).min()?;
+    let mut moments: Vec<Instant> =
+        writes.iter().map(|write| write.ended).filter(|ended| (before..=after).contains(ended)).collect();
+    moments.sort_unstable();
+    moments.windows(2).map(|pair| pair[1] - pair[0]).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writes(origin: Instant, moments: &[(u64, u64)]) -> Vec<Acknowledged> {
+        let at = |ms| origin + Duration::from_millis(ms);
+        moments.iter().map(|(began, ended)| Acknowledged { began: at(*began), ended: at(*ended) }).collect()
+    }
+
+    #[test]
+    fn the_gap_is_the_longest_silence_around_the_kill() {
+        let origin = Instant::now();
+        let killed = origin + Duration::from_millis(100);
+        // One late answer of the dead leader (101), one write that crossed the kill and was retried (330), then a new one.
+        let story = writes(origin, &[(90, 95), (99, 101), (98, 330), (102, 332), (105, 331), (400, 900)]);
+        assert_eq!(longest(&story, killed), Some(Duration::from_millis(229)));
+    }
+
+    #[test]
+    fn there_is_no_gap_before_a_write_that_began_after_the_kill_succeeded() {
+        let origin = Instant::now();
+        let killed = origin + Duration::from_millis(100);
+        assert_eq!(longest(&writes(origin, &[(90, 95), (99, 300)]), killed), None);
+        assert_eq!(longest(&writes(origin, &[(101, 300)]), killed), None);
+    }
+}
