@@ -18,6 +18,14 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// up loses everything under way on it. Who is silent is left by the attempt's timeout long before.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How much may be sent ahead of us on one stream, in bytes.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+
+/// … and on all streams of a connection: the most that HTTP/2 can say, so that only the streams' own bounds count. With less,
+/// streams that nobody reads at the moment (a merge that waits for another shard, a slow reader of a scan) use up what the others
+/// need. The merge then waits for a page that cannot come for ever, in every new attempt too.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+
 /// A connection that may be given back as broken.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
@@ -93,6 +101,8 @@ impl Connections {
             .map_err(|error| format!("{address}: {error}"))?
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);

@@ -31,10 +31,6 @@ pub(crate) struct Options {
 /// What an operation under way takes up beside its keys and values: so the room for bytes bounds their number too.
 pub(crate) const OPERATION_BYTES: usize = 256;
 
-/// A page may take as long as so many attempts of another operation. It is a mebibyte of work; asked for again too soon, the
-/// abandoned questions keep their readers busy, and none is ever answered in time.
-const PAGE_ATTEMPTS: u32 = 5;
-
 /// The map is not fetched again sooner, however many redirects speak of a newer one: it may not have reached anyone yet.
 const REFRESH_INTERVAL_MS: u64 = 100;
 
@@ -129,13 +125,6 @@ impl Crew {
         let deadline = self.now() + within;
         let patience = Patience { deadline, attempt: self.options.attempt };
         Operation::new(target, effect, patience, self.seeds.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// A new operation for one page of a scan.
-    pub(crate) fn page_operation(&self, target: Target) -> Operation {
-        let deadline = self.now() + self.options.deadline;
-        let patience = Patience { deadline, attempt: self.options.attempt * PAGE_ATTEMPTS };
-        Operation::new(target, Effect::Read, patience, self.seeds.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Time as the operations count it.

@@ -13,7 +13,8 @@
 //! once, also when slots move meanwhile. A page says which slots it speaks for. What it lacks is asked for again, from where that
 //! page began, of whoever owns it by the newest map; what it has too much is another task's duty and left out.
 //!
-//! Memory does not grow with the range: of each shard one page is merged, one waits, one is on its way. Whoever drops the scan ends
+//! Memory does not grow with the range: of each shard one page is merged, one waits, one is held, and as much is on its way as the
+//! window of a stream lets through. A scan with a limit asks each shard for its share of it and a little more. Whoever drops the scan ends
 //! the tasks and their streams, and so the work of the nodes.
 
 mod merge;
@@ -93,7 +94,7 @@ impl Pages {
             let _ = sender.try_send(Ok(shard::Piece::default()));
             None
         } else {
-            let ask = shard::Ask { shard, want: None, consistency };
+            let ask = shard::Ask { shard, want: None, consistency, portion: None, more: Arc::default() };
             let read = shard::read(Arc::clone(crew), ask, range, sender);
             Some(Task(tokio::spawn(read).abort_handle()))
         };

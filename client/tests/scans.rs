@@ -5,6 +5,7 @@
 mod fake;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -85,6 +86,39 @@ async fn a_scan_that_cannot_go_on_ends_with_an_error() {
     let (last, before) = records.split_last().unwrap();
     assert!(matches!(last, Err(Error::Invalid { .. })), "{last:?}");
     assert!(before.iter().all(Result::is_ok));
+}
+
+/// Of 50 records over 8 shards each shard has about 6; once each was asked for 50. The keys are not spread quite evenly, so a
+/// few shards are asked a second time.
+#[tokio::test]
+async fn a_scan_with_a_limit_asks_each_shard_for_about_its_share() {
+    let fleet = Fleet::alone(8, |_| Does::Answer).await;
+    fleet.sea.streams.store(true, Ordering::Relaxed);
+    for number in 0..1000 {
+        let record = flotilla_proto::v1::Record { value: Bytes::new(), version: 1, expires_ms: None };
+        fleet.sea.records.lock().unwrap().insert(key(number).into(), record);
+    }
+    let client = fleet.builder().build().await.unwrap();
+    for (limit, most) in [(50, 250), (1, 8), (400, 900)] {
+        for reverse in [false, true] {
+            let before = fleet.sea.scanned.load(Ordering::Relaxed);
+            let range = ScanRange { limit: Some(limit), reverse, ..ScanRange::default() };
+            let mut all = expected(0..1000);
+            if reverse {
+                all.reverse();
+            }
+            all.truncate(limit as usize);
+            assert_eq!(keys(&client, range).await, all);
+            let scanned = fleet.sea.scanned.load(Ordering::Relaxed) - before;
+            println!("limit {limit}, reverse {reverse}: {scanned} records were read");
+            assert!(scanned <= most, "{scanned} records were read for {limit}");
+        }
+    }
+    // One shard has all of them: it is asked again and again, for more each time.
+    fleet.move_slots(|_| 3);
+    let one_has_all = fleet.builder().build().await.unwrap();
+    let range = ScanRange { limit: Some(500), ..ScanRange::default() };
+    assert_eq!(keys(&one_has_all, range).await, expected(0..500));
 }
 
 #[tokio::test]

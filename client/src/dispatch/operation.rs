@@ -71,6 +71,8 @@ pub struct Operation {
     definite: bool,
     not_before: Duration,
     asked: Asked,
+    /// Each attempt may take twice as long as the one before that nobody answered.
+    growing: bool,
     over: Option<Error>,
     last_message: Cow<'static, str>,
     retry_after: Option<Duration>,
@@ -107,6 +109,7 @@ impl Operation {
             backoff,
             definite: true,
             not_before: Duration::ZERO,
+            growing: false,
             asked: Asked { position, ..Asked::default() },
             over: None,
             last_message: Cow::Borrowed("nobody was asked in time"),
@@ -118,6 +121,13 @@ impl Operation {
     #[must_use]
     pub const fn target(&self) -> Target {
         self.target
+    }
+
+    /// What it asks for may be much work: an attempt that nobody answered may have been too short, so the next one is longer.
+    #[must_use]
+    pub const fn growing(mut self) -> Self {
+        self.growing = true;
+        self
     }
 
     /// What to do now.
@@ -200,6 +210,9 @@ impl Operation {
         self.definite &= failure.definite || self.effect == Effect::Read;
         self.last_message = Cow::Owned(failure.message.clone());
         self.retry_after = (!failure.retry_after.is_zero()).then_some(failure.retry_after);
+        if self.growing && !failure.definite {
+            self.patience.attempt *= 2;
+        }
         let asked = self.asked.last.take();
         self.asked.told = None;
         match &failure.verdict {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flotilla_proto::v1;
 use flotilla_topology::{ClusterMap, ShardId, SlotSet};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ type Sender = mpsc::Sender<Result<KeyValue, Error>>;
 /// Sends the records of a range in order, and at the end an error if there was one.
 pub(super) async fn run(crew: Arc<Crew>, range: ScanRange, sender: Sender) {
     let merge = Merge {
+        portion: None,
         limit: range.limit.unwrap_or(u64::MAX),
         reverse: range.reverse,
         crew,
@@ -36,6 +37,8 @@ pub(super) async fn run(crew: Arc<Crew>, range: ScanRange, sender: Sender) {
 struct Merge {
     crew: Arc<Crew>,
     limit: u64,
+    /// How many records each reader asks for first, if there is a limit.
+    portion: Option<u64>,
     reverse: bool,
     parts: Vec<Part>,
     /// The first record of each part that was not sent yet, with the part's position.
@@ -49,6 +52,10 @@ struct Part {
     pieces: mpsc::Receiver<Result<Piece, Error>>,
     page: VecDeque<KeyValue>,
     gap: Option<Gap>,
+    /// Tells the reader that its portion is used up.
+    more: Arc<Notify>,
+    /// The page is the last one of a portion.
+    last_of_portion: bool,
     /// It asks again for slots that were missing since then.
     missing_since: Option<Instant>,
 }
@@ -70,8 +77,12 @@ impl Part {
             if let Some(record) = self.page.pop_front() {
                 return Ok(Next::Record(record));
             }
+            if self.last_of_portion {
+                self.more.notify_one();
+            }
             let Some(piece) = self.pieces.recv().await else { return Ok(Next::End) };
             let piece = piece?;
+            self.last_of_portion = piece.last_of_portion;
             self.page = piece.page.records.into_iter().filter_map(key_value).collect();
             self.gap = piece.gap;
         }
@@ -89,7 +100,9 @@ impl Merge {
             self.read(None, None, range, None);
         } else {
             let map = self.map()?;
-            for (shard, slots) in owners(&map, &SlotSet::full()) {
+            let shards = owners(&map, &SlotSet::full());
+            self.portion = range.limit.map(|limit| portion(limit, shards.len() as u64));
+            for (shard, slots) in shards {
                 self.read(Some(shard), Some(slots), range.clone(), None);
             }
         }
@@ -118,9 +131,11 @@ impl Merge {
         missing_since: Option<Instant>,
     ) -> usize {
         let (sender, pieces) = mpsc::channel(1);
-        let ask = Ask { shard, want, consistency: v1::Consistency::Linearizable.into() };
+        let (consistency, more) = (v1::Consistency::Linearizable.into(), Arc::new(Notify::new()));
+        let ask = Ask { shard, want, consistency, portion: self.portion, more: Arc::clone(&more) };
         self.tasks.spawn(shard::read(Arc::clone(&self.crew), ask, range, sender));
-        self.parts.push(Part { pieces, page: VecDeque::new(), gap: None, missing_since });
+        let page = VecDeque::new();
+        self.parts.push(Part { pieces, page, gap: None, more, last_of_portion: false, missing_since });
         self.parts.len() - 1
     }
 
@@ -165,6 +180,12 @@ impl Merge {
         let map = self.crew.chart.read(|routes| routes.map().cloned());
         map.ok_or_else(|| Error::not_executed("the cluster map is not known"))
     }
+}
+
+/// How many of so many records to ask of each shard first: its share, and some more, because keys are not spread quite evenly.
+fn portion(limit: u64, shards: u64) -> u64 {
+    let share = limit.div_ceil(shards.max(1));
+    share.saturating_add(2 * share.isqrt() + 2).min(limit)
 }
 
 /// Who owns which of these slots.

@@ -1,4 +1,7 @@
 //! Reads the records of one shard, page by page; after a break it goes on where the last page ended.
+//!
+//! Of a scan with a limit it asks for a portion, since most of the limit will come of other shards. The next portion, twice as
+//! large, is asked for when the merge has used up this one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +10,14 @@ use flotilla_proto::v1;
 use flotilla_proto::v1::scan_response::Outcome;
 use flotilla_raft::Term;
 use flotilla_topology::{ShardId, Slot, SlotRange, SlotSet};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
 use crate::call::kv;
 use crate::connections::Connection;
 use crate::crew::Crew;
-use crate::dispatch::{Failure, Operation, Target};
+use crate::dispatch::{Effect, Failure, Operation, Target};
 use crate::wire_map::slot;
 use crate::{Error, ScanRange};
 
@@ -29,6 +32,10 @@ pub(super) struct Ask {
     pub(super) want: Option<SlotSet>,
     /// As on the wire.
     pub(super) consistency: i32,
+    /// How many records to ask for first; nothing: whatever the range says.
+    pub(super) portion: Option<u64>,
+    /// Told that another portion is wanted.
+    pub(super) more: Arc<Notify>,
 }
 
 /// A page, cut down to what is wanted.
@@ -37,6 +44,8 @@ pub(super) struct Piece {
     pub(super) page: v1::ScanPage,
     /// What the page should have spoken for and did not.
     pub(super) gap: Option<Gap>,
+    /// The next one is read when it is asked for.
+    pub(super) last_of_portion: bool,
 }
 
 /// Slots that somebody else must be asked for.
@@ -49,7 +58,7 @@ pub(super) struct Gap {
 
 /// Reads until the end of the range, an error, or nobody listens.
 pub(super) async fn read(crew: Arc<Crew>, ask: Ask, range: ScanRange, sender: Sender) {
-    let mut reader = Reader { crew, ask, rest: range, done: false };
+    let mut reader = Reader { crew, ask, rest: range, due: None, done: false };
     if let Err(error) = reader.read(&sender).await {
         // The reader may be gone; then nobody needs to know.
         let _ = sender.send(Err(error)).await;
@@ -61,6 +70,8 @@ struct Reader {
     ask: Ask,
     /// What was not read yet.
     rest: ScanRange,
+    /// How many records are still to come of the portion that was asked for; nothing: no portion was.
+    due: Option<u64>,
     done: bool,
 }
 
@@ -83,6 +94,12 @@ impl Reader {
     async fn read(&mut self, sender: &Sender) -> Result<(), Error> {
         let mut operation = self.operation();
         while !self.done {
+            if self.due == Some(0) {
+                self.ask.more.notified().await;
+                self.due = None;
+                self.ask.portion = self.ask.portion.map(|portion| portion.saturating_mul(2));
+                operation = self.operation();
+            }
             let (to, patience) = self.crew.next(&mut operation).await?;
             let opened = self.open(to, patience).await;
             let broken = match opened {
@@ -100,19 +117,20 @@ impl Reader {
     fn operation(&self) -> Operation {
         // Any node can merge. Those of the map are tried before the endpoints, which may be gone by now.
         let target = Target::Shard(self.ask.shard.unwrap_or(ShardId::META));
-        self.crew.page_operation(self.crew.aim(target))
+        self.crew.operation(self.crew.aim(target), Effect::Read).growing()
     }
 
-    async fn open(&self, from: Arc<str>, patience: Duration) -> Result<Pages, Failure> {
+    async fn open(&mut self, from: Arc<str>, patience: Duration) -> Result<Pages, Failure> {
         let connection = self.crew.connections.get(&from).await.map_err(Failure::not_sent)?;
         // Nobody leads all shards, so there is nobody to be redirected to.
+        self.due = self.ask.portion.map(|portion| self.rest.limit.map_or(portion, |left| left.min(portion)));
         let proxy = v1::RouteMode::Proxy.into();
         let route_mode = self.ask.shard.map_or(proxy, |_| self.crew.route_mode());
         let message = v1::ScanRequest {
             from: self.rest.from.clone(),
             to: self.rest.to.clone().unwrap_or_default(),
             reverse: self.rest.reverse,
-            limit: self.rest.limit.unwrap_or_default(),
+            limit: self.due.or(self.rest.limit).unwrap_or_default(),
             shard: self.ask.shard.map(|shard| shard.0),
             route_mode,
             consistency: self.ask.consistency,
@@ -126,7 +144,7 @@ impl Reader {
         }
     }
 
-    /// Takes pages until the stream ends. Returns how it broke, if it did.
+    /// Takes pages until the portion or the range ends. Returns how the stream broke, if it did.
     async fn follow(
         &mut self,
         pages: &mut Pages,
@@ -134,7 +152,7 @@ impl Reader {
         operation: &mut Operation,
         sender: &Sender,
     ) -> Result<Option<Failure>, Error> {
-        while !self.done {
+        while !self.done && self.due != Some(0) {
             let page = match self.turn(pages, patience).await {
                 Ok(Turn::Page(page)) => page,
                 Ok(Turn::Redirect(redirect)) => {
@@ -183,6 +201,7 @@ impl Reader {
     /// come twice, when slots move during the scan.
     fn take(&mut self, mut page: v1::ScanPage) -> Piece {
         let mut gap = None;
+        self.due = self.due.map(|due| due.saturating_sub(page.records.len() as u64));
         if let Some(want) = &mut self.ask.want {
             let range = |range: &v1::SlotRange| SlotRange::new(slot(range.first)?, slot(range.last)?);
             let covered: SlotSet = page.slots.iter().filter_map(range).collect();
@@ -195,7 +214,7 @@ impl Reader {
         }
         self.advance(&page);
         self.done |= self.ask.want.as_ref().is_some_and(SlotSet::is_empty);
-        Piece { page, gap }
+        Piece { page, gap, last_of_portion: !self.done && self.due == Some(0) }
     }
 
     /// Takes note of a page; what is left begins where it ended.

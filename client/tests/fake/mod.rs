@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use flotilla_client::{Builder, Client};
 use flotilla_proto::v1::{self, RequestId};
 use flotilla_topology::{SLOTS, Slot};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -38,6 +39,8 @@ pub enum Does {
     Break,
     /// Never answers.
     Hang,
+    /// Executes and answers, once it is told so.
+    AnswerWhenTold(oneshot::Receiver<()>),
     /// Says that this node (counted from 1) leads, in this term; 0: nobody.
     Redirect { leader: u64, term: u64 },
     /// Fails.
@@ -78,6 +81,12 @@ pub struct Sea {
     pub news: watch::Sender<()>,
     /// How many scans the nodes are working on.
     pub working: watch::Sender<usize>,
+    /// Whether a scan is answered with all its pages, as far as the client takes them; else with one, and then it breaks off.
+    pub streams: AtomicBool,
+    /// How many bytes of values such scans have given to be sent.
+    pub handed: watch::Sender<usize>,
+    /// How many records all scans were answered with.
+    pub scanned: AtomicUsize,
     pub manners: Mutex<Manners>,
     /// How many operations each message of a pipeline brought.
     pub messages: Mutex<Vec<usize>>,
@@ -103,6 +112,15 @@ impl Fleet {
         gone: Vec<String>,
         script: impl FnMut(&Seen) -> Does + Send + 'static,
     ) -> Self {
+        Self::launch(nodes, gone, 2, Box::new(script)).await
+    }
+
+    /// One node with so many shards.
+    pub async fn alone(shards: u64, script: impl FnMut(&Seen) -> Does + Send + 'static) -> Self {
+        Self::launch(1, Vec::new(), shards, Box::new(script)).await
+    }
+
+    async fn launch(nodes: usize, gone: Vec<String>, shards: u64, script: Script) -> Self {
         let mut listeners = Vec::new();
         for _ in 0..nodes {
             listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -110,18 +128,21 @@ impl Fleet {
         let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
         let sea = Arc::new(Sea {
             addresses: listeners.iter().map(address).chain(gone).collect(),
-            shards: 2,
+            shards,
             epoch: Mutex::new(1),
             shard_time_ms: Mutex::new(SHARD_TIME_MS),
             records: Mutex::default(),
             seen: Mutex::default(),
             page_records: 3,
-            owners: Mutex::new(Slot::all().map(|slot| planned(slot, 2)).collect()),
+            owners: Mutex::new(Slot::all().map(|slot| planned(slot, shards)).collect()),
             news: watch::Sender::new(()),
             working: watch::Sender::new(0),
+            streams: AtomicBool::new(false),
+            handed: watch::Sender::new(0),
+            scanned: AtomicUsize::new(0),
             manners: Mutex::default(),
             messages: Mutex::default(),
-            script: Mutex::new(Box::new(script)),
+            script: Mutex::new(script),
         });
         let mut fleet = Self { sea, nodes: Vec::new(), cables: Vec::new() };
         for (position, listener) in listeners.into_iter().enumerate() {
@@ -252,6 +273,10 @@ impl FakeNode {
             }
             Does::Break => self.cut().await,
             Does::Hang => std::future::pending().await,
+            Does::AnswerWhenTold(told) => {
+                told.await.unwrap();
+                Ok((Fate::Executed, Some(execute())))
+            }
             Does::Redirect { leader, term } => Ok((Fate::Redirected(self.redirect(key, leader, term)), None)),
             Does::Refuse(status) => Err(status),
         }

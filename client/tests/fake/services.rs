@@ -3,6 +3,7 @@
 use super::*;
 use flotilla_proto::v1::cluster_server::Cluster;
 use flotilla_proto::v1::kv_server::Kv;
+use std::sync::atomic::Ordering;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::WatchStream;
 
@@ -96,7 +97,7 @@ impl Kv for FakeNode {
 
     type ScanStream = Pages;
 
-    /// One page, then the stream breaks off: the client must go on by itself.
+    /// One page, then the stream breaks off: the client must go on by itself. Or all of them.
     async fn scan(&self, request: Request<v1::ScanRequest>) -> Result<Response<Pages>, Status> {
         let it = request.into_inner();
         let _working = Working::on(&self.sea);
@@ -105,9 +106,34 @@ impl Kv for FakeNode {
             (Fate::Redirected(redirect), _) => v1::scan_response::Outcome::Redirect(redirect),
             (Fate::Executed, page) => v1::scan_response::Outcome::Result(page.unwrap()),
         };
-        let response = v1::ScanResponse { outcome: Some(outcome) };
-        Ok(Response::new(Box::pin(tokio_stream::once(Ok(response)))))
+        let mut rest = Some((outcome, it));
+        let sea = Arc::clone(&self.sea);
+        let pages = std::iter::from_fn(move || {
+            let (outcome, it) = rest.take()?;
+            if let v1::scan_response::Outcome::Result(page) = &outcome {
+                rest = following(&sea, it, page);
+            }
+            Some(Ok(v1::ScanResponse { outcome: Some(outcome) }))
+        });
+        Ok(Response::new(Box::pin(tokio_stream::iter(pages))))
     }
+}
+
+/// What comes after this page, if a scan is answered with more than one. Asked for when the page is about to be sent.
+fn following(
+    sea: &Sea,
+    mut it: v1::ScanRequest,
+    sent: &v1::ScanPage,
+) -> Option<(v1::scan_response::Outcome, v1::ScanRequest)> {
+    let bytes = |it: &v1::KeyRecord| it.record.as_ref().map_or(0, |record| record.value.len());
+    sea.handed.send_modify(|handed| *handed += sent.records.iter().map(bytes).sum::<usize>());
+    let left = (it.limit > 0).then(|| it.limit - sent.records.len() as u64);
+    if !sea.streams.load(Ordering::Relaxed) || sent.next.is_empty() || left == Some(0) {
+        return None;
+    }
+    it.limit = left.unwrap_or_default();
+    *(if it.reverse { &mut it.to } else { &mut it.from }) = sent.next.clone();
+    Some((v1::scan_response::Outcome::Result(page(sea, &it)), it))
 }
 
 fn page(sea: &Sea, it: &v1::ScanRequest) -> v1::ScanPage {
@@ -126,8 +152,10 @@ fn page(sea: &Sea, it: &v1::ScanRequest) -> v1::ScanPage {
     if it.reverse {
         found.reverse();
     }
-    let more = found.len() > sea.page_records;
-    found.truncate(sea.page_records);
+    let limit = if it.limit > 0 { usize::try_from(it.limit).unwrap() } else { usize::MAX };
+    let more = found.len() > sea.page_records.min(limit);
+    found.truncate(sea.page_records.min(limit));
+    sea.scanned.fetch_add(found.len(), Ordering::Relaxed);
     let next = match found.last() {
         Some(last) if more && it.reverse => last.key.clone(),
         Some(last) if more => [last.key.as_ref(), b"\0"].concat().into(),

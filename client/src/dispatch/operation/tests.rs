@@ -291,6 +291,29 @@ fn who_has_the_leader_at_hand_may_go_straight_there() {
     assert!(matches!(late, Step::Fail(Error::NotExecuted { .. })), "{late:?}");
 }
 
+#[test]
+fn attempts_at_much_work_grow_when_nobody_answers_and_only_then() {
+    let mut story = Story::of(Effect::Read);
+    story.operation = story.operation.growing();
+    let timeout = |story: &mut Story| match story.step() {
+        Step::Send { timeout, .. } => timeout,
+        Step::Wait { until } => {
+            story.now = until;
+            let Step::Send { timeout, .. } = story.step() else { panic!("a wait after a wait") };
+            timeout
+        }
+        Step::Fail(error) => panic!("{error}"),
+    };
+    assert_eq!(timeout(&mut story), ATTEMPT);
+    story.fail(&overloaded(Duration::ZERO));
+    assert_eq!(timeout(&mut story), ATTEMPT, "a refusal says nothing of how long it takes");
+    story.fail(&Failure::lost("no page in time"));
+    assert_eq!(timeout(&mut story), 2 * ATTEMPT);
+    story.fail(&Failure::lost("no page in time"));
+    let left = DEADLINE - story.now;
+    assert!(timeout(&mut story) <= left.min(4 * ATTEMPT), "never past the deadline");
+}
+
 /// One router of three is down. The first operation finds out; the others go elsewhere at once.
 #[test]
 fn what_failed_one_operation_is_skipped_by_the_others_for_a_while() {
