@@ -31,6 +31,8 @@ const ATTEMPTS_MAX: u32 = 20;
 pub(super) struct Ask {
     pub(super) consistency: Consistency,
     pub(super) page_bytes_max: usize,
+    /// How many records the next page may have; each may have twice as many as the one before.
+    pub(super) page_records: usize,
 }
 
 /// One shard's part of a scan.
@@ -181,7 +183,7 @@ impl Cursor {
     fn limits(&self) -> Limits {
         let wanted = self.left.map_or(PAGE_RECORDS_MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         Limits {
-            records_max: wanted.clamp(1, PAGE_RECORDS_MAX),
+            records_max: wanted.min(self.ask.page_records).clamp(1, PAGE_RECORDS_MAX),
             bytes_max: self.ask.page_bytes_max,
             examined_max: PAGE_EXAMINED_MAX,
         }
@@ -230,6 +232,7 @@ impl Cursor {
     fn fetched(&mut self, page: ScanPage) -> ScanPage {
         let got = page.records.len() as u64;
         self.left = self.left.map(|left| left.saturating_sub(got));
+        self.ask.page_records = self.ask.page_records.saturating_mul(2).min(PAGE_RECORDS_MAX);
         let range = self.range.take().filter(|_| self.left != Some(0) && !page.next.is_empty());
         self.range = range.map(|range| range.resume(page.next.clone()));
         page

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Of each shard one page is held, so memory does not grow with the range. Pages are fetched when the client has taken
-//! the ones before; when it goes away, nothing more is fetched. Each page shows one moment of its shard; the pages of
+//! the ones before; when it goes away, nothing more is fetched, and what is being fetched is given up, wherever it waits: a client
+//! that asks again must not find its old questions before it. Each page shows one moment of its shard; the pages of
 //! one scan may show different moments.
 
 use std::pin::Pin;
@@ -76,11 +77,20 @@ pub(super) async fn scan(front: &Arc<Front>, request: ScanRequest) -> Result<Res
                     format!("there is no {shard} with keys"),
                 ));
             }
-            tokio::spawn(async move { one_shard(&front, &map, shard, scan, &sender).await });
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = one_shard(&front, &map, shard, scan, &sender) => {}
+                    () = sender.closed() => {}
+                }
+            });
         }
         None => {
             tokio::spawn(async move {
-                if let Err(failure) = all_shards(&front, &map, scan, &sender).await {
+                let ended = tokio::select! {
+                    ended = all_shards(&front, &map, scan, &sender) => ended,
+                    () = sender.closed() => return,
+                };
+                if let Err(failure) = ended {
                     // The client went away meanwhile: nobody is left to be told.
                     drop(sender.send(Err(failure)).await);
                 }
@@ -92,7 +102,8 @@ pub(super) async fn scan(front: &Arc<Front>, request: ScanRequest) -> Result<Res
 
 /// The pages of one shard, each as it comes. A Redirect ends it where another node leads.
 async fn one_shard(front: &Arc<Front>, map: &ClusterMap, shard: ShardId, scan: Scan, sender: &Sender) {
-    let ask = Ask { consistency: scan.consistency, page_bytes_max: PAGE_BYTES_MAX };
+    let ask =
+        Ask { consistency: scan.consistency, page_bytes_max: PAGE_BYTES_MAX, page_records: PAGE_RECORDS_MAX };
     let mut cursor = Cursor::new(shard, scan.range, scan.left, ask);
     loop {
         let fetched = match scan.route_mode {
@@ -115,7 +126,8 @@ async fn one_shard(front: &Arc<Front>, map: &ClusterMap, shard: ShardId, scan: S
 async fn all_shards(front: &Arc<Front>, map: &ClusterMap, scan: Scan, sender: &Sender) -> Result<(), Status> {
     let shards: Vec<ShardId> = map.shards.keys().copied().filter(|shard| *shard != ShardId::META).collect();
     let share = (CURSORS_BYTES_MAX / shards.len().max(1)).clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX);
-    let ask = Ask { consistency: scan.consistency, page_bytes_max: share };
+    let page_records = scan.left.map_or(PAGE_RECORDS_MAX, |left| first_records(left, shards.len()));
+    let ask = Ask { consistency: scan.consistency, page_bytes_max: share, page_records };
     let mut cursors: Vec<Cursor> =
         shards.into_iter().map(|shard| Cursor::new(shard, scan.range.clone(), scan.left, ask)).collect();
     let mut left = scan.left.unwrap_or(u64::MAX);
@@ -142,6 +154,12 @@ async fn all_shards(front: &Arc<Front>, map: &ClusterMap, scan: Scan, sender: &S
             return Ok(());
         }
     }
+}
+
+/// How many of so many records to ask of each shard first: its share, and some more, because keys are not spread quite evenly.
+fn first_records(left: u64, shards: usize) -> usize {
+    let share = usize::try_from(left).unwrap_or(usize::MAX).div_ceil(shards.max(1));
+    share.saturating_add(2 * share.isqrt() + 2).min(PAGE_RECORDS_MAX)
 }
 
 /// Takes records in order from all cursors, until a page is full or a cursor must be refilled first.
@@ -181,3 +199,7 @@ fn after(records: &[KeyRecord], reverse: bool) -> Bytes {
     next.put_u8(0);
     next.freeze()
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

@@ -302,21 +302,13 @@ impl fmt::Debug for Runtime {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use flotilla_store::disk;
-    use flotilla_topology::NodeId;
-    use futures_util::FutureExt;
-
-    use super::*;
-
+impl Runtime {
     /// A runtime with these inboxes, which nobody empties.
-    fn without_threads(base: NodeBase, inboxes: &[Arc<Inbox>]) -> Runtime {
+    pub(crate) fn without_threads(base: NodeBase, inboxes: &[Arc<Inbox>]) -> Self {
         let tokens = Arc::<Tokens>::default();
         let fatal = Fatal::new(|reason| panic!("{reason}"));
         let readers = Readers::new(1, base.clone(), Arc::clone(&tokens), inboxes.to_vec(), fatal);
-        Runtime {
+        Self {
             inboxes: inboxes.to_vec(),
             tokens,
             log: Arc::default(),
@@ -327,13 +319,24 @@ mod tests {
             threads: Mutex::default(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flotilla_store::disk;
+    use flotilla_topology::NodeId;
+    use futures_util::FutureExt;
+
+    use super::*;
 
     #[tokio::test]
     async fn a_worker_whose_inbox_is_full_is_not_inspected_for_clients() {
         let directory = tempfile::tempdir().expect("a directory");
         let base = NodeBase::open(directory.path(), disk::Options::default()).expect("a new base");
         let inbox = Arc::new(Inbox::new(INPUT_BYTES, 1));
-        let runtime = without_threads(base, &[Arc::clone(&inbox)]);
+        let runtime = Runtime::without_threads(base, &[Arc::clone(&inbox)]);
         let work = || Input::PeerLost { node: NodeId(7) };
         inbox.offer_client(INPUT_BYTES, work()).expect("an empty inbox has room");
 

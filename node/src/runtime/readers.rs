@@ -2,7 +2,8 @@
 //!
 //! Each job carries the view that it reads, taken by the worker after it checked that the shard owns the key; so jobs
 //! may run in any order. The queue is bounded: clients' reads are refused when it is full. What a shard needs to go
-//! on (a load) always gets in; there is at most one per shard.
+//! on (a load) always gets in; there is at most one per shard. A read that nobody waits for any more is dropped before it
+//! costs anything: clients that give up and ask again must not keep the pool busy with their old questions.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -92,16 +93,26 @@ impl Readers {
         }
     }
 
+    /// The next job that somebody waits for. `None`: the pool is closed, and there is none.
     fn take(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+            while let Some(job) = state.jobs.pop_front() {
+                if self.is_wanted(&job) {
+                    return Some(job);
+                }
             }
             if state.closed {
                 return None;
             }
             state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn is_wanted(&self, job: &Job) -> bool {
+        match job {
+            Job::Get { token, .. } | Job::Scan { token, .. } => self.tokens.is_wanted(*token),
+            Job::Load { .. } => true,
         }
     }
 
@@ -166,3 +177,7 @@ impl fmt::Debug for Readers {
         f.debug_struct("Readers").field("jobs_max", &self.jobs_max).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "readers_tests.rs"]
+mod tests;

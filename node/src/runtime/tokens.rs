@@ -142,6 +142,20 @@ impl Tokens {
         }
     }
 
+    /// Whether anybody still waits for this answer. Of a lane: whether its stream still stands.
+    #[must_use]
+    pub fn is_wanted(&self, token: Token) -> bool {
+        if let Some((number, _)) = Lane::of(token) {
+            return self.lanes.read().unwrap_or_else(PoisonError::into_inner).contains_key(&number);
+        }
+        let (drawer_at, place_at) = place_of(token);
+        let drawer = self.drawer(drawer_at);
+        drawer
+            .places
+            .get(place_at)
+            .is_some_and(|place| place.sender.is_some() && u64::from(place.generation) == token.0 >> 32)
+    }
+
     /// How many answers are waited for.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -172,22 +186,27 @@ impl Tokens {
 
     /// Frees the place of a token, if it is still the one that the token means.
     fn take(&self, token: Token) -> Option<oneshot::Sender<Answer>> {
-        let drawer_at = usize::try_from(token.0).unwrap_or(usize::MAX) % DRAWERS;
-        let place_at = u32::try_from((token.0 >> DRAWER_BITS) & ((1 << PLACE_BITS) - 1)).unwrap_or(u32::MAX);
+        let (drawer_at, place_at) = place_of(token);
         let mut drawer = self.drawer(drawer_at);
-        let place = drawer.places.get_mut(place_at as usize)?;
+        let place = drawer.places.get_mut(place_at)?;
         if u64::from(place.generation) != token.0 >> 32 {
             return None;
         }
         let sender = place.sender.take()?;
         place.retire();
-        drawer.free.push(place_at);
+        drawer.free.push(u32::try_from(place_at).unwrap_or(u32::MAX));
         Some(sender)
     }
 
     fn drawer(&self, at: usize) -> MutexGuard<'_, Drawer> {
         self.drawers[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The drawer of a token, and the place in it.
+fn place_of(token: Token) -> (usize, usize) {
+    let number = usize::try_from(token.0 & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+    (number % DRAWERS, number >> DRAWER_BITS)
 }
 
 impl Waiting {
@@ -256,6 +275,21 @@ mod tests {
         }
         let places: usize = (0..DRAWERS).map(|at| tokens.drawer(at).places.len()).sum();
         assert_eq!(places, DRAWERS, "places are reused");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_known() {
+        let tokens = Arc::new(Tokens::default());
+        let (waiting, lane) = (tokens.draw(), tokens.open_lane());
+        let (single, piped) = (waiting.token(), lane.token(Question(3)));
+        assert!(tokens.is_wanted(single) && tokens.is_wanted(piped));
+        drop((waiting, lane));
+        assert!(!tokens.is_wanted(single) && !tokens.is_wanted(piped));
+        let _next: Vec<Waiting> = (0..DRAWERS).map(|_| tokens.draw()).collect();
+        assert!(!tokens.is_wanted(single), "another question has its place now");
+        let answered = tokens.draw();
+        tokens.answer(answered.token(), Answer::Transfer);
+        assert!(!tokens.is_wanted(answered.token()), "it has its answer");
     }
 
     #[tokio::test]

@@ -71,7 +71,9 @@ impl WorkerThread {
         // The first turn takes nothing: what recovery left to be written must not wait for an input.
         loop {
             let mut effects = Effects::default();
-            self.worker.turn(self.clock.now(), inputs.drain(..), &mut effects);
+            let tokens = &self.outlets.tokens;
+            let wanted = inputs.drain(..).filter(|input| is_wanted(tokens, input));
+            self.worker.turn(self.clock.now(), wanted, &mut effects);
             self.carry_out(effects);
             let patience = self.worker.deadline().map(|deadline| self.clock.until(deadline));
             if self.inbox.wait(patience, &mut inputs) == Wake::Closed {
@@ -120,5 +122,14 @@ impl WorkerThread {
             };
             inbox.deliver(Input::SnapshotSent { shard, to, delivered });
         });
+    }
+}
+
+/// Whether a page still has somebody who waits for it: the worker collects the overlay's part of it. Looking up one key costs no
+/// more than asking would.
+fn is_wanted(tokens: &Tokens, input: &Input) -> bool {
+    match input {
+        Input::Scan { token, .. } => tokens.is_wanted(*token),
+        _ => true,
     }
 }
