@@ -11,7 +11,7 @@ use crate::duration::Span;
 use crate::endpoint::Endpoint;
 use crate::failure::Effect;
 use crate::verbs::{
-    cas, completion, del, demo, dev, get, node_list, put, route, scan, shard_list, shard_show,
+    cas, completion, del, demo, dev, dump, get, load, node_list, put, route, scan, shard_list, shard_show,
     shard_transfer_leader, status, txn,
 };
 
@@ -97,6 +97,10 @@ pub enum Command {
     Txn(txn::TxnArgs),
     /// List keys and values in order, over all shards
     Scan(scan::ScanArgs),
+    /// Write all records of a file
+    Load(load::LoadArgs),
+    /// Print all records as lines that `load` reads
+    Dump(dump::DumpArgs),
     /// Show where a key lives
     Route(route::RouteArgs),
     /// Show the fleet at a glance: nodes, shards, and what is wrong
@@ -112,6 +116,16 @@ pub enum Command {
 }
 
 impl Command {
+    /// What Ctrl-C does to it.
+    #[must_use]
+    pub const fn ctrl_c(&self) -> CtrlC {
+        match self {
+            Self::Dev(_) | Self::Demo(_) | Self::Load(_) => CtrlC::IsHandled,
+            Self::Dump(_) => CtrlC::EndsAtTheSecond,
+            _ => CtrlC::Ends,
+        }
+    }
+
     /// What it does to the fleet.
     #[must_use]
     pub const fn effect(&self) -> Effect {
@@ -120,11 +134,13 @@ impl Command {
             | Self::Del(_)
             | Self::Cas(_)
             | Self::Txn(_)
+            | Self::Load(_)
             | Self::Shard(ShardCommand::TransferLeader(_)) => Effect::Write,
             Self::Dev(_)
             | Self::Demo(_)
             | Self::Get(_)
             | Self::Scan(_)
+            | Self::Dump(_)
             | Self::Route(_)
             | Self::Status(_)
             | Self::Shard(ShardCommand::List(_) | ShardCommand::Show(_))
@@ -132,6 +148,17 @@ impl Command {
             | Self::Completion(_) => Effect::Read,
         }
     }
+}
+
+/// What Ctrl-C does to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CtrlC {
+    /// It ends at once.
+    Ends,
+    /// The command ends in order by itself; a second one ends it at once.
+    EndsAtTheSecond,
+    /// The command sees to it altogether.
+    IsHandled,
 }
 
 /// `kvctl shard …`

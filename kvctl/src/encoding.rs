@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 /// Adds `name: "text"` where the bytes are UTF-8, else `name_b64: "…"` (RFC 4648, with padding).
@@ -10,6 +11,31 @@ pub fn insert(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
         Ok(text) => object.insert(name.to_string(), Value::from(text)),
         Err(_) => object.insert(format!("{name}_b64"), Value::from(STANDARD.encode(bytes))),
     };
+}
+
+/// Bytes that stand as text or in base64, but not both; nothing: they are not there.
+///
+/// # Errors
+/// Both are there, or the base64 is none.
+pub fn text_or_b64(name: &str, text: Option<String>, b64: Option<String>) -> Result<Option<Bytes>, String> {
+    match (text, b64) {
+        (Some(_), Some(_)) => Err(format!("`{name}` and `{name}_b64` exclude each other")),
+        (Some(text), None) => Ok(Some(Bytes::from(text))),
+        (None, Some(b64)) => {
+            let bytes = STANDARD.decode(b64).map_err(|error| format!("{name}_b64: no base64: {error}"))?;
+            Ok(Some(Bytes::from(bytes)))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// A key that stands in `key` or `key_b64`.
+///
+/// # Errors
+/// It is missing or empty, or as [`text_or_b64`].
+pub fn key(text: Option<String>, b64: Option<String>) -> Result<Bytes, String> {
+    let key = text_or_b64("key", text, b64)?.ok_or("`key` or `key_b64` is missing")?;
+    if key.is_empty() { Err("key: must not be empty".to_string()) } else { Ok(key) }
 }
 
 /// One line of text for any bytes, and one only: `\\`, `\t`, `\n`, `\r`, and `\xNN` for other control characters and for

@@ -2,13 +2,13 @@
 //!
 //! Reading order: [`cli`] (every command), `settings` (flag over environment over file), [`verbs`] (one file per command),
 //! [`admin`] and [`view`] (what an operator sees), [`local`] (a fleet of real processes on this machine) and `demo` (the
-//! failover measured and proved), `repl` (commands typed one after the other). [`session`] is the way to a fleet. [`console`] and [`failure`] keep the promises to scripts: stdout carries only the
+//! failover measured and proved), `repl` (commands typed one after the other). `record` is a line of `load` and `dump`, `progress` what a long work shows. [`session`] is the way to a fleet. [`console`] and [`failure`] keep the promises to scripts: stdout carries only the
 //! result, and the exit code says what happened.
 //!
 //! Why one binary for the fleet too: `kvctl dev` must need nothing but itself. It runs itself again as `kvctl kvnode …`,
 //! which is `kvnode`, and as `kvctl kvrouter …`.
 //!
-//! What it does not do yet: move shards, change the ring, load, dump, watch, back up.
+//! What it does not do yet: move shards, change the ring, watch, back up.
 //! A router does not answer for nodes: what an operator asks goes straight to the nodes that the map names.
 
 use std::ffi::OsString;
@@ -17,9 +17,10 @@ use std::process::ExitCode;
 
 use tokio::runtime::Runtime;
 
-use crate::cli::{Command, Common};
+use crate::cli::{Command, Common, CtrlC};
 use crate::console::Console;
 use crate::failure::Failure;
+use crate::local::interrupt::Interrupts;
 use crate::session::{Session, Stdin};
 use crate::settings::Refusal;
 
@@ -33,6 +34,8 @@ mod encoding;
 pub mod endpoint;
 pub mod failure;
 pub mod local;
+mod progress;
+mod record;
 mod repl;
 pub mod session;
 mod settings;
@@ -83,13 +86,19 @@ fn once(runtime: &Runtime, command: &Command, common: &Common) -> Result<(), Fai
 }
 
 async fn run(command: &Command, common: &Common, console: &mut Console) -> Result<(), Failure> {
-    // These end their children before they end.
-    if !matches!(command, Command::Dev(_) | Command::Demo(_)) {
-        tokio::spawn(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                // At once: the command may be blocked in a write to a pipe that nobody reads.
-                std::process::exit(i32::from(Failure::Interrupted.code()));
+    let times = match command.ctrl_c() {
+        CtrlC::Ends => 1,
+        CtrlC::EndsAtTheSecond => 2,
+        CtrlC::IsHandled => 0,
+    };
+    if times > 0 {
+        let mut interrupts = Interrupts::listen_to_ctrl_c()?;
+        tokio::spawn(async move {
+            for _ in 0..times {
+                interrupts.next().await;
             }
+            // At once: the command may be blocked in a write to a pipe that nobody reads.
+            std::process::exit(i32::from(Failure::Interrupted.code()));
         });
     }
     let session = Session::new(common, Stdin::Value);

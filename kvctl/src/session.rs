@@ -14,6 +14,7 @@ use crate::admin::Admin;
 use crate::cli::{Common, DEFAULT_ENDPOINTS};
 use crate::endpoint::Endpoint;
 use crate::failure::{Effect, Failure, one_line};
+use crate::local::interrupt::Interrupts;
 
 /// Who asks whom. What it needs is made when it is first needed.
 pub struct Session {
@@ -70,9 +71,21 @@ impl Session {
         self.client.get().map(|(_, endpoint)| endpoint)
     }
 
+    /// Signals that ask a command of this session to end. Between commands that are typed, only Ctrl-C is one: the others end
+    /// the process.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn interrupts(&self) -> Result<Interrupts, Failure> {
+        match self.stdin {
+            Stdin::Value => Interrupts::listen(),
+            Stdin::Commands => Interrupts::listen_to_ctrl_c(),
+        }
+    }
+
     /// What `-` reads.
     #[must_use]
-    pub fn stdin(&self) -> Box<dyn Read> {
+    pub fn stdin(&self) -> Box<dyn Read + Send> {
         match self.stdin {
             Stdin::Value => Box::new(io::stdin()),
             Stdin::Commands => Box::new(Taken),

@@ -27,7 +27,10 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn wrong_usage_is_one_line_and_code_2_with_nothing_on_stdout() {
-    let cases: [&[&str]; 6] = [
+    let cases: [&[&str]; 9] = [
+        &["load", "/nowhere/at/all"],
+        &["load", "-", "--restart", "--from-line", "2"],
+        &["dump", "--after-b64", "?"],
         &["status", "--timeout", "never"],
         &["get"],
         &["get", ""],
@@ -47,7 +50,9 @@ fn wrong_usage_is_one_line_and_code_2_with_nothing_on_stdout() {
 #[test]
 fn without_a_fleet_every_verb_says_so_at_once_with_code_3() {
     let endpoint = nobody();
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 11] = [
+        &["load", "-"],
+        &["dump"],
         &["get", "k"],
         &["put", "k", "v"],
         &["del", "k"],

@@ -167,3 +167,30 @@ fn keys_need_no_node() {
     let failed = "kvctl: the compares did not hold: nothing was done\n";
     said(&["txn", file.to_str().unwrap()], 1, "otherwise, version 7\n", failed);
 }
+
+#[test]
+fn a_load_and_a_dump_need_no_node() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let address = Router::start(&runtime);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("records");
+    let kvctl = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
+        let output = command.env_clear().args(["--endpoint", &address]).args(args).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let load = ["load", file.to_str().unwrap(), "--output", "json"];
+    // The second line's time is over long since: its key goes. Of `b` the last line counts.
+    let text = "a\t1\n{\"key\":\"c\",\"value\":\"1\",\"expires_ms\":1}\nb\t1\nb\t2\n{\"key_b64\":\"/w==\",\"value\":\"\"}\n";
+    std::fs::write(&file, format!("c\t0\n{text}")).unwrap();
+    let (code, stdout, stderr) = kvctl(&load);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let summary: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let counted =
+        ["records", "expired", "repeated", "empty_lines", "next_line"].map(|name| summary[name].as_u64());
+    assert_eq!(counted, [6, 1, 0, 0, 7].map(Some), "{summary}");
+    let lines = "{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\",\"value\":\"2\"}\n{\"key_b64\":\"/w==\",\"value\":\"\"}\n";
+    assert_eq!(kvctl(&["dump"]), (Some(0), lines.to_string(), String::new()));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the file");
+}

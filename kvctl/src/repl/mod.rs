@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::cli::{Cli, Command, Common, Remember};
+use crate::cli::{Cli, Command, Common, CtrlC, Remember};
 use crate::console::Console;
 use crate::failure::{Effect, Failure};
 use crate::repl::assistant::{AskIds, Assistant, Ids};
@@ -167,10 +167,18 @@ impl<'a> Desk<'a> {
         let mut console = Console::standard(common.output);
         let other = (!self.session.suits(common)).then(|| Session::new(common, Stdin::Commands));
         let session = other.as_ref().unwrap_or(&self.session);
-        let ended = self.runtime.block_on(interruptible(verbs::run(command, common, session, &mut console)));
+        let work = verbs::run(command, common, session, &mut console);
+        let ends_itself = command.ctrl_c() == CtrlC::IsHandled;
+        let ended = if ends_itself {
+            self.runtime.block_on(work)
+        } else {
+            self.runtime.block_on(interruptible(work))
+        };
         let flushed = console.flush();
         match ended.and(flushed) {
             Ok(()) | Err(Failure::ClosedPipe) => {}
+            // It has told what became of it.
+            Err(Failure::Interrupted) if ends_itself => {}
             Err(Failure::Interrupted) if command.effect() == Effect::Write => {
                 say("interrupted: unknown whether executed");
             }

@@ -6,7 +6,9 @@ pub mod completion;
 pub mod del;
 pub mod demo;
 pub mod dev;
+pub mod dump;
 pub mod get;
+pub mod load;
 pub mod node_list;
 pub mod put;
 pub mod route;
@@ -42,6 +44,8 @@ pub async fn run(
         Command::Cas(args) => cas::run(args, session, console).await,
         Command::Txn(args) => txn::run(args, session, console).await,
         Command::Scan(args) => scan::run(args, session, console).await,
+        Command::Load(args) => load::run(args, common, session, console).await,
+        Command::Dump(args) => dump::run(args, session, console).await,
         Command::Route(args) => route::run(args, admin, console).await,
         Command::Status(args) => status::run(args, admin, console).await,
         Command::Shard(ShardCommand::List(args)) => shard_list::run(args, admin, console).await,

@@ -43,7 +43,7 @@ pub struct ScanArgs {
 /// # Errors
 /// The scan broke off; what was printed before is right. Or stdout fails.
 pub async fn run(args: &ScanArgs, session: &Session, console: &mut Console) -> Result<(), Failure> {
-    let (from, to) = bounds(args);
+    let (from, to) = bounds(args.prefix.as_deref(), args.from.as_deref(), args.to.as_deref());
     if to.as_ref().is_some_and(|to| *to <= from) {
         return Ok(());
     }
@@ -66,11 +66,11 @@ pub async fn run(args: &ScanArgs, session: &Session, console: &mut Console) -> R
 }
 
 /// The first key, and the first key beyond the end: what lies in the prefix and between `--from` and `--to`.
-fn bounds(args: &ScanArgs) -> (Bytes, Option<Bytes>) {
-    let bytes = |text: &Option<OsString>| text.as_deref().map(OsStr::as_bytes).map(Bytes::copy_from_slice);
-    let prefix = bytes(&args.prefix).unwrap_or_default();
-    let from = bytes(&args.from).unwrap_or_default().max(prefix.clone());
-    let to = match (bytes(&args.to), successor(&prefix)) {
+pub fn bounds(prefix: Option<&OsStr>, from: Option<&OsStr>, to: Option<&OsStr>) -> (Bytes, Option<Bytes>) {
+    let bytes = |text: Option<&OsStr>| text.map(OsStr::as_bytes).map(Bytes::copy_from_slice);
+    let prefix = bytes(prefix).unwrap_or_default();
+    let from = bytes(from).unwrap_or_default().max(prefix.clone());
+    let to = match (bytes(to), successor(&prefix)) {
         (Some(to), Some(end)) => Some(to.min(end)),
         (to, end) => to.or(end),
     };
@@ -104,8 +104,7 @@ mod tests {
     use super::*;
 
     fn bounds_of(prefix: Option<&str>, from: Option<&str>, to: Option<&str>) -> (Bytes, Option<Bytes>) {
-        let word = |word: Option<&str>| word.map(OsString::from);
-        bounds(&ScanArgs { prefix: word(prefix), from: word(from), to: word(to), ..ScanArgs::default() })
+        bounds(prefix.map(OsStr::new), from.map(OsStr::new), to.map(OsStr::new))
     }
 
     #[test]

@@ -13,15 +13,13 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flotilla_client::Txn;
 use flotilla_topology::Slot;
 use serde::Deserialize;
 
 use crate::duration::Span;
-use crate::encoding::escape;
+use crate::encoding::{escape, key, text_or_b64};
 
 /// How many keys a complaint shows.
 const KEYS_SHOWN: usize = 4;
@@ -120,7 +118,7 @@ impl TryFrom<RawRecord> for Record {
     type Error = String;
 
     fn try_from(raw: RawRecord) -> Result<Self, String> {
-        let value = bytes("value", raw.value, raw.value_b64)?;
+        let value = text_or_b64("value", raw.value, raw.value_b64)?;
         let ttl = raw.ttl.map(|ttl| ttl.parse().map_err(|error| format!("ttl: {error}"))).transpose()?;
         Ok(Self {
             key: key(raw.key, raw.key_b64)?,
@@ -134,7 +132,7 @@ impl TryFrom<RawCompare> for Compare {
     type Error = String;
 
     fn try_from(raw: RawCompare) -> Result<Self, String> {
-        let value = bytes("value", raw.value, raw.value_b64)?;
+        let value = text_or_b64("value", raw.value, raw.value_b64)?;
         let condition = match (raw.version, value, raw.exists) {
             (Some(version), None, None) => Condition::Version(version),
             (None, Some(value), None) => Condition::Value(value),
@@ -144,24 +142,6 @@ impl TryFrom<RawCompare> for Compare {
             }
         };
         Ok(Self { key: key(raw.key, raw.key_b64)?, condition })
-    }
-}
-
-fn key(text: Option<String>, b64: Option<String>) -> Result<Bytes, String> {
-    let key = bytes("key", text, b64)?.ok_or("`key` or `key_b64` is missing")?;
-    if key.is_empty() { Err("key: must not be empty".to_string()) } else { Ok(key) }
-}
-
-/// Bytes that stand as text or in base64, but not both.
-fn bytes(name: &str, text: Option<String>, b64: Option<String>) -> Result<Option<Bytes>, String> {
-    match (text, b64) {
-        (Some(_), Some(_)) => Err(format!("`{name}` and `{name}_b64` exclude each other")),
-        (Some(text), None) => Ok(Some(Bytes::from(text))),
-        (None, Some(b64)) => {
-            let bytes = STANDARD.decode(b64).map_err(|error| format!("{name}_b64: no base64: {error}"))?;
-            Ok(Some(Bytes::from(bytes)))
-        }
-        (None, None) => Ok(None),
     }
 }
 
