@@ -5,8 +5,8 @@
 //! Reading order: `stage` (a fleet and what can be done to it), `process` (one node), `ports`, `network` (a host for each
 //! node, and links to cut), `patience` (how a story waits), `skips` (what it does where it cannot be told), `questions` (what
 //! a node is asked directly), `ledger` (writers, and what they were promised), `logbook` and `sailors` (clients whose history
-//! is recorded and judged), `router`; then the stories: `kills`, `churn`, `freeze`, `partitions`, `linearizable`,
-//! `overload`, `catching_up`, `refusals`, `manners`, `pipelines`, `packages`.
+//! is recorded and judged), `router`, `tool` (`kvctl` as a process); then the stories: `kills`, `churn`, `freeze`, `partitions`,
+//! `linearizable`, `overload`, `catching_up`, `refusals`, `manners`, `pipelines`, `loads`, `packages`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
@@ -16,6 +16,7 @@ mod freeze;
 mod kills;
 mod ledger;
 mod linearizable;
+mod loads;
 mod logbook;
 mod manners;
 mod network;
@@ -32,3 +33,4 @@ mod router;
 mod sailors;
 mod skips;
 mod stage;
+mod tool;
