@@ -274,6 +274,56 @@ mod tests {
         }
     }
 
+    /// `docs/formats/log.md`, byte by byte: a log that an older release wrote must stay readable.
+    #[test]
+    fn the_bytes_of_records_are_these() {
+        let id = LogId::new(Index(7), Term(3));
+        let entries = vec![
+            Entry { id: LogId::new(Index(8), Term(3)), payload: Payload::Noop },
+            Entry { id: LogId::new(Index(9), Term(3)), payload: Payload::Data(Bytes::from_static(b"v")) },
+            Entry {
+                id: LogId::new(Index(10), Term(4)),
+                payload: Payload::Configuration(Configuration::of_voters([ReplicaId(1)])),
+            },
+        ];
+        let long = |number: u8| [number, 0, 0, 0, 0, 0, 0, 0];
+        let head = |kind: u8, length: u8| [&[kind][..], &long(4), &long(length)].concat();
+        let golden: Vec<(Record, Vec<u8>)> = vec![
+            (
+                Record::Birth { replica: ReplicaId(5), genesis: Bytes::from_static(b"g") },
+                [&head(1, 9)[..], &long(5), b"g"].concat(),
+            ),
+            (
+                Record::HardState(HardState { term: Term(3), vote: Some(ReplicaId(6)), commit: Index(2) }),
+                [&head(2, 25)[..], &long(3), &[1], &long(6), &long(2)].concat(),
+            ),
+            (
+                Record::Entries(entries),
+                [
+                    &head(3, 72)[..],
+                    &long(8),
+                    &[3, 0, 0, 0],
+                    &[&long(3)[..], &[0, 0, 0, 0, 0]].concat(),
+                    &[&long(3)[..], &[1, 1, 0, 0, 0], b"v"].concat(),
+                    &[&long(4)[..], &[2, 20, 0, 0, 0], &[1, 0, 0, 0], &long(1), &[0; 8]].concat(),
+                ]
+                .concat(),
+            ),
+            (Record::Compact(id), [&head(4, 16)[..], &long(7), &long(3)].concat()),
+            (Record::SnapshotIntent(id), [&head(5, 16)[..], &long(7), &long(3)].concat()),
+            (Record::Reset(id), [&head(6, 16)[..], &long(7), &long(3)].concat()),
+            (Record::Tombstone { replica: ReplicaId(5) }, [&head(7, 8)[..], &long(5)].concat()),
+        ];
+        for (record, bytes) in golden {
+            let mut out = Vec::new();
+            encode(ShardId(4), false, &record, &mut out);
+            assert_eq!(out, bytes, "{record:?}");
+            let mut restated = Vec::new();
+            encode(ShardId(4), true, &record, &mut restated);
+            assert_eq!((restated[0], &restated[1..]), (bytes[0] | 0x80, &bytes[1..]), "{record:?}, restated");
+        }
+    }
+
     #[test]
     fn no_shortened_or_altered_bytes_panic_or_allocate_much() {
         for record in examples() {

@@ -238,3 +238,33 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     field.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(field)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/formats/log.md`, field by field: these places, and what each checksum is of, are for ever.
+    #[test]
+    fn a_frame_lies_where_the_format_says() {
+        let salt = Salt { directory: 0x1122, segment: 3, offset: 4096 };
+        let mut buffer = FrameBuffer::default();
+        buffer.begin(&[ShardId(5), ShardId(9)]).extend_from_slice(b"body");
+        let says =
+            Statement { kind: FrameKind::Mark, sequence: 0x21, durable: 0x31, oldest: 0x41, previous: 0x51 };
+        let (checksum, bytes) = buffer.finish(says, salt);
+        assert_eq!(bytes.len(), 4096);
+        assert_eq!(&bytes[..4], b"flFR");
+        assert_eq!([8, 12].map(|at| u32_at(bytes, at)), [1, 2], "kind, shards");
+        assert_eq!([16, 24, 32, 40].map(|at| u64_at(bytes, at)), [4, 0x21, 0x31, 0x41]);
+        assert_eq!([48, 56].map(|at| u32_at(bytes, at)), [0x51, checksum]);
+        assert_eq!([72, 80].map(|at| u64_at(bytes, at)), [5, 9]);
+        assert_eq!((&bytes[60..72], &bytes[88..92]), (&[0; 12][..], &b"body"[..]));
+        assert!(bytes[92..].iter().all(|byte| *byte == 0));
+
+        let salt = [&0x1122_u128.to_le_bytes()[..], &3_u64.to_le_bytes(), &4096_u64.to_le_bytes()].concat();
+        let chain = [&salt[..], &0x21_u64.to_le_bytes(), &0x51_u32.to_le_bytes(), b"body"].concat();
+        assert_eq!(u32_at(bytes, 4), crc32fast::hash(&[&salt[..], &bytes[8..72]].concat()));
+        assert_eq!(u32_at(bytes, 52), crc32fast::hash(&bytes[72..88]));
+        assert_eq!(checksum, crc32fast::hash(&chain));
+    }
+}

@@ -139,3 +139,27 @@ impl std::fmt::Display for Name {
 pub(crate) const fn round_up(bytes: u64) -> u64 {
     bytes.next_multiple_of(BLOCK_BYTES)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/formats/log.md`, field by field: these places are for ever.
+    #[test]
+    fn a_header_lies_where_the_format_says() {
+        let previous = End { segment: 0x61, offset: 0x71, checksum: 0x81 };
+        let header =
+            Header { directory: 0x1122, number: 0x31, bytes: 0x91, oldest: 0x41, sequence: 0x51, previous };
+        let block = header.encode();
+        assert_eq!(block.len(), 4096);
+        let number = |at: usize, bytes: usize| {
+            block[at..at + bytes].iter().rev().fold(0_u128, |number, byte| number << 8 | u128::from(*byte))
+        };
+        assert_eq!(&block[..8], b"flotiWAL");
+        let fields = [(8, 4), (12, 16), (28, 8), (36, 8), (44, 8), (52, 8), (60, 8), (68, 4), (72, 8)];
+        let found = fields.map(|(at, bytes)| number(at, bytes));
+        assert_eq!(found, [1, 0x1122, 0x31, 0x41, 0x51, 0x61, 0x71, 0x81, 0x91]);
+        assert_eq!(number(80, 4), u128::from(crc32fast::hash(&block[..80])));
+        assert!(block[84..].iter().all(|byte| *byte == 0));
+    }
+}
