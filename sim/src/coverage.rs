@@ -21,6 +21,7 @@ pub const WANTED: &[&str] = &[
     "log truncated",
     "operations not executed",
     "operations unknown",
+    "power cuts at delicate moments",
     "reads refused",
     "reads served from the base",
     "retried writes answered",

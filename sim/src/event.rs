@@ -25,6 +25,8 @@ pub enum Event {
     Start(NodeId),
     /// A fault begins, if one can at this moment.
     Fault(FaultKind),
+    /// The power of a machine fails at a delicate moment.
+    Ambush(NodeId),
     /// A fault ends.
     Ends(Ending),
     /// A snapshot stream goes on by one chunk.

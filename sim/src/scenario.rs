@@ -145,7 +145,7 @@ fn options(chance: &mut Chance) -> Options {
         flush_bytes: 2 << chance.between(10, 14),
         flush_interval: Duration::from_millis(chance.between(200, 3000)),
         log_retain_bytes: 1 << chance.between(10, 15),
-        overlay_bytes_max: 16 << chance.between(10, 16),
+        overlay_bytes_max: 4 << chance.between(10, 16),
         ..Options::default()
     }
 }

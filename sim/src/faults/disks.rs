@@ -28,6 +28,10 @@ impl World {
             _ => DiskFaults { space_bytes_max: Some(disk.used_bytes()), ..DiskFaults::default() },
         });
         self.events.push(until_us, Event::Ends(Ending::Disk(node)));
+        if kind == FaultKind::SyncError {
+            // What a failed sync left in the kernel's memory is read by the next life, and gone when the power fails.
+            self.ambush(node, 2_000_000);
+        }
         true
     }
 

@@ -158,6 +158,12 @@ impl Faults {
         Some(node)
     }
 
+    /// Whether a quorum is spared when this node suffers: it does already, or there is room for one more.
+    pub fn may_suffer(&mut self, node: NodeId, now_us: u64) -> bool {
+        self.suffering.retain(|_, until| *until > now_us);
+        !self.spared || self.suffering.contains_key(&node) || self.suffering.len() < self.minority
+    }
+
     /// A node suffers until a moment.
     pub fn suffer(&mut self, node: NodeId, until_us: u64) {
         let until = self.suffering.entry(node).or_default();

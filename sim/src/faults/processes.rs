@@ -1,6 +1,9 @@
 //! Faults of processes and machines.
 
+use flotilla_topology::NodeId;
+
 use super::FaultKind;
+use crate::event::Event;
 use crate::world::World;
 
 impl World {
@@ -27,6 +30,27 @@ impl World {
             self.start_at(until_us + later_us, *node);
         }
         !nodes.is_empty()
+    }
+
+    /// Where power cuts are on, one may come within this time: at a delicate moment of this very node.
+    pub(crate) fn ambush(&mut self, node: NodeId, within_us: u64) {
+        let on = self.scenario.faults.contains(&FaultKind::PowerCut) && self.faults.chance.permille(500);
+        if on && self.faults.may_suffer(node, self.now_us) {
+            let at_us = self.now_us + self.faults.chance.between(1, within_us);
+            self.faults.suffer(node, at_us);
+            self.events.push(at_us, Event::Ambush(node));
+        }
+    }
+
+    /// The power fails where an ambush was laid.
+    pub(crate) fn spring(&mut self, node: NodeId) {
+        if !self.is_peace() && self.faults.may_suffer(node, self.now_us) {
+            let until_us = self.fault_until();
+            self.cut_power(node);
+            self.faults.suffer(node, until_us);
+            self.start_at(until_us, node);
+            self.coverage.count("power cuts at delicate moments");
+        }
     }
 
     pub(super) fn pause(&mut self) -> bool {

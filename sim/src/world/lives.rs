@@ -74,7 +74,12 @@ impl World {
         let how = self.chance.below(3);
         let soon = self.chance.between(1, 3);
         let node = self.node(id);
-        let Some(running) = &mut node.running else { return };
+        let Some(running) = &mut node.running else {
+            // Nothing runs, but the kernel may hold what a process wrote before it ended.
+            let lost = node.power_cut(seed);
+            self.coverage.add("unsynced base batches lost", lost);
+            return;
+        };
         let writing: Vec<Batch> = running.writing.iter().map(|(_, _, batch)| batch.clone()).collect();
         if how > 0 && !writing.is_empty() {
             let crash_at_call = (how == 1).then(|| node.disk.calls() + soon);

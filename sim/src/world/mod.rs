@@ -195,6 +195,11 @@ impl World {
         self.nodes.get_mut(&id).unwrap_or_else(|| unreachable!("there is no {id}"))
     }
 
+    /// Whether faults are over.
+    pub(crate) const fn is_peace(&self) -> bool {
+        !self.loading
+    }
+
     /// Until when a fault that begins now lasts.
     pub(crate) fn fault_until(&mut self) -> u64 {
         let long = self.faults.chance.permille(250);

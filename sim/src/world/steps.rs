@@ -49,6 +49,7 @@ impl World {
             Event::ClientDue(client) => self.client_due(client),
             Event::Start(id) => self.start(id),
             Event::Fault(kind) => self.begin_fault(kind),
+            Event::Ambush(id) => self.spring(id),
             Event::Ends(ending) => self.end_fault(ending),
             Event::Stream(stream) => self.stream_on(stream),
         }
@@ -278,6 +279,10 @@ impl World {
             Job::Done(Some(input)) => {
                 if let Some(shard) = shard_of(&input) {
                     self.check_base(id, shard);
+                }
+                if matches!(input, Input::Activated { .. }) {
+                    // The base has switched, and the log does not know it yet.
+                    self.ambush(id, 1_000);
                 }
                 self.input(id, input, self.now_us);
             }

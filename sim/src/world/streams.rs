@@ -74,7 +74,7 @@ impl World {
         let Some(mut stream) = self.streams.remove(&number) else { return };
         let (from, to) = (stream.from, stream.job.node);
         let alive = self.is_boot(from, stream.from_boot) && self.is_boot(to, stream.to_boot);
-        let storm = self.network.weathered().is_empty() && self.chance.permille(200);
+        let storm = self.network.weathered().is_empty() && self.chance.permille(600);
         let carries = self.network.carries(from, to, self.now_us);
         let follower = self.node(to);
         let progress = if !alive || storm || !carries {
