@@ -102,6 +102,12 @@ pub const ALL: &[Exemption] = &[
     },
     Exemption {
         rule: "sleeps",
+        path: "kvctl/tests/deploy/compose.rs",
+        what: "",
+        reason: "the one place where the test of containers polls them, with a deadline",
+    },
+    Exemption {
+        rule: "sleeps",
         path: "kvctl/tests/fleet/patience.rs",
         what: "",
         reason: "the one place where process tests poll other processes, with a deadline",
