@@ -161,9 +161,14 @@ unary!(
 
 /// Keys and values over this connection.
 pub(crate) fn kv(channel: Channel) -> v1::kv_client::KvClient<Channel> {
+    kv_within(channel, MESSAGE_BYTES_MAX)
+}
+
+/// Keys and values over this connection, in messages of at most so many bytes.
+pub(crate) fn kv_within(channel: Channel, bytes_max: usize) -> v1::kv_client::KvClient<Channel> {
     v1::kv_client::KvClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        .max_decoding_message_size(bytes_max)
+        .max_encoding_message_size(bytes_max)
 }
 
 /// The fleet over this connection.

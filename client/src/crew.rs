@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use flotilla_proto::limits::MESSAGE_BYTES_MAX;
 use flotilla_proto::v1;
 use flotilla_raft::Term;
 use flotilla_topology::{Epoch, NodeId, Route, ShardId};
@@ -67,7 +68,7 @@ impl Crew {
     pub(crate) fn new(endpoints: Vec<String>, options: Options, random: u128) -> Self {
         let connections = Arc::new(Connections::new(options.connect));
         Self {
-            lanes: Lanes::new(Arc::clone(&connections), options.attempt),
+            lanes: Lanes::new(Arc::clone(&connections), options.attempt, MESSAGE_BYTES_MAX),
             connections,
             chart: Chart::new(Routes::new(endpoints)),
             room: Arc::new(Semaphore::new(options.in_flight_bytes_max)),
@@ -243,8 +244,8 @@ impl Crew {
     ) -> Result<Reply<C::Answer>, Failure> {
         let Some(piped) = call.operation() else { return self.alone(call, to, patience).await };
         let began = Instant::now();
-        let arrival = match self.lanes.join(to, piped, call.bytes(), patience) {
-            Ok(passage) => passage.arrival(patience, to).await,
+        let arrival = match self.lanes.join(to, piped, call.bytes(), Some(patience)) {
+            Ok(passage) => passage.arrival(Some(patience), to).await,
             Err(arrival) => arrival,
         };
         match arrival {

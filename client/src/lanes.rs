@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use tokio_stream::Stream;
 use tonic::{Code, Status};
 
-use crate::call::kv;
+use crate::call::kv_within;
 use crate::connections::Connections;
 use crate::dispatch::{Failure, Lane, Whereabouts};
 
@@ -52,6 +52,7 @@ pub(crate) struct Lanes {
     connections: Arc<Connections>,
     /// How long the other side may take to agree.
     patience: Duration,
+    message_bytes_max: usize,
     small: DashMap<Arc<str>, Berth>,
     large: DashMap<Arc<str>, Berth>,
 }
@@ -70,20 +71,22 @@ impl Drop for Berth {
 }
 
 impl Lanes {
-    pub(crate) fn new(connections: Arc<Connections>, patience: Duration) -> Self {
-        Self { connections, patience, small: DashMap::new(), large: DashMap::new() }
+    pub(crate) fn new(connections: Arc<Connections>, patience: Duration, message_bytes_max: usize) -> Self {
+        Self { connections, patience, message_bytes_max, small: DashMap::new(), large: DashMap::new() }
     }
 
-    /// Puts an operation on the lane to this address. Whoever drops the passage gives the operation up.
+    /// Puts an operation on the lane to this address; the other side is told how long we wait, if we know. Whoever drops the
+    /// passage gives the operation up.
     pub(crate) fn join(
         &self,
-        address: &Arc<str>,
+        address: &str,
         operation: Operation,
         bytes: usize,
-        patience: Duration,
+        patience: Option<Duration>,
     ) -> Result<Passage, Arrival> {
-        // 0 would mean that we did not say.
-        let timeout_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX).max(1);
+        // 0 means that we do not say.
+        let timeout_ms =
+            patience.map_or(0, |patience| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX).max(1));
         let operation = v1::PipelineOperation { id: 0, timeout_ms, operation: Some(operation) };
         let (waiter, arrival) = oneshot::channel();
         let shared = self.shared(address, bytes >= LARGE_BYTES);
@@ -113,7 +116,7 @@ impl Lanes {
     }
 
     /// The lane to this address, made now if there is none that works.
-    fn shared(&self, address: &Arc<str>, large: bool) -> Arc<Shared> {
+    fn shared(&self, address: &str, large: bool) -> Arc<Shared> {
         let lanes = if large { &self.large } else { &self.small };
         if let Some(berth) = lanes.get(address)
             && !berth.shared.ended.load(Ordering::Acquire)
@@ -121,9 +124,10 @@ impl Lanes {
             return Arc::clone(&berth.shared);
         }
         // Others may have come here too: the entry is locked, so one of us makes the lane.
-        let mut berth = lanes.entry(Arc::clone(address)).or_insert_with(|| self.berth(address));
+        let address = Arc::<str>::from(address);
+        let mut berth = lanes.entry(Arc::clone(&address)).or_insert_with(|| self.berth(&address));
         if berth.shared.ended.load(Ordering::Acquire) {
-            *berth = self.berth(address);
+            *berth = self.berth(&address);
         }
         Arc::clone(&berth.shared)
     }
@@ -135,6 +139,7 @@ impl Lanes {
             connections: Arc::clone(&self.connections),
             address: Arc::clone(address),
             patience: self.patience,
+            message_bytes_max: self.message_bytes_max,
         };
         let task = tokio::spawn(async move { drive.run().await }).abort_handle();
         Berth { shared, task }
@@ -217,9 +222,13 @@ pub(crate) struct Passage {
 
 impl Passage {
     /// Waits for what comes of it, at most so long.
-    pub(crate) async fn arrival(mut self, patience: Duration, to: &str) -> Arrival {
-        let Ok(arrived) = timeout(patience, &mut self.arrival).await else {
-            return self.late(patience, to);
+    pub(crate) async fn arrival(mut self, patience: Option<Duration>, to: &str) -> Arrival {
+        let arrived = match patience {
+            None => (&mut self.arrival).await,
+            Some(patience) => match timeout(patience, &mut self.arrival).await {
+                Ok(arrived) => arrived,
+                Err(_) => return self.late(patience, to),
+            },
         };
         arrived.unwrap_or_else(|_| Arrival::Failed(Failure::lost(format!("{to}: the lane has ended"))))
     }
@@ -281,6 +290,7 @@ struct Drive {
     connections: Arc<Connections>,
     address: Arc<str>,
     patience: Duration,
+    message_bytes_max: usize,
 }
 
 impl Drop for Drive {
@@ -296,7 +306,7 @@ impl Drive {
             Ok(connection) => connection,
             Err(reason) => return self.shared.break_off(&Failure::not_sent(reason), false),
         };
-        let mut client = kv(connection.channel.clone());
+        let mut client = kv_within(connection.channel.clone(), self.message_bytes_max);
         let opening = timeout(self.patience, client.pipeline(Batches(Arc::clone(&self.shared)))).await;
         let status = match opening {
             Ok(Ok(response)) => self.follow(response.into_inner()).await,

@@ -31,7 +31,7 @@
 //! whether it may have been.
 //!
 //! Reading order: `value`, `error`, [`dispatch`], `client`, `txn`, `crew` (the driver), `chart` (the route cache), `lanes`,
-//! `call`, `connections`, `scan`, `watch`, `cluster`; for programs that forward: `forward`, `survey`.
+//! `call`, `connections`, `scan`, `watch`, `cluster`; for programs that forward: `forward`, `survey`, `courier`.
 //!
 //! What it does not do: transactions over several slots, change feeds, TLS.
 
@@ -40,6 +40,7 @@ mod chart;
 mod client;
 mod cluster;
 mod connections;
+mod courier;
 mod crew;
 pub mod dispatch;
 mod error;
@@ -53,6 +54,7 @@ mod watch;
 pub mod wire_map;
 
 pub use client::{Builder, Client};
+pub use courier::{Courier, CourierOptions, Undelivered};
 pub use error::Error;
 pub use forward::{Forwarder, Unanswered};
 pub use scan::{Pages, Scan};

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use flotilla_proto::v1::compare_and_swap_response::Outcome;
-use flotilla_proto::v1::kv_client::KvClient;
+use flotilla_proto::v1::pipeline_operation::Operation as Forwarded;
+use flotilla_proto::v1::pipeline_result::Outcome as Told;
 use flotilla_proto::v1::{self, CompareAndSwapRequest, CompareAndSwapResponse, CompareAndSwapResult};
 use flotilla_store::{Action, Operation, Outcome as Applied, RequestId};
 use flotilla_topology::ShardId;
 use tonic::Status;
-use tonic::transport::Channel;
 
-use super::answers::{applied, incomplete, record, stamp, unexpected_outcome};
+use super::answers::{applied, record, stamp, unexpected_outcome};
 use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
@@ -96,13 +96,16 @@ impl Verb for CompareAndSwap {
         CompareAndSwapResponse { outcome: Some(outcome) }
     }
 
-    async fn forward(&self, mut node: KvClient<Channel>) -> Result<Routed<CompareAndSwapResult>, Status> {
-        let request =
-            CompareAndSwapRequest { route_mode: v1::RouteMode::Redirect.into(), ..self.asked.clone() };
-        match node.compare_and_swap(request).await?.into_inner().outcome {
-            Some(Outcome::Result(result)) => Ok(Routed::Done(result)),
-            Some(Outcome::Redirect(redirect)) => Ok(Routed::Elsewhere(redirect)),
-            None => Err(incomplete()),
-        }
+    fn operation(&self) -> Forwarded {
+        let route_mode = v1::RouteMode::Redirect.into();
+        Forwarded::CompareAndSwap(CompareAndSwapRequest { route_mode, ..self.asked.clone() })
+    }
+
+    fn routed(outcome: Told) -> Option<Routed<CompareAndSwapResult>> {
+        let Told::CompareAndSwap(response) = outcome else { return None };
+        Some(match response.outcome? {
+            Outcome::Result(result) => Routed::Done(result),
+            Outcome::Redirect(redirect) => Routed::Elsewhere(redirect),
+        })
     }
 }

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use flotilla_proto::v1::delete_response::Outcome;
-use flotilla_proto::v1::kv_client::KvClient;
+use flotilla_proto::v1::pipeline_operation::Operation as Forwarded;
+use flotilla_proto::v1::pipeline_result::Outcome as Told;
 use flotilla_proto::v1::{self, DeleteRequest, DeleteResponse, DeleteResult};
 use flotilla_store::{Action, Operation, Outcome as Applied, RequestId};
 use flotilla_topology::ShardId;
 use tonic::Status;
-use tonic::transport::Channel;
 
-use super::answers::{applied, incomplete, stamp, unexpected_outcome};
+use super::answers::{applied, stamp, unexpected_outcome};
 use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
@@ -78,12 +78,16 @@ impl Verb for Delete {
         DeleteResponse { outcome: Some(outcome) }
     }
 
-    async fn forward(&self, mut node: KvClient<Channel>) -> Result<Routed<DeleteResult>, Status> {
-        let request = DeleteRequest { route_mode: v1::RouteMode::Redirect.into(), ..self.asked.clone() };
-        match node.delete(request).await?.into_inner().outcome {
-            Some(Outcome::Result(result)) => Ok(Routed::Done(result)),
-            Some(Outcome::Redirect(redirect)) => Ok(Routed::Elsewhere(redirect)),
-            None => Err(incomplete()),
-        }
+    fn operation(&self) -> Forwarded {
+        let route_mode = v1::RouteMode::Redirect.into();
+        Forwarded::Delete(DeleteRequest { route_mode, ..self.asked.clone() })
+    }
+
+    fn routed(outcome: Told) -> Option<Routed<DeleteResult>> {
+        let Told::Delete(response) = outcome else { return None };
+        Some(match response.outcome? {
+            Outcome::Result(result) => Routed::Done(result),
+            Outcome::Redirect(redirect) => Routed::Elsewhere(redirect),
+        })
     }
 }

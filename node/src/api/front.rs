@@ -14,14 +14,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use flotilla_proto::v1;
-use flotilla_proto::v1::kv_client::KvClient;
+use flotilla_proto::v1::{self, pipeline_operation, pipeline_result};
 use flotilla_raft::Term;
 use flotilla_topology::{ClusterMap, NodeId, ShardId, Slot};
 use tokio::sync::watch;
-use tonic::transport::Channel;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::answers::incomplete;
 use super::backends::{Backends, never_connected, passed_on};
 use super::refusals;
 use crate::config::Limits;
@@ -81,11 +81,11 @@ pub(super) trait Verb: Clone + Send + Sync {
     /// What the client is told.
     fn response(routed: Routed<Self::Result>) -> Self::Response;
 
-    /// Asks another node, in REDIRECT mode.
-    fn forward(
-        &self,
-        node: KvClient<Channel>,
-    ) -> impl Future<Output = Result<Routed<Self::Result>, Status>> + Send;
+    /// The same for another node, in REDIRECT mode.
+    fn operation(&self) -> pipeline_operation::Operation;
+
+    /// What another node answered. Nothing: that is no answer to this, or from a node of a later version.
+    fn routed(outcome: pipeline_result::Outcome) -> Option<Routed<Self::Result>>;
 }
 
 /// What became of a request.
@@ -184,20 +184,26 @@ impl Front {
             }),
             v1::RouteMode::Proxy => match self.ask(shard, verb.clone()).await? {
                 Ok(result) => Ok(Routed::Done(result)),
-                Err(leader) => self.pass_on(&map, shard, leader, &verb).await,
+                Err(leader) => self.pass_on(&map, shard, leader, &verb, None).await,
             },
         }
     }
 
-    /// Has a request for one key served by the node that leads.
+    /// Has a request for one key served by the node that leads, together with what others ask of that node now. After the
+    /// deadline nobody waits for it any more.
     pub(super) async fn pass_on<V: Verb>(
         &self,
         map: &ClusterMap,
         shard: ShardId,
         leader: Leader,
         verb: &V,
+        deadline: Option<Instant>,
     ) -> Result<Routed<V::Result>, Status> {
-        let send = |address: String| async move { verb.forward(self.backends.kv(&address)?).await };
+        let send = |address: String| async move {
+            let (operation, bytes) = (verb.operation(), verb.bytes());
+            let outcome = self.backends.carry(shard, &address, operation, bytes, deadline).await?;
+            V::routed(outcome).ok_or_else(incomplete)
+        };
         let routed = self.forward(map, shard, leader, send).await;
         let outcome = routed.as_ref().map_or_else(Outcome::of, |_| Outcome::Forwarded);
         self.counters(shard, leader).count(V::OP, outcome);

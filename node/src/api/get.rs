@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use flotilla_proto::v1::get_response::Outcome;
-use flotilla_proto::v1::kv_client::KvClient;
+use flotilla_proto::v1::pipeline_operation::Operation as Forwarded;
+use flotilla_proto::v1::pipeline_result::Outcome as Told;
 use flotilla_proto::v1::{self, GetRequest, GetResponse, GetResult};
 use flotilla_topology::ShardId;
 use tonic::Status;
-use tonic::transport::Channel;
 
-use super::answers::{incomplete, lag, record, stamp_of_read, unexpected};
+use super::answers::{lag, record, stamp_of_read, unexpected};
 use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
@@ -72,20 +72,23 @@ impl Verb for Get {
         GetResponse { outcome: Some(outcome) }
     }
 
-    async fn forward(&self, mut node: KvClient<Channel>) -> Result<Routed<GetResult>, Status> {
+    fn operation(&self) -> Forwarded {
         let consistency = match self.consistency {
             Consistency::Linearizable => v1::Consistency::Linearizable,
             Consistency::Stale => v1::Consistency::Stale,
         };
-        let request = GetRequest {
+        Forwarded::Get(GetRequest {
             key: self.key.clone(),
             route_mode: v1::RouteMode::Redirect.into(),
             consistency: consistency.into(),
-        };
-        match node.get(request).await?.into_inner().outcome {
-            Some(Outcome::Result(result)) => Ok(Routed::Done(result)),
-            Some(Outcome::Redirect(redirect)) => Ok(Routed::Elsewhere(redirect)),
-            None => Err(incomplete()),
-        }
+        })
+    }
+
+    fn routed(outcome: Told) -> Option<Routed<GetResult>> {
+        let Told::Get(response) = outcome else { return None };
+        Some(match response.outcome? {
+            Outcome::Result(result) => Routed::Done(result),
+            Outcome::Redirect(redirect) => Routed::Elsewhere(redirect),
+        })
     }
 }

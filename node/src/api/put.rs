@@ -1,15 +1,15 @@
 //! `Put`: write a value, whatever was there.
 
 use bytes::Bytes;
-use flotilla_proto::v1::kv_client::KvClient;
+use flotilla_proto::v1::pipeline_operation::Operation as Forwarded;
+use flotilla_proto::v1::pipeline_result::Outcome as Told;
 use flotilla_proto::v1::put_response::Outcome;
 use flotilla_proto::v1::{self, PutRequest, PutResponse, PutResult};
 use flotilla_store::{Action, Operation, Outcome as Applied, RequestId};
 use flotilla_topology::ShardId;
 use tonic::Status;
-use tonic::transport::Channel;
 
-use super::answers::{applied, incomplete, stamp, unexpected_outcome};
+use super::answers::{applied, stamp, unexpected_outcome};
 use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
@@ -84,12 +84,16 @@ impl Verb for Put {
         PutResponse { outcome: Some(outcome) }
     }
 
-    async fn forward(&self, mut node: KvClient<Channel>) -> Result<Routed<PutResult>, Status> {
-        let request = PutRequest { route_mode: v1::RouteMode::Redirect.into(), ..self.asked.clone() };
-        match node.put(request).await?.into_inner().outcome {
-            Some(Outcome::Result(result)) => Ok(Routed::Done(result)),
-            Some(Outcome::Redirect(redirect)) => Ok(Routed::Elsewhere(redirect)),
-            None => Err(incomplete()),
-        }
+    fn operation(&self) -> Forwarded {
+        let route_mode = v1::RouteMode::Redirect.into();
+        Forwarded::Put(PutRequest { route_mode, ..self.asked.clone() })
+    }
+
+    fn routed(outcome: Told) -> Option<Routed<PutResult>> {
+        let Told::Put(response) = outcome else { return None };
+        Some(match response.outcome? {
+            Outcome::Result(result) => Routed::Done(result),
+            Outcome::Redirect(redirect) => Routed::Elsewhere(redirect),
+        })
     }
 }

@@ -80,6 +80,23 @@ pub(super) fn no_map() -> Status {
     status::unavailable(None, ELECTION_RETRY_MS, "this node has no cluster map yet")
 }
 
+/// Too much is on its way to other nodes.
+pub(super) fn forwards_full(shard: ShardId) -> Status {
+    let text = format!("{shard} is led elsewhere, and too much is on its way to other nodes");
+    status::exhausted(Some(shard.0), QUEUE_RETRY_MS, text)
+}
+
+/// The request never left for the node that leads.
+pub(super) fn unreachable(shard: ShardId, why: &str) -> Status {
+    let text = format!("the leader of {shard} cannot be reached: {why}");
+    status::unavailable(Some(shard.0), ELECTION_RETRY_MS, text)
+}
+
+/// The request left for the node that leads, and nothing came back.
+pub(super) fn broken(shard: ShardId, why: &str) -> Status {
+    status::unknown(Some(shard.0), format!("the connection to the leader of {shard} broke: {why}"))
+}
+
 /// Nobody is known to lead the shard.
 pub(super) fn no_leader(shard: ShardId) -> Status {
     status::unavailable(Some(shard.0), ELECTION_RETRY_MS, format!("{shard} has no known leader"))

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flotilla_proto::v1::kv_client::KvClient;
+use flotilla_proto::v1::pipeline_operation::Operation as Forwarded;
+use flotilla_proto::v1::pipeline_result::Outcome as Told;
 use flotilla_proto::v1::txn_operation_result::Result as Kind;
 use flotilla_proto::v1::txn_response::Outcome;
 use flotilla_proto::v1::{self, TxnRequest, TxnResponse, TxnResult};
 use flotilla_store::{Action, Operation, Outcome as Applied, RequestId, TxnOutcome, TxnResult as Part};
 use flotilla_topology::ShardId;
 use tonic::Status;
-use tonic::transport::Channel;
 
-use super::answers::{applied, incomplete, record, stamp, unexpected_outcome};
+use super::answers::{applied, record, stamp, unexpected_outcome};
 use super::front::{Routed, Verb};
 use super::gate;
 use crate::config::Limits;
@@ -89,14 +89,17 @@ impl Verb for Txn {
         TxnResponse { outcome: Some(outcome) }
     }
 
-    async fn forward(&self, mut node: KvClient<Channel>) -> Result<Routed<TxnResult>, Status> {
-        let request =
-            TxnRequest { route_mode: v1::RouteMode::Redirect.into(), ..TxnRequest::clone(&self.asked) };
-        match node.txn(request).await?.into_inner().outcome {
-            Some(Outcome::Result(result)) => Ok(Routed::Done(result)),
-            Some(Outcome::Redirect(redirect)) => Ok(Routed::Elsewhere(redirect)),
-            None => Err(incomplete()),
-        }
+    fn operation(&self) -> Forwarded {
+        let route_mode = v1::RouteMode::Redirect.into();
+        Forwarded::Txn(TxnRequest { route_mode, ..TxnRequest::clone(&self.asked) })
+    }
+
+    fn routed(outcome: Told) -> Option<Routed<TxnResult>> {
+        let Told::Txn(response) = outcome else { return None };
+        Some(match response.outcome? {
+            Outcome::Result(result) => Routed::Done(result),
+            Outcome::Redirect(redirect) => Routed::Elsewhere(redirect),
+        })
     }
 }
 

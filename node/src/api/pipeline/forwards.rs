@@ -1,16 +1,20 @@
-//! The operations of one stream that another node shall serve: a bounded number of tasks, the rest in a queue.
+//! The operations of one stream that another node shall serve: a bounded number under way, the rest in a queue.
 //!
-//! They go the way of unary calls, in REDIRECT mode. Tasks of their own, because the stream's task stands still while
-//! its client does not read, and answers that lie about on a shared connection would hold up those of others.
+//! They go the way of unary calls, in REDIRECT mode: each joins what else goes to that node. They are futures of the stream's own
+//! task, which is woken once for all that are answered together. When it stands still, because its client does not read, their
+//! answers wait here and hold up nobody: the lanes to the other nodes hand out answers by themselves.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use flotilla_proto::v1::pipeline_result::Outcome;
 use flotilla_topology::ShardId;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, timeout_at};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::operation::Parsed;
@@ -19,8 +23,9 @@ use crate::api::refusals;
 use crate::metrics::Outcome as Counted;
 use crate::runtime::Question;
 
-/// How many operations of one stream are forwarded at the same time.
-const FORWARDS_MAX: usize = 64;
+/// How many operations of one stream are forwarded at the same time. Their answers are as many values that a client who does
+/// not read keeps in memory.
+const FORWARDS_MAX: usize = 256;
 
 /// An operation for another node.
 #[derive(Debug)]
@@ -37,9 +42,9 @@ pub(super) struct Forward {
 type Forwarded = (Question, Result<Outcome, Status>);
 
 /// The operations that are being forwarded, and those that will be. Dropped, it gives them up.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Forwards {
-    under_way: JoinSet<Forwarded>,
+    under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Forwarded> + Send>>>,
     waiting: VecDeque<Forward>,
 }
 
@@ -50,12 +55,8 @@ impl Forwards {
     }
 
     /// The next that has ended. `Pending` also when there is none.
-    pub(super) fn poll_next(
-        &mut self,
-        front: &Arc<Front>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Forwarded, JoinError>> {
-        match self.under_way.poll_join_next(context) {
+    pub(super) fn poll_next(&mut self, front: &Arc<Front>, context: &mut Context<'_>) -> Poll<Forwarded> {
+        match self.under_way.poll_next_unpin(context) {
             Poll::Ready(Some(ended)) => {
                 self.start(front);
                 Poll::Ready(ended)
@@ -68,7 +69,7 @@ impl Forwards {
         while self.under_way.len() < FORWARDS_MAX
             && let Some(forward) = self.waiting.pop_front()
         {
-            self.under_way.spawn(run(Arc::clone(front), forward));
+            self.under_way.push(Box::pin(run(Arc::clone(front), forward)));
         }
     }
 }
@@ -83,12 +84,5 @@ async fn run(front: Arc<Front>, forward: Forward) -> Forwarded {
             return (question, Err(refused.err().unwrap_or_else(|| refusals::too_late(shard, true))));
         }
     };
-    let work = operation.pass_on(&front, &map, shard, leader);
-    let Some(deadline) = deadline else { return (question, work.await) };
-    let outcome = timeout_at(deadline, work).await.unwrap_or_else(|_| {
-        // It may have left, and nobody waited for what became of it.
-        front.counters(shard, leader).count(operation.kind().op(), Counted::Unknown);
-        Err(refusals::too_late(shard, false))
-    });
-    (question, outcome)
+    (question, operation.pass_on(&front, &map, shard, leader, deadline).await)
 }

@@ -209,18 +209,8 @@ impl Pipeline {
                 Poll::Pending => {}
             }
         }
-        while let Poll::Ready(forwarded) = self.forwards.poll_next(&self.front, context) {
-            match forwarded {
-                Ok((question, outcome)) => self.answered(question, outcome),
-                Err(error) => {
-                    // A bug: which operation it was is not known, so nobody can be told but all.
-                    let text = format!("an operation could not be forwarded: {error}");
-                    self.last = Some(status::unknown(None, text));
-                    self.requests = None;
-                    self.forwards = Forwards::default();
-                    drop(self.table.leave_all());
-                }
-            }
+        while let Poll::Ready((question, outcome)) = self.forwards.poll_next(&self.front, context) {
+            self.answered(question, outcome);
         }
     }
 

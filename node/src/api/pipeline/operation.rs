@@ -5,6 +5,7 @@ use flotilla_proto::v1;
 use flotilla_proto::v1::pipeline_operation::Operation;
 use flotilla_proto::v1::pipeline_result::Outcome;
 use flotilla_topology::{ClusterMap, ShardId};
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::api::compare_and_swap::CompareAndSwap;
@@ -78,17 +79,18 @@ macro_rules! verbs {
                 }
             }
 
-            /// Has it served by the node that leads.
+            /// Has it served by the node that leads, until the deadline.
             pub(super) async fn pass_on(
                 &self,
                 front: &Front,
                 map: &ClusterMap,
                 shard: ShardId,
                 leader: Leader,
+                deadline: Option<Instant>,
             ) -> Result<Outcome, Status> {
                 match self {
                     $(Self::$verb(verb) => {
-                        let routed = front.pass_on(map, shard, leader, verb).await?;
+                        let routed = front.pass_on(map, shard, leader, verb, deadline).await?;
                         Ok(Outcome::$verb($verb::response(routed)))
                     }),+
                 }
