@@ -69,6 +69,11 @@ pub(super) trait Verb: Clone + Send + Sync {
     /// What to do if another node leads.
     fn route_mode(&self) -> v1::RouteMode;
 
+    /// Whether only the leader can serve it.
+    fn needs_leader(&self) -> bool {
+        true
+    }
+
     /// What our worker is asked. Who may have to forward the request keeps a clone of it.
     fn input(self, shard: ShardId, token: Token) -> Input;
 
@@ -104,6 +109,8 @@ pub(super) struct Leader {
     pub(super) node: Option<NodeId>,
     /// Whether a replica of the shard lives here.
     pub(super) hosted: bool,
+    /// Whether it was asked to serve this very request, and said so.
+    pub(super) asked: bool,
 }
 
 impl Front {
@@ -182,11 +189,29 @@ impl Front {
                     Routed::Elsewhere(self.redirect(&map, Some(slot), shard, leader))
                 }
             }),
-            v1::RouteMode::Proxy => match self.ask(shard, verb.clone()).await? {
-                Ok(result) => Ok(Routed::Done(result)),
-                Err(leader) => self.pass_on(&map, shard, leader, &verb, None).await,
-            },
+            v1::RouteMode::Proxy => {
+                let leader = match self.led_elsewhere(shard, &verb) {
+                    Some(leader) => leader,
+                    None => match self.ask(shard, verb.clone()).await? {
+                        Ok(result) => return Ok(Routed::Done(result)),
+                        Err(leader) => leader,
+                    },
+                };
+                self.pass_on(&map, shard, leader, &verb, None).await
+            }
         }
+    }
+
+    /// Who leads, where that is another node for all that is known here: then no worker need be woken to say so.
+    pub(super) fn led_elsewhere<V: Verb>(&self, shard: ShardId, verb: &V) -> Option<Leader> {
+        if !verb.needs_leader() {
+            return None;
+        }
+        let leader = match self.runtime.leader(shard) {
+            Some((term, node)) => Leader { term, node, hosted: true, asked: false },
+            None => Leader { asked: false, ..self.remembered(shard) },
+        };
+        leader.node.is_some_and(|node| node != self.node).then_some(leader)
     }
 
     /// Has a request for one key served by the node that leads, together with what others ask of that node now. After the
@@ -204,7 +229,19 @@ impl Front {
             let outcome = self.backends.carry(shard, &address, operation, bytes, deadline).await?;
             V::routed(outcome).ok_or_else(incomplete)
         };
-        let routed = self.forward(map, shard, leader, send).await;
+        let mut leader = leader;
+        let routed = loop {
+            match self.search(map, shard, leader, send).await {
+                Ok(Some(routed)) => break Ok(routed),
+                // We only thought that another leads, and nobody has executed it: perhaps we do by now.
+                Ok(None) if !leader.asked => match self.ask(shard, verb.clone()).await? {
+                    Ok(result) => return Ok(Routed::Done(result)),
+                    Err(told) => leader = told,
+                },
+                Ok(None) => break Err(refusals::no_leader(shard)),
+                Err(failure) => break Err(failure),
+            }
+        };
         let outcome = routed.as_ref().map_or_else(Outcome::of, |_| Outcome::Forwarded);
         self.counters(shard, leader).count(V::OP, outcome);
         routed
@@ -253,7 +290,7 @@ impl Front {
         match answer {
             Answer::Refused(Refusal::NotHosted { .. }) => Ok(Err(self.remembered(shard))),
             Answer::Refused(Refusal::NotLeader { term, leader, .. }) => {
-                Ok(Err(Leader { term, node: leader, hosted: true }))
+                Ok(Err(Leader { term, node: leader, hosted: true, asked: true }))
             }
             Answer::Refused(refusal) => Err(refusals::refused(shard, &refusal)),
             Answer::WrongSlot(..) => Err(refusals::wrong_slot(shard)),
@@ -269,6 +306,21 @@ impl Front {
         leader: Leader,
         send: impl Fn(String) -> F + Send + Sync,
     ) -> Result<Routed<R>, Status>
+    where
+        R: Send,
+        F: Future<Output = Result<Routed<R>, Status>> + Send,
+    {
+        self.search(map, shard, leader, send).await?.ok_or_else(|| refusals::no_leader(shard))
+    }
+
+    /// The same. Nothing: nobody who was tried leads, and nobody has executed anything.
+    async fn search<R, F>(
+        &self,
+        map: &ClusterMap,
+        shard: ShardId,
+        leader: Leader,
+        send: impl Fn(String) -> F + Send + Sync,
+    ) -> Result<Option<Routed<R>>, Status>
     where
         R: Send,
         F: Future<Output = Result<Routed<R>, Status>> + Send,
@@ -295,7 +347,7 @@ impl Front {
             next = match send(address).await {
                 Ok(Routed::Done(result)) => {
                     self.remember(shard, leader.term, node);
-                    return Ok(Routed::Done(result));
+                    return Ok(Some(Routed::Done(result)));
                 }
                 Ok(Routed::Elsewhere(redirect)) => {
                     let named = NodeId(redirect.leader_node);
@@ -306,7 +358,7 @@ impl Front {
                 Err(failure) => return Err(passed_on(shard, failure)),
             };
         }
-        Err(refusals::no_leader(shard))
+        Ok(None)
     }
 
     /// Tells a client where to go.
@@ -341,6 +393,7 @@ impl Front {
             term: known.map(|(term, _)| term).unwrap_or_default(),
             node: known.map(|(_, node)| node),
             hosted: false,
+            asked: true,
         }
     }
 

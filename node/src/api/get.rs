@@ -51,6 +51,10 @@ impl Verb for Get {
         self.route_mode
     }
 
+    fn needs_leader(&self) -> bool {
+        self.consistency == Consistency::Linearizable
+    }
+
     fn input(self, shard: ShardId, token: Token) -> Input {
         Input::Get { shard, token, key: self.key, consistency: self.consistency }
     }

@@ -219,6 +219,8 @@ pub struct Effects<B: Base> {
     pub retired: Vec<Retired>,
     /// Messages of peers that could not be true, and were dropped: worth a line in the log, by whoever writes one.
     pub impossible: Vec<(ShardId, Impossible)>,
+    /// The replicas whose term or leader changed, as far as they know.
+    pub leaders: Vec<(ShardId, Term, Option<NodeId>)>,
     /// The meta shard applied a write: the cluster map may have changed.
     pub map_changed: bool,
     /// What happened, for whoever counts. Nothing depends on it.
@@ -470,6 +472,7 @@ impl<B: Base> Default for Effects<B> {
             snapshots: Vec::new(),
             retired: Vec::new(),
             impossible: Vec::new(),
+            leaders: Vec::new(),
             map_changed: false,
             events: Vec::new(),
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use flotilla_raft::{ReplicaId, Time};
+use flotilla_raft::{ReplicaId, Term, Time};
 use flotilla_store::Base;
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::Record;
@@ -31,6 +31,8 @@ pub struct Worker<B: Base> {
     timers: Timers,
     memory: BTreeMap<ShardId, Memory>,
     memory_total: Memory,
+    /// What was last told of each shard's leader.
+    told: BTreeMap<ShardId, (Term, Option<NodeId>)>,
     seed: u64,
 }
 
@@ -65,6 +67,7 @@ impl<B: Base> Worker<B> {
             timers: Timers::default(),
             memory: BTreeMap::new(),
             memory_total: Memory::default(),
+            told: BTreeMap::new(),
             seed,
         }
     }
@@ -111,7 +114,7 @@ impl<B: Base> Worker<B> {
         }
         for shard in touched {
             self.with(now, shard, out, Replica::drain);
-            self.settle(shard);
+            self.settle(shard, out);
         }
         out.batch = self.log.seal();
     }
@@ -283,9 +286,13 @@ impl<B: Base> Worker<B> {
         }
     }
 
-    /// After a replica has acted: its deadline and its share of the memory.
-    fn settle(&mut self, shard: ShardId) {
+    /// After a replica has acted: its deadline, its leader, and its share of the memory.
+    fn settle(&mut self, shard: ShardId, out: &mut Effects<B>) {
         let Some(replica) = self.replicas.get(&shard) else { return };
+        let (term, leader) = (replica.raft.term(), replica.leader_node());
+        if self.told.insert(shard, (term, leader)) != Some((term, leader)) {
+            out.leaders.push((shard, term, leader));
+        }
         self.timers.set(shard, replica.deadline(&self.options));
         let (dirty, clean) = (replica.machine.overlay_bytes(), replica.machine.clean_bytes());
         let before = self.memory.insert(shard, Memory { dirty, clean }).unwrap_or_default();

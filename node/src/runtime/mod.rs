@@ -14,7 +14,7 @@
 //! writer, the base's readers, the network (tokio).
 //!
 //! Reading order: `inbox.rs`, `worker_thread.rs`, `log_thread.rs`, `flusher.rs`, `readers.rs`, `tokens.rs`, `lanes.rs`,
-//! `gathered.rs`, `clock.rs`, `peers.rs` (what the transport says), `start.rs` (how a node comes up), `fleet.rs` (the cluster map).
+//! `leaders.rs`, `gathered.rs`, `clock.rs`, `peers.rs` (what the transport says), `start.rs` (how a node comes up), `fleet.rs` (the cluster map).
 //!
 //! What it does not do: it decides nothing about data. Which of the effects may wait for which is the host's contract.
 
@@ -28,6 +28,7 @@ mod flusher;
 mod gathered;
 mod inbox;
 mod lanes;
+mod leaders;
 mod log_thread;
 pub(crate) mod options;
 mod peers;
@@ -40,8 +41,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use flotilla_raft::Term;
 use flotilla_store::Base;
-use flotilla_topology::ShardId;
+use flotilla_topology::{NodeId, ShardId};
 
 use crate::host;
 pub use crate::host::Input;
@@ -60,6 +62,7 @@ pub use start::{StartError, Started, start};
 pub use tokens::{Ended, Tokens};
 
 use flusher::FlusherQueue;
+use leaders::Leaders;
 use log_thread::LogQueue;
 use readers::Readers;
 
@@ -126,6 +129,7 @@ pub struct Runtime {
     log: Arc<LogQueue>,
     flusher: Arc<FlusherQueue>,
     readers: Arc<Readers>,
+    leaders: Arc<Leaders>,
     base: NodeBase,
     metrics: Arc<NodeMetrics>,
     threads: Mutex<Threads>,
@@ -247,6 +251,12 @@ impl Runtime {
         Ok(Answer::Status(replicas))
     }
 
+    /// Who leads a shard that has a replica here, as that replica said last: a hint that costs no worker's time.
+    #[must_use]
+    pub fn leader(&self, shard: ShardId) -> Option<(Term, Option<NodeId>)> {
+        self.leaders.of(shard)
+    }
+
     /// What this node counts.
     #[must_use]
     pub fn metrics(&self) -> &NodeMetrics {
@@ -314,6 +324,7 @@ impl Runtime {
             log: Arc::default(),
             flusher: Arc::default(),
             readers: Arc::new(readers),
+            leaders: Arc::default(),
             base,
             metrics: Arc::new(NodeMetrics::new()),
             threads: Mutex::default(),
@@ -326,7 +337,6 @@ mod tests {
     use std::time::Duration;
 
     use flotilla_store::disk;
-    use flotilla_topology::NodeId;
     use futures_util::FutureExt;
 
     use super::*;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::flusher::{Flusher, FlusherQueue};
+use super::leaders::Leaders;
 use super::log_thread::{LogQueue, LogThread};
 use super::peers::PeerDesk;
 use super::readers::Readers;
@@ -120,6 +121,7 @@ pub fn start(
         flusher,
         readers: Arc::new(readers),
         tokens,
+        leaders: Arc::new(Leaders::default()),
         map_changed: Arc::new(Notify::new()),
         metrics: Arc::clone(metrics),
     };
@@ -239,6 +241,7 @@ fn spawn(
         log: outlets.log,
         flusher: outlets.flusher,
         readers: outlets.readers,
+        leaders: outlets.leaders,
         base,
         metrics: outlets.metrics,
         threads: Mutex::new(threads),

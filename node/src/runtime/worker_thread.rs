@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::complaints::Complaints;
 use super::flusher::FlusherQueue;
 use super::inbox::{Inbox, Wake};
+use super::leaders::Leaders;
 use super::log_thread::LogQueue;
 use super::readers::Readers;
 use super::tokens::Tokens;
@@ -34,6 +35,8 @@ pub struct Outlets {
     pub readers: Arc<Readers>,
     /// Replies.
     pub tokens: Arc<Tokens>,
+    /// Told who leads.
+    pub leaders: Arc<Leaders>,
     /// Told that the cluster map may have changed.
     pub map_changed: Arc<Notify>,
     /// What is counted.
@@ -92,6 +95,7 @@ impl WorkerThread {
         }
         effects.base_jobs.into_iter().for_each(|job| outlets.flusher.push(job));
         effects.reads.into_iter().for_each(|job| outlets.readers.push(job));
+        outlets.leaders.learn(effects.leaders);
         outlets.tokens.answer_all(effects.replies);
         effects.snapshots.into_iter().for_each(|job| self.send_snapshot(job));
         if !effects.retired.is_empty() {

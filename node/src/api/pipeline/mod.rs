@@ -159,35 +159,50 @@ impl Pipeline {
                 return;
             }
         };
-        let (now, before) = (Instant::now(), self.table.len());
+        let (now, mut asked) = (Instant::now(), 0);
         for operation in message.operations {
             let id = operation.id;
-            if let Err(refusal) = self.admit(&map, now, operation) {
-                self.results.push((RESULT_BYTES, failure(id, &refusal)));
+            match self.admit(&map, now, operation) {
+                Ok(here) => asked += usize::from(here),
+                Err(refusal) => self.results.push((RESULT_BYTES, failure(id, &refusal))),
             }
         }
-        self.lane.asks(self.table.len() - before);
+        self.lane.asks(asked);
         self.front.runtime.ask_all(&mut self.gathered);
     }
 
-    /// Takes one operation in, for the worker of its shard.
-    fn admit(&mut self, map: &ClusterMap, now: Instant, operation: PipelineOperation) -> Result<(), Status> {
+    /// Takes one operation in, for the worker of its shard here, or else for another node. Whether it is for us.
+    fn admit(
+        &mut self,
+        map: &ClusterMap,
+        now: Instant,
+        operation: PipelineOperation,
+    ) -> Result<bool, Status> {
         let PipelineOperation { id, timeout_ms, operation } = operation;
         let parsed = Parsed::parse(&self.front, operation)?;
         let slot = Slot::of(parsed.key());
         let (shard, bytes) = (map.shard_of(slot), parsed.bytes());
+        let proxy = parsed.route_mode() == RouteMode::Proxy;
+        let elsewhere = proxy.then(|| parsed.led_elsewhere(&self.front, shard)).flatten();
+        let deadline = (timeout_ms > 0).then(|| now + Duration::from_millis(timeout_ms.into()));
         let question = self.table.enter(Unanswered {
             id,
             kind: parsed.kind(),
             slot,
             shard,
             bytes,
-            deadline: (timeout_ms > 0).then(|| now + Duration::from_millis(timeout_ms.into())),
-            kept: (parsed.route_mode() == RouteMode::Proxy).then(|| parsed.clone()),
+            deadline,
+            kept: (proxy && elsewhere.is_none()).then(|| parsed.clone()),
         })?;
+        if let Some(leader) = elsewhere {
+            let forward = Forward { question, operation: parsed, shard, leader, deadline };
+            self.forwards.push(&self.front, forward);
+            self.forwarded = true;
+            return Ok(false);
+        }
         let token = self.lane.token(question);
         self.gathered.add(shard, token, bytes, parsed.input(shard, token));
-        Ok(())
+        Ok(true)
     }
 
     /// Collects what has been answered meanwhile.

@@ -79,6 +79,13 @@ macro_rules! verbs {
                 }
             }
 
+            /// Who leads, where that is another node for all that is known here.
+            pub(super) fn led_elsewhere(&self, front: &Front, shard: ShardId) -> Option<Leader> {
+                match self {
+                    $(Self::$verb(verb) => front.led_elsewhere(shard, verb)),+
+                }
+            }
+
             /// Has it served by the node that leads, until the deadline.
             pub(super) async fn pass_on(
                 &self,
