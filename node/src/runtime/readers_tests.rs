@@ -18,7 +18,7 @@ fn machine() -> Machine {
 }
 
 fn served() -> Served {
-    Served { shard: SHARD, term: Term(1), time_ms: 1, version: 1, lag_entries: None }
+    Served { shard: SHARD, term: Term(1), time_ms: 1, version: 1, lag_entries: None, silence_ms: 0 }
 }
 
 fn get(machine: &Machine, base: &NodeBase, token: Token) -> Job {
