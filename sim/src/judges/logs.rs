@@ -99,8 +99,11 @@ impl Logs {
             }
             Rpc::AppendReply { matched } | Rpc::HeartbeatReply { matched, .. } => {
                 let sent = self.sent.get(&(shard, term, *matched));
-                let there = *matched <= disk.last().max(disk.compacted.index)
+                let logged = *matched <= disk.last().max(disk.compacted.index)
                     && sent.is_none_or(|stamp| disk.holds(*matched, *stamp));
+                // A snapshot that is current in the base and announced in the log is as durable as entries are: were the power
+                // cut now, the next start would find both, and go on from there.
+                let there = logged || disk.intent.is_some_and(|intent| intent.index >= *matched);
                 hold(there, "durable promises", || {
                     format!("{node} acknowledges what is not durable: {message:?}")
                 });
