@@ -27,34 +27,47 @@ const NAME: &str = "{ship}:name";
 const CREW: &str = "{ship}:crew";
 
 /// One stream, both ways.
-struct Pipeline {
+pub struct Pipeline {
     asked: mpsc::Sender<v1::PipelineRequest>,
     answered: Streaming<v1::PipelineResponse>,
 }
 
 impl Pipeline {
     async fn open(address: &str) -> Self {
+        Self::try_open(address).await.expect("a pipeline")
+    }
+
+    /// Nothing where nobody takes a pipeline.
+    pub async fn try_open(address: &str) -> Option<Self> {
         let (asked, requests) = mpsc::channel(1);
         let requests = futures_util::stream::unfold(requests, async |mut requests| {
             requests.recv().await.map(|request: v1::PipelineRequest| (request, requests))
         });
-        let mut kv = questions::kv(questions::connect(address).await.unwrap());
+        let mut kv = questions::kv(questions::connect(address).await?);
         // The first batch may have to come before the answer's head does.
-        let answered = kv.pipeline(Box::pin(requests)).await.unwrap().into_inner();
-        Self { asked, answered }
+        let answered = kv.pipeline(Box::pin(requests)).await.ok()?.into_inner();
+        Some(Self { asked, answered })
     }
 
     /// Sends one batch and waits until each of its operations is answered.
     async fn ask(&mut self, batch: Vec<(u64, Operation)>) -> BTreeMap<u64, Outcome> {
+        let count = batch.len();
+        let outcomes = self.try_ask(batch).await;
+        assert_eq!(outcomes.len(), count, "the stream ended before all was answered");
+        outcomes
+    }
+
+    /// Sends one batch and waits until each of its operations is answered, or the stream ends.
+    pub async fn try_ask(&mut self, batch: Vec<(u64, Operation)>) -> BTreeMap<u64, Outcome> {
         let (count, mut outcomes) = (batch.len(), BTreeMap::new());
         let operation =
             |(id, operation)| v1::PipelineOperation { id, timeout_ms: 0, operation: Some(operation) };
         let operations = batch.into_iter().map(operation).collect();
-        self.asked.send(v1::PipelineRequest { operations }).await.unwrap();
+        // An error says that the stream has ended, which is seen below.
+        drop(self.asked.send(v1::PipelineRequest { operations }).await);
         while outcomes.len() < count {
             let next = tokio::time::timeout(PATIENCE, self.answered.message()).await;
-            let response =
-                next.expect("no answer in time").unwrap().expect("the stream ended before all was answered");
+            let Ok(Some(response)) = next.expect("no answer in time") else { break };
             for result in response.results {
                 let before = outcomes.insert(result.id, result.outcome.unwrap());
                 assert!(before.is_none(), "{} was answered twice", result.id);

@@ -46,7 +46,17 @@ impl Router {
 
     /// SIGKILL, and a new one at the same address.
     pub async fn replace(&mut self) {
+        self.kill();
+        self.restart().await;
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Starts it again at the same address.
+    pub async fn restart(&mut self) {
         self.process = Process::start_as("kvrouter", &self.args, &self.folder.path().join("log"));
         self.ready().await;
     }
