@@ -143,6 +143,24 @@ impl Core {
         self.configuration.is_voter(self.id) && self.installing.is_none() && !outdated
     }
 
+    /// The newest entry known to be committed.
+    pub(crate) fn commit_id(&self) -> LogId {
+        let commit = self.commit();
+        let term = self.log.term(commit);
+        LogId::new(
+            commit,
+            term.unwrap_or_else(|| unreachable!("{}: {commit} is committed and not in the log", self.id)),
+        )
+    }
+
+    /// Hears from anybody, in whatever term, that an entry is committed. That is a fact for ever: whoever holds that
+    /// very entry knows it too.
+    pub(crate) fn learn_commit(&mut self, committed: LogId) {
+        if self.installing.is_none() && self.log.contains(committed) {
+            self.commit_to(committed.index);
+        }
+    }
+
     /// Learns that everything up to `index` is committed.
     pub(crate) fn commit_to(&mut self, index: Index) {
         let last = self.log.last();

@@ -96,7 +96,8 @@ impl Raft {
     /// Someone asks whether it would get this vote.
     pub(crate) fn on_pre_vote(&mut self, from: ReplicaId, campaign: Term, last: LogId) {
         let granted = campaign > self.core.term() && !self.hears_leader() && self.core.is_up_to_date(last);
-        self.core.send(from, Rpc::PreVoteReply { campaign, granted });
+        let commit = self.core.commit_id();
+        self.core.send(from, Rpc::PreVoteReply { campaign, granted, commit });
     }
 
     pub(crate) fn on_pre_vote_reply(&mut self, from: ReplicaId, campaign: Term, granted: bool) {

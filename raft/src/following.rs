@@ -6,6 +6,7 @@ use crate::id::{Index, LogId, ReplicaId};
 use crate::liveness::ElectionTimer;
 use crate::message::Rpc;
 use crate::raft::{Raft, Role};
+use crate::time::Time;
 
 /// A replica that follows, or waits for someone to follow.
 #[derive(Debug)]
@@ -17,13 +18,16 @@ pub(crate) struct Follower {
     pub(crate) accepted: Index,
     /// The greatest index acknowledged to this term's leader.
     acknowledged: Index,
+    /// The leader wants this replica to lead: for so long it campaigns as soon as it may.
+    pub(crate) summoned: Option<Time>,
 }
 
 impl Follower {
     pub(crate) fn new(core: &mut Core, leader: Option<ReplicaId>) -> Self {
         // Of a new leader's log nothing is known but that it holds everything committed.
         let commit = core.commit();
-        Self { leader, timer: ElectionTimer::start(core), accepted: commit, acknowledged: commit }
+        let timer = ElectionTimer::start(core);
+        Self { leader, timer, accepted: commit, acknowledged: commit, summoned: None }
     }
 
     /// Acknowledges what is both accepted and durable, if that is news, or if it answers a request about

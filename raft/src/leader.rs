@@ -25,6 +25,11 @@ pub(crate) struct Leader {
     pub(crate) round: Round,
     pub(crate) reads: Reads,
     pub(crate) transfer: Option<Transfer>,
+    /// When this entry is committed, nobody needs the vote of a replica that the configuration in effect does
+    /// not name (see `membership.rs`).
+    pub(crate) settled_by: Index,
+    /// The configuration that is to be left only on request ([`crate::Leave::Explicit`]).
+    pub(crate) explicit_leave: Option<Index>,
     pub(crate) pulse: Pulse,
     /// The size of the entries that are not committed.
     pub(crate) uncommitted_bytes: u64,
@@ -77,6 +82,8 @@ impl Leader {
             round: Round(0),
             reads: Reads::default(),
             transfer: None,
+            settled_by: next,
+            explicit_leave: None,
             pulse: Pulse::start(core),
             uncommitted_bytes: uncommitted.map(Entry::bytes).sum(),
             unsent: false,
@@ -91,7 +98,7 @@ impl Leader {
 
     /// Appends an entry to the leader's own log. It leaves with the next `Ready`, together with what else
     /// comes until then.
-    fn append(&mut self, core: &mut Core, payload: Payload) -> LogId {
+    pub(crate) fn append(&mut self, core: &mut Core, payload: Payload) -> LogId {
         let id = LogId::new(core.log.last().index.next(), core.term());
         let entry = Entry { id, payload };
         self.uncommitted_bytes += entry.bytes();
@@ -114,22 +121,6 @@ impl Leader {
             return Err(ProposeError::Full { bytes: waiting, limit });
         }
         Ok(self.append(core, Payload::Data(data)))
-    }
-
-    /// A configuration took effect. Returns whether this leader has to leave office, being no voter any more.
-    pub(crate) fn on_configuration(&mut self, core: &mut Core) -> bool {
-        self.progress.retain(|id, _| core.configuration.is_member(*id));
-        let next = core.log.last().index.next();
-        for id in core.configuration.members().filter(|id| *id != core.id) {
-            self.progress.entry(id).or_insert_with(|| Progress::new(next, core.now));
-        }
-        if self.transfer.as_ref().is_some_and(|transfer| !core.configuration.is_voter(transfer.to)) {
-            self.transfer = None;
-        }
-        self.unsent = true;
-        self.advance_commit(core); // The quorum may be smaller now.
-        self.confirm_reads(core);
-        !core.configuration.is_voter(core.id)
     }
 }
 

@@ -72,13 +72,18 @@
 //! # Members
 //!
 //! The [`Configuration`] is replicated by the log and takes effect when its entry is applied. A replica that
-//! knows of a committed configuration and has not applied it does not campaign. Quorums are those of joint
-//! configurations already; learners receive the log and never count.
+//! knows of a committed configuration and has not applied it does not campaign. Learners receive the log and
+//! never count; they come and go in one step. Voters change in two: a *joint* configuration, in which every
+//! decision needs a majority of the old voters and a majority of the new ones, and then the new ones alone
+//! ([`Raft::propose_configuration`]). A leader leaves a joint configuration by itself, unless it was asked to
+//! wait. One that is no voter in the end tells the others so, asks the furthest of them to campaign, and steps
+//! down. A replica that was removed and does not know it disturbs nobody: those who hear a leader refuse it.
 //!
 //! # What is missing, and caveats
 //!
-//! * Proposing configurations is not here yet; those in the log are honoured. A leader that applies its own
-//!   removal steps down.
+//! * That replica ids are never reused is for the caller to ensure: a configuration remembers nobody who left.
+//!   So is the time at which a removed replica's disk may be dropped: not before a leader says that the
+//!   configuration without it is settled ([`Status::configuration_settled`]).
 //! * Heartbeats are per shard (`liveness.rs`), and there are no leases: each batch of reads costs a round
 //!   trip.
 //! * A follower does not forward proposals or reads: the caller is told who leads.
@@ -93,9 +98,10 @@
 //!
 //! The words: `id`, `entry`, `configuration`, `message`, `ready`. The frame: `raft` (doors and roles), `core`
 //! (what every role has). Then one idea per file: `quorum`, `log`, `persistence`, `progress`; `election`,
-//! `leader`, `replication`, `following`, `liveness`, `reads`, `transfer`, `installation`. The stories in
-//! `tests/scripts` show all of it at work.
+//! `leader`, `replication`, `following`, `liveness`, `reads`, `transfer`, `installation`; `change`,
+//! `membership`. The stories in `tests/scripts` show all of it at work.
 
+mod change;
 mod configuration;
 mod core;
 mod election;
@@ -107,6 +113,7 @@ mod installation;
 mod leader;
 mod liveness;
 mod log;
+mod membership;
 mod message;
 mod options;
 mod persistence;
@@ -122,11 +129,13 @@ mod status;
 mod time;
 mod transfer;
 
+pub use change::{Change, ChangeImpossible, Leave};
 pub use configuration::Configuration;
 pub use entry::{Entry, HardState, Payload};
 pub use id::{Index, LogId, ReplicaId, Term};
 pub use impossible::Impossible;
 pub use leader::ProposeError;
+pub use membership::ConfigurationError;
 pub use message::{Message, Round, Rpc};
 pub use options::{Options, OptionsError};
 pub use raft::Raft;

@@ -6,6 +6,7 @@
 use crate::core::Core;
 use crate::id::{Index, ReplicaId};
 use crate::leader::Leader;
+use crate::membership::farewell;
 use crate::message::{Round, Rpc};
 use crate::quorum;
 use crate::raft::{Raft, Role};
@@ -154,7 +155,10 @@ impl Raft {
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
         leader.on_matched(&mut self.core, from, matched);
-        let Some(progress) = leader.progress.get_mut(&from) else { return };
+        let Some(progress) = leader.progress.get_mut(&from) else {
+            farewell(&mut self.core, from, matched);
+            return;
+        };
         leader.unsent |= progress.on_heartbeat_reply(sent, accepted);
         progress.round = progress.round.max(round);
         leader.confirm_reads(&mut self.core);

@@ -42,6 +42,9 @@ pub enum Rpc {
         campaign: Term,
         /// Whether the sender would vote.
         granted: bool,
+        /// The newest entry that the sender knows to be committed. A candidate that holds it knows so too from here
+        /// on: among it may be a configuration by which it can be elected (`membership.rs`).
+        commit: LogId,
     },
     /// "Vote for me in my term" (Raft paper, §5.2).
     Vote {

@@ -73,7 +73,12 @@ impl Raft {
         }
         match message.rpc {
             Rpc::PreVote { campaign, last } => self.on_pre_vote(from, campaign, last),
-            Rpc::PreVoteReply { campaign, granted } => self.on_pre_vote_reply(from, campaign, granted),
+            Rpc::PreVoteReply { campaign, granted, commit } => {
+                if !self.is_leader() {
+                    self.core.learn_commit(commit);
+                }
+                self.on_pre_vote_reply(from, campaign, granted);
+            }
             Rpc::Vote { last, transfer: _ } => self.on_vote_request(from, last),
             Rpc::VoteReply { granted } => self.on_vote_reply(from, granted),
             Rpc::Append { previous, entries, commit } => self.on_append(from, previous, entries, commit),
@@ -239,25 +244,11 @@ impl Raft {
         assert!(index <= handed, "{} applied {index}, but was handed entries up to {handed}", self.core.id);
         self.core.applied = self.core.applied.max(index);
         if let Some((at, configuration)) = self.core.log.take_configuration(self.core.applied) {
-            self.core.configuration = configuration;
+            let before = std::mem::replace(&mut self.core.configuration, configuration);
             self.core.configuration_index = at;
-            self.on_configuration();
+            self.on_configuration(&before);
         }
         self.validate();
-    }
-
-    /// A configuration took effect.
-    fn on_configuration(&mut self) {
-        match &mut self.role {
-            // Perhaps it just became a voter: its patience begins now.
-            Role::Follower(follower) => follower.timer.restart(&mut self.core),
-            Role::Candidate(_) => self.become_follower(None),
-            Role::Leader(leader) => {
-                if leader.on_configuration(&mut self.core) {
-                    self.become_follower(None);
-                }
-            }
-        }
     }
 
     /// Drops the live log up to `to`, which the base holds durably.
@@ -403,6 +394,7 @@ impl Raft {
             last: core.log.last(),
             configuration: core.configuration.clone(),
             configuration_index: core.configuration_index,
+            configuration_settled: self.is_configuration_settled(),
             transfer: self.role.transfer_target(),
             progress: self.progress(),
         }
@@ -410,9 +402,8 @@ impl Raft {
 
     fn progress(&self) -> Vec<(ReplicaId, ProgressStatus)> {
         let Role::Leader(leader) = &self.role else { return Vec::new() };
-        let active_after = |heard: Time| heard + self.core.options.election_timeout_max > self.core.now;
         let status = leader.progress.iter().map(|(id, progress)| {
-            let recent_active = active_after(progress.heard);
+            let recent_active = leader.is_active(&self.core, progress);
             let (matched, next, state) = (progress.matched, progress.next, progress.kind());
             (*id, ProgressStatus { matched, next, state, recent_active })
         });

@@ -12,7 +12,9 @@ use crate::raft::{Raft, Role};
 impl Leader {
     /// Sends what has come together since the last `Ready`: appends, then the round of the reads that wait.
     pub(crate) fn send_due(&mut self, core: &mut Core) {
-        if std::mem::take(&mut self.unsent) {
+        if self.unsent {
+            self.leave_joint(core);
+            self.unsent = false;
             self.replicate(core);
             self.start_reads(core);
         }

@@ -56,6 +56,9 @@ pub struct Status {
     pub configuration: Configuration,
     /// The index of the entry that brought it.
     pub configuration_index: Index,
+    /// On a leader: whether the vote of a replica that the configuration does not name is needed no more. Only
+    /// then may the disk of such a replica be dropped (see `membership.rs`).
+    pub configuration_settled: bool,
     /// To whom leadership is being transferred.
     pub transfer: Option<ReplicaId>,
     /// How far the others are; empty unless it leads.

@@ -40,7 +40,7 @@ pub enum TransferError {
     /// The target could not be elected.
     #[error("{to} is not a voter of {configuration}")]
     NotVoter {
-        /// The target.
+        /// The target: not a voter at all, or only of the outgoing half of a joint configuration.
         to: ReplicaId,
         /// The configuration in effect.
         configuration: String,
@@ -58,7 +58,7 @@ impl Leader {
         if to == core.id {
             return Err(TransferError::AlreadyLeader { to });
         }
-        if !core.configuration.is_voter(to) {
+        if !core.configuration.voters.contains(&to) {
             return Err(TransferError::NotVoter { to, configuration: core.configuration.to_string() });
         }
         if let Some(transfer) = &self.transfer {
@@ -80,9 +80,9 @@ impl Leader {
         }
     }
 
-    /// Gives up a transfer whose time is over.
+    /// Gives up a transfer whose time is over. What had to wait for it is due now.
     pub(crate) fn expire_transfer(&mut self, core: &Core) {
-        self.transfer.take_if(|transfer| transfer.until <= core.now);
+        self.unsent |= self.transfer.take_if(|transfer| transfer.until <= core.now).is_some();
     }
 }
 
@@ -90,8 +90,17 @@ impl Raft {
     /// The leader wants this replica to lead. No pre-vote: the others still hear the leader, and would
     /// refuse.
     pub(crate) fn on_timeout_now(&mut self, from: ReplicaId) {
-        self.role.follow(&mut self.core, from);
-        if self.core.is_electable() {
+        let until = self.core.now + self.core.options.election_timeout_min;
+        self.role.follow(&mut self.core, from).summoned = Some(until);
+        self.answer_summons();
+    }
+
+    /// Campaigns if the leader asked for it. A replica that must first apply a configuration does so then, if
+    /// that does not take so long that the leader has given it up: the request often comes on the heels of the
+    /// commit of a configuration.
+    pub(crate) fn answer_summons(&mut self) {
+        let Role::Follower(follower) = &mut self.role else { return };
+        if follower.summoned.is_some_and(|until| self.core.now < until) && self.core.is_electable() {
             self.start_vote(true);
         }
     }

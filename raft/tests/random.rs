@@ -7,6 +7,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;
+#[path = "random/members.rs"]
+mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -42,18 +44,23 @@ fn clusters_under_chaos() {
         total.terms += summary.terms;
         total.reads += summary.reads;
         total.installs += summary.installs;
+        total.changes += summary.changes;
+        total.purged += summary.purged;
     }
     println!("{total:?}");
     // Chaos in which nothing happens proves nothing.
-    assert!(total.committed > 0 && total.terms > 0 && total.reads > 0 && total.installs > 0, "{total:?}");
+    let counts = [total.committed, total.terms, total.reads, total.installs, total.changes, total.purged];
+    assert!(counts.iter().all(|count| *count > 0), "{total:?}");
 }
 
 #[derive(Debug, Default)]
 struct Summary {
-    committed: u64,
+    committed: usize,
     terms: usize,
     reads: usize,
     installs: usize,
+    changes: usize,
+    purged: usize,
 }
 
 /// How often what goes wrong, in this seed: chances per thousand. Some never do (swarm testing).
@@ -64,6 +71,8 @@ struct Faults {
     cut: u64,
     compact: u64,
     transfer: u64,
+    /// The members change.
+    change: u64,
     unreachable: u64,
     stream_fails: u64,
     /// Messages take up to so many microseconds.
@@ -95,6 +104,10 @@ struct World {
     next_read: u64,
     next_data: u64,
     installs: usize,
+    /// Removed, with their disks.
+    purged: BTreeSet<ReplicaId>,
+    genesis: Configuration,
+    options: Options,
 }
 
 fn draw(random: &mut Pcg64, below: u64) -> u64 {
@@ -137,6 +150,7 @@ fn draw_faults(random: &mut Pcg64) -> Faults {
         cut: sometimes(10),
         compact: sometimes(20),
         transfer: sometimes(10),
+        change: sometimes(60),
         unreachable: sometimes(10),
         stream_fails: sometimes(500),
         delay_micros: 500 + sometimes(30_000),
@@ -156,6 +170,8 @@ impl World {
             let disk = Disk { base, ..Disk::default() };
             (id, Replica::new(id, options.clone(), seed ^ id.0, Time(0), disk))
         };
+        let mut judge = Judge::default();
+        judge.on_genesis(&configuration);
         Self {
             replicas: configuration.members().map(start).collect(),
             random,
@@ -164,10 +180,13 @@ impl World {
             messages: Vec::new(),
             streams: Vec::new(),
             cut: BTreeSet::new(),
-            judge: Judge::default(),
+            judge,
             next_read: 0,
             next_data: 0,
             installs: 0,
+            purged: BTreeSet::new(),
+            genesis: configuration,
+            options,
         }
     }
 
@@ -175,15 +194,18 @@ impl World {
         for _ in 0..CHAOS_STEPS {
             self.break_something();
             self.use_it();
+            self.change_members();
             self.step();
         }
         self.make_peace();
         self.check_liveness();
         Summary {
-            committed: self.judge.committed().0,
+            committed: self.judge.committed().0 as usize,
             terms: self.judge.terms_led(),
             reads: self.judge.reads_confirmed,
             installs: self.installs,
+            changes: self.judge.changes(),
+            purged: self.purged.len(),
         }
     }
 
@@ -317,7 +339,7 @@ impl World {
         let seed = self.random.next_u64();
         let now = self.now;
         let is_down = self.replicas[&id].raft.is_none();
-        if is_down && self.chance(30) {
+        if is_down && !self.purged.contains(&id) && self.chance(30) {
             self.replicas.get_mut(&id).unwrap().restart(seed, now);
         } else if !is_down && self.chance(self.faults.crash) {
             let waiting = self.replicas[&id].jobs.len() as u64;
@@ -390,6 +412,7 @@ impl World {
             cut: 0,
             compact: 0,
             transfer: 0,
+            change: 0,
             unreachable: 0,
             stream_fails: 0,
             delay_micros: 1000,
@@ -398,7 +421,7 @@ impl World {
         };
         let now = self.now;
         for (id, replica) in &mut self.replicas {
-            if replica.raft.is_none() {
+            if replica.raft.is_none() && !self.purged.contains(id) {
                 replica.restart(id.0, now);
             }
         }
@@ -451,8 +474,10 @@ impl World {
                 && progress.matched == last.index
                 && progress.recent_active
         });
-        let states_agree = self.replicas.values().all(|replica| {
-            let status = replica.raft.as_ref().unwrap().status();
+        // Who was removed may believe what it likes.
+        let states_agree = status.configuration.members().all(|id| {
+            let replica = &self.replicas[&id];
+            let Some(status) = replica.raft.as_ref().map(flotilla_raft::Raft::status) else { return false };
             status.applied == last.index
                 && status.last == last
                 && replica.state == self.replicas[&leader].state
@@ -464,8 +489,9 @@ impl World {
         let mut text = String::new();
         for raft in self.replicas.values().filter_map(|replica| replica.raft.as_ref()) {
             let status = raft.status();
+            let (configuration, since) = (&status.configuration, status.configuration_index);
             text += &format!(
-                "\n{} {:?}",
+                "\n{} {:?} {configuration} since {since}",
                 cluster::notation::status(&status),
                 cluster::notation::progress(&status)
             );

@@ -34,6 +34,11 @@ stories! {
     broken_promise_lost_disk
     broken_promise_rewritten_history
     broken_promise_two_leaders
+    candidate_learns_of_commits
+    change_after_a_restart
+    change_lost_with_its_leader
+    change_refused
+    change_refused_unless_ready
     check_quorum
     check_quorum_one_way
     configuration_takes_effect_when_applied
@@ -47,8 +52,15 @@ stories! {
     follower_ahead_of_its_disk
     heartbeat_frees_probe
     impossible_messages
+    joint_add_one
+    joint_add_two
+    joint_demote
+    joint_leave_explicit
+    joint_left_by_the_next_leader
     joint_quorum
+    joint_replace_one
     leader_ahead_of_its_disk
+    learner_comes_and_goes
     learners
     lost_append_is_found_by_heartbeat
     lost_reply_is_found_by_heartbeat
@@ -64,21 +76,27 @@ stories! {
     recent_leader_rule
     removed_leader_leaves_office
     removed_replica_cannot_disrupt
+    removed_replica_is_needed_until_settled
     repeated_and_overtaken_messages
     restart
     single_voter
     snapshot
+    snapshot_carries_joint
     snapshot_install_fails
     snapshot_not_needed
     snapshot_restart_and_failure
     snapshot_state_left_by_plain_reply
     snapshot_then_votes
+    summons_waits_for_configuration
     tickets_out_of_step_with_terms
     transfer
+    transfer_delays_leave
+    transfer_in_joint
     transfer_of_late_candidate
     transfer_refused
     transfer_times_out
     unapplied_configuration_does_not_campaign
+    unaware_incoming_voter_votes
     unaware_promoted_learner_votes
     unreachable_peer
     vote_waits_for_its_disk

@@ -85,8 +85,9 @@ pub(super) fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
         Rpc::PreVote { campaign, last } => {
             WireRpc::PreVote(v1::PreVote { campaign: campaign.0, last: Some(encode_log_id(last)) })
         }
-        Rpc::PreVoteReply { campaign, granted } => {
-            WireRpc::PreVoteReply(v1::PreVoteReply { campaign: campaign.0, granted })
+        Rpc::PreVoteReply { campaign, granted, commit } => {
+            let commit = Some(encode_log_id(commit));
+            WireRpc::PreVoteReply(v1::PreVoteReply { campaign: campaign.0, granted, commit })
         }
         Rpc::Vote { last, transfer } => WireRpc::Vote(v1::Vote { last: Some(encode_log_id(last)), transfer }),
         Rpc::VoteReply { granted } => WireRpc::VoteReply(v1::VoteReply { granted }),
@@ -122,7 +123,10 @@ pub(super) fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
 pub(super) fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), WireError> {
     let rpc = match message.rpc.ok_or(WireError::Missing { what: "what a message says" })? {
         WireRpc::PreVote(it) => Rpc::PreVote { campaign: Term(it.campaign), last: decode_log_id(it.last)? },
-        WireRpc::PreVoteReply(it) => Rpc::PreVoteReply { campaign: Term(it.campaign), granted: it.granted },
+        WireRpc::PreVoteReply(it) => {
+            let commit = it.commit.map_or(Ok(LogId::default()), |commit| decode_log_id(Some(commit)))?;
+            Rpc::PreVoteReply { campaign: Term(it.campaign), granted: it.granted, commit }
+        }
         WireRpc::Vote(it) => Rpc::Vote { last: decode_log_id(it.last)?, transfer: it.transfer },
         WireRpc::VoteReply(it) => Rpc::VoteReply { granted: it.granted },
         WireRpc::Append(it) => decode_append(it, Term(message.term))?,

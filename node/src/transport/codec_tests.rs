@@ -61,7 +61,7 @@ impl Draw {
         let index = Index(self.number());
         match self.below(11) {
             0 => Rpc::PreVote { campaign: term, last: self.log_id() },
-            1 => Rpc::PreVoteReply { campaign: term, granted: self.flag() },
+            1 => Rpc::PreVoteReply { campaign: term, granted: self.flag(), commit: self.log_id() },
             2 => Rpc::Vote { last: self.log_id(), transfer: self.flag() },
             3 => Rpc::VoteReply { granted: self.flag() },
             4 => {

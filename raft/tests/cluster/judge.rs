@@ -20,6 +20,8 @@ pub struct Judge {
     written: BTreeMap<LogId, (LogId, Payload)>,
     /// Every committed entry, in order from index 1.
     committed: Vec<LogId>,
+    /// The committed configurations, oldest first: with the index from which on each is in the log.
+    configurations: Vec<(Index, Configuration)>,
     /// The last hard state seen on each disk.
     hard_states: BTreeMap<ReplicaId, HardState>,
     /// What each read must see at least.
@@ -33,8 +35,23 @@ impl Judge {
         Index(self.committed.len() as u64)
     }
 
+    /// How many configurations were committed after the first one.
+    pub fn changes(&self) -> usize {
+        self.configurations.len().saturating_sub(1)
+    }
+
+    /// The last committed configuration that names a replica.
+    pub fn last_member_at(&self, id: ReplicaId) -> Option<Index> {
+        self.configurations.iter().rev().find(|(_, it)| it.is_member(id)).map(|(at, _)| *at)
+    }
+
     pub fn terms_led(&self) -> usize {
         self.leaders.len()
+    }
+
+    /// The configuration with which the shard begins.
+    pub fn on_genesis(&mut self, configuration: &Configuration) {
+        self.configurations.push((Index(0), configuration.clone()));
     }
 
     /// A read arrives: it must see everything that is committed by now.
@@ -133,19 +150,42 @@ impl Judge {
         match self.committed.get(place) {
             Some(known) => assert_eq!(*known, entry.id, "{id} applies another entry than others did"),
             None => {
-                let configuration = &replicas[&id].state.configuration;
-                assert!(
-                    is_durable(entry.id, configuration, replicas),
-                    "{} is not durable on a quorum",
-                    entry.id
-                );
+                self.check_durable(entry.id, replicas);
                 self.committed.push(entry.id);
+                if let Payload::Configuration(configuration) = &entry.payload {
+                    self.check_change(entry.id, configuration);
+                    self.configurations.push((entry.index(), configuration.clone()));
+                }
             }
         }
     }
 
-    /// Terms on a disk never fall, and a vote is never changed within a term.
+    /// By the last configuration before the entry or by the one before that: a leader counts by the one that it
+    /// has applied, and whoever holds the entry of the next one has applied the one before it.
+    fn check_durable(&self, entry: LogId, replicas: &BTreeMap<ReplicaId, Replica>) {
+        let mut latest = self.configurations.iter().rev().take(2);
+        let durable = latest.any(|(_, configuration)| is_durable(entry, configuration, replicas));
+        assert!(durable, "{entry} is not durable on a quorum of {:?}", self.configurations.last());
+    }
+
+    /// Voters change by way of a joint configuration only.
+    fn check_change(&self, entry: LogId, next: &Configuration) {
+        let (_, last) = self.configurations.last().expect("a shard begins with a configuration");
+        let is_allowed = match (last.is_joint(), next.is_joint()) {
+            (false, false) | (true, false) => next.voters == last.voters,
+            (false, true) => next.outgoing == last.voters && next.voters != last.voters,
+            (true, true) => false,
+        };
+        assert!(is_allowed, "{entry} makes {next} of {last}");
+    }
+
+    /// Terms on a disk never fall, and a vote is never changed within a term. Of the configurations on a disk at
+    /// most one is not known there to be committed.
     pub fn check_disk(&mut self, replica: &Replica) {
+        let commit = replica.disk.hard_state.commit;
+        let brings = |entry: &&Entry| matches!(entry.payload, Payload::Configuration(_));
+        let open = replica.disk.entries.iter().filter(|entry| entry.index() > commit).filter(brings).count();
+        assert!(open <= 1, "{} holds {open} configurations after its commit index {commit}", replica.id);
         let (id, now) = (replica.id, replica.disk.hard_state);
         let before = self.hard_states.insert(id, now).unwrap_or_default();
         assert!(before.term <= now.term, "{id}: term {} became {}", before.term, now.term);

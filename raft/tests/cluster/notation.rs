@@ -5,8 +5,10 @@ use std::error::Error;
 
 use bytes::Bytes;
 use flotilla_raft::{
-    Configuration, Entry, HardState, Index, LogId, Message, Payload, ReplicaId, Rpc, Status, Term, Write,
+    Change, Configuration, Entry, HardState, Index, Leave, LogId, Message, Payload, ReplicaId, Rpc, Status,
+    Term, Write,
 };
+use goldenscript::ArgumentConsumer;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -19,7 +21,9 @@ fn rpc_text(rpc: &Rpc) -> String {
     let yes = |granted: &bool| if *granted { "yes" } else { "no" };
     match rpc {
         Rpc::PreVote { campaign, last } => format!("PreVote for t{campaign}, last {last}"),
-        Rpc::PreVoteReply { campaign, granted } => format!("PreVoteReply for t{campaign}: {}", yes(granted)),
+        Rpc::PreVoteReply { campaign, granted, commit } => {
+            format!("PreVoteReply for t{campaign}: {}, commit {commit}", yes(granted))
+        }
         Rpc::Vote { last, transfer: false } => format!("Vote last {last}"),
         Rpc::Vote { last, transfer: true } => format!("Vote last {last}, transfer"),
         Rpc::VoteReply { granted } => format!("VoteReply {}", yes(granted)),
@@ -106,6 +110,23 @@ fn parse_configuration(text: &str) -> Result<Configuration> {
         voters: parse_set(voters)?,
         outgoing: parse_set(outgoing)?,
         ..Configuration::default()
+    })
+}
+
+/// `add` and `drop` name learners; `enter` says who is promoted, demoted, removed.
+pub fn parse_change(name: &str, args: &mut ArgumentConsumer<'_>) -> Result<Change> {
+    let mut set = |key| parse_set(args.take_key(key).unwrap_or_default());
+    let (promote, demote, remove) = (set("promote")?, set("demote")?, set("remove")?);
+    let leave = match args.take_key("leave") {
+        Some("explicit") => Leave::Explicit,
+        _ => Leave::Auto,
+    };
+    let named = std::iter::from_fn(|| args.next_pos()).map(parse_replica).collect::<Result<_>>()?;
+    Ok(match name {
+        "add" => Change::AddLearners(named),
+        "drop" => Change::RemoveLearners(named),
+        "enter" => Change::Enter { promote, demote, remove, leave },
+        _ => Change::Leave,
     })
 }
 

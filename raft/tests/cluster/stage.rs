@@ -58,6 +58,7 @@ impl Stage {
             "campaign" | "propose" | "read" | "transfer" | "unreachable" | "snapshot-failed" => {
                 self.ask(name, args)
             }
+            "add" | "drop" | "enter" | "leave" => self.change(name, args),
             "deliver" | "lose" | "repeat" => self.deliver(name, args),
             "forge" => self.forge(args),
             "persist" => self.persist(args),
@@ -235,6 +236,19 @@ impl Stage {
                 _ => unreachable!("{name}"),
             }
         }
+        Ok(())
+    }
+
+    /// `add 1 4 5`, `drop 1 4`, `enter 1 promote=4 remove=3 [leave=explicit]`, `leave 1`: asks a leader to change
+    /// the members; with `from=2`, as decided on the configuration of entry 2.
+    fn change(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let id = notation::parse_replica(args.next_pos().ok_or("which replica?")?)?;
+        let from = args.take_key("from").map(str::parse).transpose()?.map(Index);
+        let change = notation::parse_change(name, args)?;
+        let (now, raft) = (self.now, self.replica(id).raft());
+        let from = from.unwrap_or(raft.configuration().1);
+        let entry = raft.propose_configuration(now, &change, from)?;
+        self.say(format!("{id} proposes {entry}"));
         Ok(())
     }
 
@@ -423,7 +437,9 @@ impl Stage {
                 }
                 "deadline" => self.say(format!("{id} deadline: {deadline}")),
                 "configuration" => {
-                    self.say(format!("{id} {} since {}", status.configuration, status.configuration_index))
+                    let settled = if status.configuration_settled { ", settled" } else { "" };
+                    let (configuration, since) = (&status.configuration, status.configuration_index);
+                    self.say(format!("{id} {configuration} since {since}{settled}"))
                 }
                 "disk" => {
                     let disk = &self.replica(id).disk;
