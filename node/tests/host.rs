@@ -3,6 +3,7 @@
 
 mod expiry;
 mod fleet;
+mod handover;
 mod pressure;
 mod remembering;
 mod transactions;

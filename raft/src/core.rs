@@ -1,6 +1,7 @@
 //! What a replica has in every role.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
@@ -90,10 +91,19 @@ impl Core {
 
     /// A moment at which an election timeout that begins now is over.
     pub(crate) fn draw_election_time(&mut self) -> Time {
-        let (min, max) = (self.options.election_timeout_min, self.options.election_timeout_max);
+        self.draw_between(self.options.election_timeout_min, self.options.election_timeout_max)
+    }
+
+    /// A moment shortly after now, for who knows that its leader is gone.
+    pub(crate) fn draw_silence_time(&mut self) -> Time {
+        let max = self.options.silence_wait_max;
+        self.draw_between(max / 4, max)
+    }
+
+    fn draw_between(&mut self, min: Duration, max: Duration) -> Time {
         let span = u64::try_from((max - min).as_micros()).unwrap_or(u64::MAX).max(1);
         let micros = self.random.next_u64() % span;
-        self.now + min + std::time::Duration::from_micros(micros)
+        self.now + min + Duration::from_micros(micros)
     }
 
     /// Enters a later term, in which nobody has its vote.

@@ -98,6 +98,22 @@ impl Raft {
         let granted = campaign > self.core.term() && !self.hears_leader() && self.core.is_up_to_date(last);
         let commit = self.core.commit_id();
         self.core.send(from, Rpc::PreVoteReply { campaign, granted, commit });
+        if granted {
+            self.give_way(from, last);
+        }
+    }
+
+    /// Lets a candidate that was promised this replica's vote go first. Of two that promise each other, the one with the longer
+    /// log, then the greater id, goes on: nobody refuses for it, so one that is alone in its wish is never held up.
+    fn give_way(&mut self, to: ReplicaId, last: LogId) {
+        let rank = (self.core.log.last(), self.core.id);
+        match &mut self.role {
+            Role::Follower(follower) => follower.timer.give_way(&self.core),
+            Role::Candidate(Candidate { phase: Phase::PreVote, .. }) if (last, to) > rank => {
+                self.become_follower(None);
+            }
+            Role::Candidate(_) | Role::Leader(_) => {}
+        }
     }
 
     pub(crate) fn on_pre_vote_reply(&mut self, from: ReplicaId, campaign: Term, granted: bool) {

@@ -38,6 +38,19 @@ impl ElectionTimer {
         self.restart(core);
     }
 
+    /// Nothing more can be heard of the leader: the patience ends soon, and it counts as unheard. Others may still hear it, and
+    /// refuse: so this costs a leader that lives nothing.
+    pub(crate) fn on_silence(&mut self, core: &mut Core) {
+        self.heard = None;
+        self.at = self.at.min(core.draw_silence_time());
+    }
+
+    /// Another was promised a vote: it deserves time to win before this replica asks for itself. Without that, the two
+    /// who survive a leader of three would often split their votes, and wait an election timeout for the next try.
+    pub(crate) fn give_way(&mut self, core: &Core) {
+        self.at = self.at.max(core.now + core.options.election_timeout_min / 3);
+    }
+
     /// Whether the leader was heard within the shortest election timeout. Who hears a leader votes for nobody
     /// else: a replica that was cut off, or removed, must not depose a leader that the others are content
     /// with (thesis, §4.2.3).
@@ -118,6 +131,19 @@ impl Raft {
             Role::Leader(_) => true,
             Role::Follower(follower) => follower.timer.hears_leader(&self.core),
             Role::Candidate(_) => false,
+        }
+    }
+
+    /// The host knows that nothing more can be heard of `leader` for now: the connection on which its messages came has
+    /// broken. If this replica follows it, it does not wait for its election timeout.
+    ///
+    /// It takes nothing for granted: it asks for pre-votes like any other, and who hears the leader refuses.
+    pub fn silent(&mut self, now: Time, leader: ReplicaId) {
+        self.core.advance(now);
+        if let Role::Follower(follower) = &mut self.role
+            && follower.leader == Some(leader)
+        {
+            follower.timer.on_silence(&mut self.core);
         }
     }
 

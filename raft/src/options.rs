@@ -12,6 +12,10 @@ pub struct Options {
     pub election_timeout_max: Duration,
     /// How often a leader sends heartbeats.
     pub heartbeat_interval: Duration,
+    /// How long a follower waits at most after its host said that nothing more can be heard of its leader
+    /// ([`crate::Raft::silent`]). Drawn from the upper three quarters of it, so that the others have noticed too
+    /// and do not all campaign at once.
+    pub silence_wait_max: Duration,
     /// How many appends may be on the way to one follower.
     pub inflight_count_max: usize,
     /// How many bytes of entries may be on the way to one follower. The last append may exceed it, so that an
@@ -32,6 +36,7 @@ impl Default for Options {
             election_timeout_min: Duration::from_millis(150),
             election_timeout_max: Duration::from_millis(300),
             heartbeat_interval: Duration::from_millis(50),
+            silence_wait_max: Duration::from_millis(20),
             inflight_count_max: 128,
             inflight_bytes_max: 8 << 20,
             append_bytes_max: 1 << 20,
@@ -60,6 +65,14 @@ pub enum OptionsError {
         /// The shortest timeout.
         min: Duration,
     },
+    /// Who knows that its leader is gone must not wait longer than who does not know.
+    #[error("silence_wait_max ({wait:?}) must be between 0 and election_timeout_min ({min:?})")]
+    Silence {
+        /// The wait.
+        wait: Duration,
+        /// The shortest timeout.
+        min: Duration,
+    },
     /// A limit of nothing lets nothing through.
     #[error("{limit} must not be 0")]
     Zero {
@@ -80,6 +93,9 @@ impl Options {
         }
         if self.heartbeat_interval.is_zero() || self.heartbeat_interval * 2 > min {
             return Err(OptionsError::Heartbeat { interval: self.heartbeat_interval, min });
+        }
+        if self.silence_wait_max.is_zero() || self.silence_wait_max > min {
+            return Err(OptionsError::Silence { wait: self.silence_wait_max, min });
         }
         let limits = [
             ("inflight_count_max", self.inflight_count_max as u64),
@@ -114,6 +130,8 @@ mod tests {
         );
         let slow = Options { heartbeat_interval: millis(80), ..Options::default() };
         assert_eq!(slow.validate(), Err(OptionsError::Heartbeat { interval: millis(80), min: millis(150) }));
+        let idle = Options { silence_wait_max: millis(151), ..Options::default() };
+        assert_eq!(idle.validate(), Err(OptionsError::Silence { wait: millis(151), min: millis(150) }));
         let closed = Options { append_bytes_max: 0, ..Options::default() };
         assert_eq!(closed.validate(), Err(OptionsError::Zero { limit: "append_bytes_max" }));
     }

@@ -355,7 +355,8 @@ impl World {
         if let Some(raft) = self.replicas.get_mut(&id).unwrap().raft.as_mut()
             && draw(&mut self.random, 1000) < self.faults.unreachable
         {
-            raft.unreachable(ReplicaId(1 + seed % 5));
+            let other = ReplicaId(1 + seed % 5);
+            if seed & 8 == 0 { raft.unreachable(other) } else { raft.silent(now, other) }
         }
     }
 

@@ -79,6 +79,7 @@ stories! {
     removed_replica_is_needed_until_settled
     repeated_and_overtaken_messages
     restart
+    silent_leader
     single_voter
     snapshot
     snapshot_carries_joint
@@ -95,6 +96,7 @@ stories! {
     transfer_of_late_candidate
     transfer_refused
     transfer_times_out
+    two_ask_at_once
     unapplied_configuration_does_not_campaign
     unaware_incoming_voter_votes
     unaware_promoted_learner_votes

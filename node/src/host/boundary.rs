@@ -73,6 +73,12 @@ pub enum Input {
         /// That node.
         node: NodeId,
     },
+    /// The stream from a node broke: nothing more will be heard on it. Followers of leaders there need not wait for their
+    /// election timeouts.
+    PeerSilent {
+        /// That node.
+        node: NodeId,
+    },
     /// A client wants to write.
     Write {
         /// The shard that the caller believes to own the key; apply checks it.
@@ -241,6 +247,8 @@ pub enum Event {
     Campaigned,
     /// This replica won an election.
     Elected,
+    /// This leader hands over, because its node's log makes no progress.
+    HandsOver,
     /// A follower has staged the snapshot that this leader sent.
     SnapshotSent,
     /// A snapshot took the place of this replica's state.

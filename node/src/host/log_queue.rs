@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use flotilla_raft::Ticket;
+use flotilla_raft::{Ticket, Time};
 use flotilla_topology::ShardId;
 use flotilla_wal::{Batch, Record};
 
@@ -22,12 +22,21 @@ pub(super) enum Completion {
     Reset,
 }
 
+/// A batch that the log has and has not made stable.
+#[derive(Debug)]
+struct Writing {
+    ticket: BatchTicket,
+    /// When it was handed to the log.
+    since: Time,
+    expected: Vec<(ShardId, Completion)>,
+}
+
 /// The batches of one worker that are being filled or written.
 #[derive(Debug, Default)]
 pub(super) struct LogQueue {
     batch: Batch,
     expected: Vec<(ShardId, Completion)>,
-    writing: VecDeque<(BatchTicket, Vec<(ShardId, Completion)>)>,
+    writing: VecDeque<Writing>,
     newest: BatchTicket,
 }
 
@@ -43,13 +52,14 @@ impl LogQueue {
     }
 
     /// Closes this turn's batch, if it holds anything.
-    pub(super) fn seal(&mut self) -> Option<(BatchTicket, Batch)> {
+    pub(super) fn seal(&mut self, now: Time) -> Option<(BatchTicket, Batch)> {
         if self.batch.is_empty() {
             assert!(self.expected.is_empty(), "{:?} wait for a batch without records", self.expected);
             return None;
         }
         self.newest = BatchTicket(self.newest.0 + 1);
-        self.writing.push_back((self.newest, std::mem::take(&mut self.expected)));
+        let expected = std::mem::take(&mut self.expected);
+        self.writing.push_back(Writing { ticket: self.newest, since: now, expected });
         Some((self.newest, std::mem::take(&mut self.batch)))
     }
 
@@ -57,10 +67,16 @@ impl LogQueue {
     pub(super) fn persisted(&mut self, ticket: BatchTicket) -> Vec<(ShardId, Completion)> {
         assert!(ticket <= self.newest, "batch {} is stable before it was made ({})", ticket.0, self.newest.0);
         let mut complete = Vec::new();
-        while self.writing.front().is_some_and(|(written, _)| *written <= ticket) {
-            complete.extend(self.writing.pop_front().into_iter().flat_map(|(_, expected)| expected));
+        while self.writing.front().is_some_and(|writing| writing.ticket <= ticket) {
+            complete.extend(self.writing.pop_front().into_iter().flat_map(|writing| writing.expected));
         }
         complete
+    }
+
+    /// Since when the log has had the oldest batch that is not stable. Batches become stable in order, so a log that makes
+    /// progress, however slow, has a younger one each time.
+    pub(super) fn waiting_since(&self) -> Option<Time> {
+        self.writing.front().map(|writing| writing.since)
     }
 }
 
@@ -75,7 +91,7 @@ mod tests {
     fn fill(queue: &mut LogQueue, ticket: u64) -> BatchTicket {
         queue.push(SHARD, Record::Tombstone { replica: ReplicaId(ticket) });
         queue.expect(SHARD, Completion::Raft(Ticket(ticket)));
-        queue.seal().expect("the batch holds a record").0
+        queue.seal(Time(ticket)).expect("the batch holds a record").0
     }
 
     #[test]
@@ -93,7 +109,20 @@ mod tests {
     }
 
     #[test]
+    fn it_is_known_since_when_the_oldest_batch_waits() {
+        let mut queue = LogQueue::default();
+        assert_eq!(queue.waiting_since(), None);
+        let first = fill(&mut queue, 10);
+        let second = fill(&mut queue, 11);
+        assert_eq!(queue.waiting_since(), Some(Time(10)));
+        queue.persisted(first);
+        assert_eq!(queue.waiting_since(), Some(Time(11)), "the log makes progress");
+        queue.persisted(second);
+        assert_eq!(queue.waiting_since(), None);
+    }
+
+    #[test]
     fn a_turn_without_records_makes_no_batch() {
-        assert!(LogQueue::default().seal().is_none());
+        assert!(LogQueue::default().seal(Time(1)).is_none());
     }
 }

@@ -31,6 +31,9 @@ pub struct Options {
     /// How many of these bytes the results of one client may take; beyond that this client alone is refused. What is on its
     /// way when the bound is reached comes on top, as for the whole shard.
     pub remembered_client_bytes_max: usize,
+    /// A log that has made nothing stable for this long, while a batch waits for it, is stalled: leaders here hand over to
+    /// followers whose logs are ahead.
+    pub log_stall: Duration,
     /// How far ahead of shard time a request's deadline may lie, in milliseconds.
     pub deadline_max_ms: u64,
 }
@@ -50,6 +53,7 @@ impl Default for Options {
             backlog_bytes_max: 64 << 20,
             remembered_bytes_max: 64 << 20,
             remembered_client_bytes_max: 8 << 20,
+            log_stall: Duration::from_millis(500),
             deadline_max_ms: 60_000,
         }
     }

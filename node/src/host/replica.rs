@@ -116,6 +116,13 @@ impl Replica {
         }
     }
 
+    /// The link from a peer broke. Whether this replica follows somebody there.
+    pub(super) fn peer_silent(&mut self, now: Now, node: NodeId) -> bool {
+        let leader =
+            self.raft.leader().filter(|leader| *leader != self.id && self.node_of(*leader) == Some(node));
+        leader.inspect(|leader| self.raft.silent(now.time, *leader)).is_some()
+    }
+
     /// Part of a log batch is stable.
     pub(super) fn persisted<B: Base>(&mut self, turn: &mut Turn<'_, B>, completion: Completion) {
         match completion {

@@ -4,7 +4,7 @@ use flotilla_raft::ReplicaId;
 use flotilla_store::Base;
 use flotilla_topology::NodeId;
 
-use super::boundary::{Answer, Refusal, Token};
+use super::boundary::{Answer, Event, Refusal, Token};
 use super::replica::{Replica, Turn};
 
 impl Replica {
@@ -20,6 +20,26 @@ impl Replica {
         match answer {
             Ok(()) => turn.out.reply(token, Answer::Transfer),
             Err(reason) => turn.out.refuse(token, Refusal::Impossible { reason }),
+        }
+    }
+
+    /// The log of this node makes no progress: hands over to the follower that is furthest, if it is ahead of what is stable
+    /// here. One that is not may hang at the same disk; then nothing would be won, and proposals be refused meanwhile.
+    pub(super) fn hand_over<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        if !self.raft.is_leader() {
+            return;
+        }
+        let status = self.raft.status();
+        let ahead = status.progress.iter().filter(|(replica, progress)| {
+            let is_voter = status.configuration.voters.contains(replica);
+            is_voter && progress.recent_active && progress.matched > status.persisted
+        });
+        let target = ahead.max_by_key(|(_, progress)| progress.matched).map(|(replica, _)| *replica);
+        // It is refused while another transfer is under way.
+        if let Some(target) = target
+            && self.raft.transfer(turn.now.time, target).is_ok()
+        {
+            turn.out.event(self.shard, Event::HandsOver);
         }
     }
 

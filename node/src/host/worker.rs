@@ -29,6 +29,8 @@ pub struct Worker<B: Base> {
     greatest: BTreeMap<ShardId, ReplicaId>,
     log: LogQueue,
     timers: Timers,
+    /// When a stalled log is a reason to hand over again.
+    next_hand_over: Time,
     memory: BTreeMap<ShardId, Memory>,
     memory_total: Memory,
     /// What was last told of each shard's leader.
@@ -65,6 +67,7 @@ impl<B: Base> Worker<B> {
             greatest: BTreeMap::new(),
             log: LogQueue::default(),
             timers: Timers::default(),
+            next_hand_over: Time(0),
             memory: BTreeMap::new(),
             memory_total: Memory::default(),
             told: BTreeMap::new(),
@@ -98,7 +101,12 @@ impl<B: Base> Worker<B> {
 
     /// When the next turn must be, whether or not anything arrives.
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.earliest()
+        [self.timers.earliest(), self.stalls_at()].into_iter().flatten().min()
+    }
+
+    /// When the log will have made no progress for so long that leaders hand over.
+    fn stalls_at(&self) -> Option<Time> {
+        self.log.waiting_since().map(|since| (since + self.options.log_stall).max(self.next_hand_over))
     }
 
     /// One turn: step all inputs, fire what is due, then let every touched replica carry out what is ready. All log
@@ -112,11 +120,17 @@ impl<B: Base> Worker<B> {
             self.with(now, shard, out, |replica, turn| replica.raft.tick(turn.now.time));
             touched.insert(shard);
         }
+        if self.stalls_at().is_some_and(|at| at <= now.time) {
+            self.next_hand_over = now.time + self.options.log_stall;
+            let shards: Vec<ShardId> = self.replicas.keys().copied().collect();
+            shards.iter().for_each(|shard| self.with(now, *shard, out, Replica::hand_over));
+            touched.extend(shards);
+        }
         for shard in touched {
             self.with(now, shard, out, Replica::drain);
             self.settle(shard, out);
         }
-        out.batch = self.log.seal();
+        out.batch = self.log.seal(now.time);
     }
 
     fn take(&mut self, now: Now, input: Input, touched: &mut BTreeSet<ShardId>, out: &mut Effects<B>) {
@@ -125,6 +139,12 @@ impl<B: Base> Worker<B> {
             Input::PeerLost { node } => {
                 self.replicas.values_mut().for_each(|replica| replica.peer_lost(node));
                 touched.extend(self.replicas.keys());
+            }
+            Input::PeerSilent { node } => {
+                let followers = self.replicas.iter_mut();
+                let silenced =
+                    followers.filter_map(|(shard, it)| it.peer_silent(now, node).then_some(*shard));
+                touched.extend(silenced);
             }
             Input::Inspect { token } => {
                 out.reply(token, Answer::Status(self.statuses()));

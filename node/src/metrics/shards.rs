@@ -28,6 +28,7 @@ pub struct ShardEvents {
     commit_seconds: Histogram,
     elections: Counter,
     campaigns: Counter,
+    handovers: Counter,
     snapshots_sent: Counter,
     snapshots_received: Counter,
 }
@@ -75,6 +76,7 @@ impl ShardEvents {
             commit_seconds: scope.histogram("kv_shard_commit_seconds", &label),
             elections: scope.counter("kv_shard_elections_total", &label),
             campaigns: scope.counter("kv_shard_campaigns_total", &label),
+            handovers: scope.counter("kv_shard_handovers_total", &label),
             snapshots_sent: snapshots("sent"),
             snapshots_received: snapshots("received"),
         }
@@ -87,6 +89,7 @@ impl ShardEvents {
             Event::Applied { after } => self.commit_seconds.record(after),
             Event::Campaigned => self.campaigns.increment(1),
             Event::Elected => self.elections.increment(1),
+            Event::HandsOver => self.handovers.increment(1),
             Event::SnapshotSent => self.snapshots_sent.increment(1),
             Event::SnapshotInstalled => self.snapshots_received.increment(1),
         }

@@ -18,6 +18,7 @@ pub(super) fn host(config: &Config) -> host::Options {
             election_timeout_min: Duration::from_millis(timing.election_timeout_min_ms),
             election_timeout_max: Duration::from_millis(timing.election_timeout_max_ms),
             heartbeat_interval: Duration::from_millis(timing.heartbeat_interval_ms),
+            silence_wait_max: silence_wait_max(timing.election_timeout_min_ms),
             inflight_bytes_max: batch_bytes_max.0 * APPENDS_PER_WINDOW / 4,
             append_bytes_max: batch_bytes_max.0 / 4,
             proposal_bytes_max: batch_bytes_max.0 * 2,
@@ -33,6 +34,11 @@ pub(super) fn host(config: &Config) -> host::Options {
         deadline_max_ms: config.limits.deadline_max_ms,
         ..host::Options::default()
     }
+}
+
+/// Who knows that its leader is gone does not wait longer than who does not know.
+fn silence_wait_max(election_timeout_min_ms: u64) -> Duration {
+    flotilla_raft::Options::default().silence_wait_max.min(Duration::from_millis(election_timeout_min_ms))
 }
 
 /// The options of the transport.

@@ -53,6 +53,12 @@ impl PeerDesk {
                     inbox.deliver(Input::PeerLost { node });
                 }
             }
+            PeerEvent::Silent { node } => {
+                debug!(%node, "its stream to us broke");
+                for inbox in &self.inboxes {
+                    inbox.deliver(Input::PeerSilent { node });
+                }
+            }
             PeerEvent::Messages { node, messages } => self.messages(node, messages),
             PeerEvent::Map { epoch, map, .. } => self.maps.leave(epoch, map),
             PeerEvent::SnapshotOffered(offer) => self.offered(offer),

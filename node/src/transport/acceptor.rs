@@ -61,12 +61,18 @@ pub(super) async fn accept(
         // It is there: our own stream to it need not wait for its next attempt.
         peer.kick();
     }
+    let number = peer.as_ref().map(|peer| (Arc::clone(peer), peer.accepted()));
     let mut ended = shared.ended();
     let reader = Reader { shared: Arc::clone(shared), peer, greeting, answering, asked: Epoch(0) };
     tokio::spawn(async move {
+        let events = Arc::clone(&reader.shared.events);
         tokio::select! {
             () = reader.run(frames) => {}
-            _ = ended.wait_for(|ended| *ended) => {}
+            _ = ended.wait_for(|ended| *ended) => return,
+        }
+        // A node that dialled again is heard on its new stream, and would be taken for dead by the end of its old one.
+        if let Some((peer, _)) = number.filter(|(peer, number)| peer.is_newest(*number)) {
+            events(PeerEvent::Silent { node: peer.node });
         }
     });
     Ok(ReceiverStream::new(answers))

@@ -1,5 +1,6 @@
 //! Keeps our stream to one peer standing: connects, greets, and begins again when it breaks.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flotilla_proto::v1::raft_client::RaftClient;
@@ -25,6 +26,8 @@ pub(super) struct Peer {
     address: Mutex<String>,
     /// A reason not to wait any longer before the next attempt.
     kick: Notify,
+    /// How many streams of the peer were accepted.
+    accepted: AtomicU64,
     /// True when the peer has left the map.
     left: watch::Sender<bool>,
 }
@@ -34,7 +37,25 @@ impl Peer {
         let counters = Arc::<Counters>::default();
         let outbox = Arc::new(Outbox::new(bounds, Arc::clone(&counters)));
         let (left, _) = watch::channel(false);
-        Self { node, outbox, counters, address: Mutex::new(address), kick: Notify::new(), left }
+        Self {
+            node,
+            outbox,
+            counters,
+            address: Mutex::new(address),
+            kick: Notify::new(),
+            accepted: AtomicU64::new(0),
+            left,
+        }
+    }
+
+    /// A stream of the peer was accepted. Its number.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether no stream of the peer was accepted after this one.
+    pub(super) fn is_newest(&self, stream: u64) -> bool {
+        self.accepted.load(Ordering::Relaxed) == stream
     }
 
     pub(super) fn address(&self) -> String {

@@ -28,6 +28,12 @@ pub enum PeerEvent {
         /// The node.
         node: NodeId,
     },
+    /// A node's stream to us broke: nothing more comes on it. After everything that came on it. A node that has opened another
+    /// one meanwhile is not silent, and its last word may come before this.
+    Silent {
+        /// The node.
+        node: NodeId,
+    },
     /// The messages of one frame, in the order in which they were sent.
     Messages {
         /// Who sent them.

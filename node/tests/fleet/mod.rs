@@ -1,6 +1,7 @@
 //! Whole hosts under virtual time: the production worker, log and state machine on a simulated disk, an in-memory
 //! base and a network that this file owns. One thread, one seed.
 
+mod connections;
 mod events;
 mod node;
 
@@ -49,6 +50,8 @@ pub struct Fleet {
     pub options: Options,
     /// By how much the wall clock of a node is late.
     pub late_ms: BTreeMap<NodeId, u64>,
+    /// By how much longer a write of a node's log takes than it should.
+    pub slow_log_us: BTreeMap<NodeId, u64>,
     rng: Pcg64,
     nodes: BTreeMap<NodeId, Node>,
     events: Events,
@@ -75,6 +78,7 @@ impl Fleet {
             weather: Weather::FAIR,
             options,
             late_ms: BTreeMap::new(),
+            slow_log_us: BTreeMap::new(),
             rng: Pcg64::new(u128::from(seed), 0xF1EE7),
             nodes: BTreeMap::new(),
             events: Events::default(),
@@ -130,24 +134,6 @@ impl Fleet {
                 self.input(other, Input::PeerLost { node });
             }
         }
-    }
-
-    /// Stops what flows from one node to another. One way.
-    pub fn cut(&mut self, from: NodeId, to: NodeId) {
-        self.cuts.insert((from, to));
-    }
-
-    /// Cuts a node off from all others, both ways.
-    pub fn isolate(&mut self, node: NodeId) {
-        for other in self.nodes() {
-            self.cut(node, other);
-            self.cut(other, node);
-        }
-    }
-
-    /// The network is whole again.
-    pub fn heal(&mut self) {
-        self.cuts.clear();
     }
 
     /// A node's flusher hangs in a write of the base, until [`Fleet::resume`] or a crash.
@@ -343,7 +329,7 @@ impl Fleet {
     }
 
     fn start_log_write(&mut self, id: NodeId, boot: u64) {
-        let took = 100 + self.draw_delay();
+        let took = 100 + self.draw_delay() + self.slow_log_us.get(&id).copied().unwrap_or_default();
         let now = self.now_us;
         if self.if_running(id, boot, Node::start_log_write) == Some(true) {
             self.events.push(now + took, Event::LogWritten { node: id, boot });

@@ -55,7 +55,7 @@ impl Stage {
             "options" => self.set_options(args),
             "replicas" => self.add_fresh(args),
             "replica" => self.add_recovered(args),
-            "campaign" | "propose" | "read" | "transfer" | "unreachable" | "snapshot-failed" => {
+            "campaign" | "propose" | "read" | "transfer" | "unreachable" | "silent" | "snapshot-failed" => {
                 self.ask(name, args)
             }
             "add" | "drop" | "enter" | "leave" => self.change(name, args),
@@ -232,6 +232,7 @@ impl Stage {
                 "read" => raft.read(now, ReadId(word.parse()?))?,
                 "transfer" => raft.transfer(now, notation::parse_replica(word)?)?,
                 "unreachable" => raft.unreachable(notation::parse_replica(word)?),
+                "silent" => raft.silent(now, notation::parse_replica(word)?),
                 "snapshot-failed" => raft.snapshot_done(now, notation::parse_replica(word)?, None),
                 _ => unreachable!("{name}"),
             }

@@ -109,6 +109,10 @@ impl World {
                 let at_us = self.now_us + self.network.delay_us();
                 self.input(other, Input::PeerLost { node: id }, at_us);
             }
+            if self.chance.permille(700) {
+                let at_us = self.now_us + self.network.delay_us();
+                self.input(other, Input::PeerSilent { node: id }, at_us);
+            }
         }
         let waits_there = |waiter: &Waiter| match waiter {
             Waiter::Nobody => false,

@@ -33,7 +33,10 @@ pub(super) const fn shard_of(input: &Input) -> Option<ShardId> {
         | Input::Transfer { shard, .. }
         | Input::Flush { shard, .. } => *shard,
         Input::Activated { machine } => machine.shard(),
-        Input::PeerLost { .. } | Input::Persisted { .. } | Input::Inspect { .. } => return None,
+        Input::PeerLost { .. }
+        | Input::PeerSilent { .. }
+        | Input::Persisted { .. }
+        | Input::Inspect { .. } => return None,
     })
 }
 
@@ -173,6 +176,7 @@ impl World {
             Told::Applied { .. } => "entries applied",
             Told::Campaigned => "elections begun",
             Told::Elected => "elections won",
+            Told::HandsOver => "leaders handed over",
             Told::SnapshotSent => "snapshots sent",
             Told::SnapshotInstalled => "snapshots installed",
         };
