@@ -49,6 +49,12 @@ impl From<&ListenError> for Failure {
     }
 }
 
+/// How many processors this process may use.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Runs a program with these arguments, its name first, until SIGTERM or Ctrl-C. Made for `main`: it takes the signals
 /// and the log of the process.
 pub fn run<S: Settings, F: Future<Output = Result<(), Failure>>>(
@@ -67,7 +73,9 @@ pub fn run<S: Settings, F: Future<Output = Result<(), Failure>>>(
     };
     logging::start(settings.logging());
     let failed = |error: std::io::Error| complain(&name, &Failure::Failed(error.to_string()));
-    let runtime = match Builder::new_multi_thread().enable_all().thread_name("edge").build() {
+    let threads = settings.threads().unwrap_or_else(cores);
+    let mut builder = Builder::new_multi_thread();
+    let runtime = match builder.worker_threads(threads).enable_all().thread_name("edge").build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(error),
     };

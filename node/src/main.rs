@@ -1,5 +1,9 @@
 //! `kvnode`: one node of a Flotilla fleet. All of it is in the library.
 
+/// Every operation allocates and frees on different threads, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     flotilla_node::main_with(std::env::args_os())
 }

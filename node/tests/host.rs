@@ -197,6 +197,52 @@ fn writes_of_one_turn_share_an_entry_and_each_gets_its_own_version() {
 }
 
 #[test]
+fn writes_that_come_while_the_log_is_busy_share_the_next_entry() {
+    let mut fleet = Fleet::new(71, 3, 1, Options::default());
+    fleet.put("k", "zero");
+    let leader = fleet.elect(SHARD);
+    let before = fleet.status(SHARD)[&leader].last;
+    let tokens: Vec<_> = (0..10)
+        .map(|number| {
+            let operation = Operation { request: None, action: put_action("k", &number.to_string()) };
+            // A turn of its own for each.
+            fleet.ask(leader, |token| Input::Write { shard: SHARD, token, operation })
+        })
+        .collect();
+    fleet.run(Duration::from_millis(50));
+    let versions: Vec<u64> = tokens
+        .into_iter()
+        .map(|token| match fleet.answer(token) {
+            Some(Answer::Written(_, Outcome::Written { version })) => version,
+            other => panic!("expected a version, got {other:?}"),
+        })
+        .collect();
+    assert_eq!(versions, (2..=11).collect::<Vec<_>>(), "in the order in which they came");
+    let after = fleet.status(SHARD)[&leader].last;
+    assert_eq!(after, before.next().next(), "the first found the log idle, nine waited and share an entry");
+}
+
+#[test]
+fn a_write_that_was_held_by_a_leader_that_lost_office_is_refused_for_sure() {
+    let mut fleet = Fleet::new(72, 3, 1, Options::default());
+    fleet.put("k", "old");
+    let old = fleet.elect(SHARD);
+    let ask = |fleet: &mut Fleet, value: &str| {
+        let operation = Operation { request: None, action: put_action("k", value) };
+        fleet.ask(old, |token| Input::Write { shard: SHARD, token, operation })
+    };
+    let proposed = ask(&mut fleet, "proposed");
+    let held = ask(&mut fleet, "held");
+    fleet.depose(SHARD, old);
+    fleet.run(Duration::from_micros(1));
+    match fleet.answer(held) {
+        Some(Answer::Refused(refusal @ Refusal::NotLeader { .. })) => assert!(refusal.definite()),
+        other => panic!("expected a definite refusal, got {other:?}"),
+    }
+    assert!(matches!(fleet.answer(proposed), Some(Answer::Refused(Refusal::Unknown { .. }))));
+}
+
+#[test]
 fn a_follower_behind_compaction_comes_back_by_snapshot() {
     let mut fleet = Fleet::new(8, 3, 1, small());
     fleet.put("k", "first");

@@ -14,6 +14,9 @@ use crate::segment::{Header, Name};
 /// How many zeros one step writes and syncs, in bytes. More would hold up the appends that wait behind it.
 const FILL_BYTES: u64 = 1 << 20;
 
+/// What one call writes of them.
+static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
+
 /// A segment that is not written any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed {
@@ -166,11 +169,10 @@ impl<F: File> Shelf<F> {
         }
         let Some(filling) = &mut self.filling else { unreachable!("a spare was begun above") };
         let name = Name::Unfinished(filling.number);
-        let zeros = vec![0; step.min(FILL_BYTES) as usize];
         let until = bytes.min(filling.written + step);
         while filling.written < until {
-            let count = (until - filling.written).min(zeros.len() as u64);
-            write_all(&mut filling.file, &zeros[..count as usize], filling.written)
+            let count = (until - filling.written).min(ZEROS.len() as u64);
+            write_all(&mut filling.file, &ZEROS[..count as usize], filling.written)
                 .map_err(failed(name, "write"))?;
             filling.written += count;
         }

@@ -25,6 +25,9 @@ pub(super) fn plan(
         taken.chunks_exact(PORTS_PER_PROCESS).map(|chunk| address(chunk[kind])).collect::<Vec<_>>()
     });
     let count = usize::from(nodes);
+    // As `kvctl dev` does, and as whoever puts several nodes on one machine should.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (cores / count.max(1)).max(1).to_string();
     let init: Vec<String> = (0..count).map(|at| format!("{}={}", at + 1, peers[at])).collect();
     let mut blueprints = Vec::new();
     for at in 0..count {
@@ -38,6 +41,7 @@ pub(super) fn plan(
             ("--init", init.join(",")),
             ("--shards", shards.to_string()),
             ("--replicas", replicas.to_string()),
+            ("--threads", threads.clone()),
         ]));
         args.extend([OsString::from("--data-dir"), folder.join(&name).into()]);
         blueprints.push(Blueprint {
@@ -54,6 +58,7 @@ pub(super) fn plan(
             ("--client-addr", clients[count].clone()),
             ("--http-addr", https[count].clone()),
             ("--nodes", clients[..count].join(",")),
+            ("--threads", threads),
         ]));
         blueprints.push(Blueprint {
             name: "flotilla's router".to_owned(),

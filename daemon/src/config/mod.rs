@@ -21,6 +21,9 @@ pub trait Settings: clap::Parser {
     /// What it says of itself, and how.
     fn logging(&self) -> &Logging;
 
+    /// How many threads serve its sockets; `None`: as many as there are cores.
+    fn threads(&self) -> Option<usize>;
+
     /// Checks the flags against each other.
     ///
     /// # Errors

@@ -88,8 +88,10 @@ impl LocalFleet {
 
     fn spawn(&self, id: u16) -> Result<NodeProcess, Failure> {
         let shape = self.shape();
-        let args =
+        let mut args =
             if id == ROUTER { shape.router_args() } else { shape.node_args(id, &self.directory.data(id)) };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        args.extend(["--threads".into(), shape.threads_each(cores).to_string().into()]);
         NodeProcess::start(&self.program, id, args, self.directory.log(id))
     }
 

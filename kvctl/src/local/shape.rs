@@ -108,6 +108,12 @@ impl Shape {
         router.into_iter().chain(nodes)
     }
 
+    /// How many threads each process gets on a machine with so many processors: its share.
+    #[must_use]
+    pub fn threads_each(self, cores: usize) -> usize {
+        (cores / usize::from(self.nodes)).max(1)
+    }
+
     /// The arguments that `kvrouter` gets, the same at each start.
     #[must_use]
     pub fn router_args(self) -> Vec<OsString> {
@@ -164,6 +170,11 @@ mod tests {
         let expected = "--id 2 --client-addr 127.0.0.1:7502 --peer-addr 127.0.0.1:7602 --http-addr 127.0.0.1:7702 \
                         --init 1=127.0.0.1:7601,2=127.0.0.1:7602,3=127.0.0.1:7603 --shards 8 --replicas 3 --data-dir n2";
         assert_eq!(args.join(" "), expected);
+    }
+
+    #[test]
+    fn the_processors_are_shared_out_and_everybody_gets_one() {
+        assert_eq!([1, 2, 6, 64].map(|cores| DEFAULT.threads_each(cores)), [1, 1, 2, 21]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser};
 use flotilla_daemon::address::{HostPort, HostPortError};
 use flotilla_daemon::config::Bytes;
 use flotilla_daemon::logging::Logging;
+use flotilla_daemon::program::cores;
 use flotilla_topology::NodeId;
 
 /// One node of a Flotilla fleet: it hosts replicas of many shards, each a Raft group of its own.
@@ -134,7 +135,12 @@ pub struct Timing {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Threads and memory")]
 pub struct Memory {
-    /// How many worker threads share the shards; default: as many as there are cores, at most 2
+    /// How many threads serve sockets and do the work of the shards; default: as many as there are cores. Fewer where
+    /// several nodes share a machine: threads that take turns on one processor only cost
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Into how many workers the shards are divided, each of which does one thing at a time; default: as many as threads,
+    /// at most 2
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: Option<u16>,
     /// How many threads read what is not in memory
@@ -224,10 +230,10 @@ impl Addresses {
 }
 
 impl Memory {
-    /// How many worker threads there are.
+    /// How many workers there are.
     #[must_use]
     pub fn workers(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(2);
-        self.workers.map_or_else(cores, usize::from)
+        let threads = || self.threads.map_or_else(cores, usize::from);
+        self.workers.map_or_else(|| threads().min(2), usize::from)
     }
 }

@@ -38,6 +38,10 @@ impl Settings for Config {
         &self.logging
     }
 
+    fn threads(&self) -> Option<usize> {
+        self.memory.threads.map(usize::from)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.check_limits()?;
         self.check_timing()?;

@@ -31,6 +31,9 @@ pub struct Options {
     /// How many of these bytes the results of one client may take; beyond that this client alone is refused. What is on its
     /// way when the bound is reached comes on top, as for the whole shard.
     pub remembered_client_bytes_max: usize,
+    /// For how long writes are held at most while the log is busy. Longer than a good disk's sync; short enough that the followers
+    /// of a stalled log's leader get what they need to take over.
+    pub hold_max: Duration,
     /// A log that has made nothing stable for this long, while a batch waits for it, is stalled: leaders here hand over to
     /// followers whose logs are ahead.
     pub log_stall: Duration,
@@ -53,6 +56,7 @@ impl Default for Options {
             backlog_bytes_max: 64 << 20,
             remembered_bytes_max: 64 << 20,
             remembered_client_bytes_max: 8 << 20,
+            hold_max: Duration::from_millis(20),
             log_stall: Duration::from_millis(500),
             deadline_max_ms: 60_000,
         }

@@ -30,6 +30,8 @@ pub(super) struct Turn<'a, B: Base> {
     pub full: bool,
     /// Together with what is only cached, they take more than they may.
     pub crowded: bool,
+    /// The log is busy with what this worker gave it: proposals wait for it.
+    pub paced: bool,
 }
 
 /// A snapshot on its way to a follower.

@@ -31,6 +31,10 @@ pub struct Worker<B: Base> {
     timers: Timers,
     /// When a stalled log is a reason to hand over again.
     next_hand_over: Time,
+    /// The shards whose writes wait until the log is done with what it has.
+    held: BTreeSet<ShardId>,
+    /// Something of this worker became stable in this turn.
+    log_moved: bool,
     memory: BTreeMap<ShardId, Memory>,
     memory_total: Memory,
     /// What was last told of each shard's leader.
@@ -68,6 +72,8 @@ impl<B: Base> Worker<B> {
             log: LogQueue::default(),
             timers: Timers::default(),
             next_hand_over: Time(0),
+            held: BTreeSet::new(),
+            log_moved: false,
             memory: BTreeMap::new(),
             memory_total: Memory::default(),
             told: BTreeMap::new(),
@@ -101,7 +107,13 @@ impl<B: Base> Worker<B> {
 
     /// When the next turn must be, whether or not anything arrives.
     pub fn deadline(&self) -> Option<Time> {
-        [self.timers.earliest(), self.stalls_at()].into_iter().flatten().min()
+        let held_until = if self.held.is_empty() { None } else { self.held_until() };
+        [self.timers.earliest(), self.stalls_at(), held_until].into_iter().flatten().min()
+    }
+
+    /// Until when writes are held at most, the log being busy.
+    fn held_until(&self) -> Option<Time> {
+        self.log.waiting_since().map(|since| since + self.options.hold_max)
     }
 
     /// When the log will have made no progress for so long that leaders hand over.
@@ -113,6 +125,7 @@ impl<B: Base> Worker<B> {
     /// records of the turn leave as one batch.
     pub fn turn(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, out: &mut Effects<B>) {
         let mut touched = BTreeSet::new();
+        self.log_moved = false;
         for input in inputs {
             self.take(now, input, &mut touched, out);
         }
@@ -125,6 +138,9 @@ impl<B: Base> Worker<B> {
             let shards: Vec<ShardId> = self.replicas.keys().copied().collect();
             shards.iter().for_each(|shard| self.with(now, *shard, out, Replica::hand_over));
             touched.extend(shards);
+        }
+        if !self.paced(now) {
+            touched.append(&mut self.held);
         }
         for shard in touched {
             self.with(now, shard, out, Replica::drain);
@@ -229,10 +245,17 @@ impl<B: Base> Worker<B> {
         touched: &mut BTreeSet<ShardId>,
         out: &mut Effects<B>,
     ) {
+        self.log_moved = true;
         for (shard, completion) in self.log.persisted(ticket) {
             self.with(now, shard, out, |replica, turn| replica.persisted(turn, completion));
             touched.insert(shard);
         }
+    }
+
+    /// Whether proposals wait: the log has something of this worker to write, nothing of it became stable in this turn, and
+    /// it is not slow enough to wait no longer.
+    fn paced(&self, now: Now) -> bool {
+        !self.log_moved && self.held_until().is_some_and(|until| now.time < until)
     }
 
     /// A staged snapshot is stepped and carried out at once, so that one that the core does not want can be told.
@@ -275,6 +298,7 @@ impl<B: Base> Worker<B> {
         out: &mut Effects<B>,
         act: impl FnOnce(&mut Replica, &mut Turn<'_, B>),
     ) {
+        let paced = self.paced(now);
         let Some(replica) = self.replicas.get_mut(&shard) else { return };
         let (memory, bytes_max) = (self.memory_total, self.options.overlay_bytes_max);
         let mut turn = Turn {
@@ -286,6 +310,7 @@ impl<B: Base> Worker<B> {
             pressed: memory.dirty >= bytes_max / 2,
             full: memory.dirty >= bytes_max,
             crowded: memory.dirty + memory.clean >= bytes_max,
+            paced,
         };
         act(replica, &mut turn);
     }
@@ -310,6 +335,9 @@ impl<B: Base> Worker<B> {
     fn settle(&mut self, shard: ShardId, out: &mut Effects<B>) {
         let Some(replica) = self.replicas.get(&shard) else { return };
         let (term, leader) = (replica.raft.term(), replica.leader_node());
+        if replica.has_gathered() {
+            self.held.insert(shard);
+        }
         if self.told.insert(shard, (term, leader)) != Some((term, leader)) {
             out.leaders.push((shard, term, leader));
         }

@@ -126,8 +126,21 @@ impl Replica {
         }
     }
 
+    /// Whether writes were gathered that are not proposed yet.
+    pub(super) fn has_gathered(&self) -> bool {
+        !self.writes.gathered.is_empty()
+    }
+
     /// Proposes what was gathered: one entry, or a few if one would be too large.
+    ///
+    /// Not while the log is busy with what this worker gave it before: a leader commits nothing that its own log has not
+    /// synced, so an entry that left now would wait for that sync, too, and whatever arrives until then would need entries, frames
+    /// and acknowledgements of its own. What is lost is the followers' head start; what is won is that entries grow with
+    /// the load. An idle log makes nobody wait.
     pub(super) fn propose<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        if turn.paced && self.raft.is_leader() {
+            return;
+        }
         let mut gathered = std::mem::take(&mut self.writes.gathered).into_iter().peekable();
         self.writes.gathered_bytes = 0;
         while gathered.peek().is_some() {

@@ -11,8 +11,10 @@
 //!
 //! Bytes are given back when the worker takes its inputs; what it does with them has bounds of its own.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
 
 use super::Input;
 
@@ -20,7 +22,7 @@ use super::Input;
 #[derive(Debug)]
 pub struct Inbox {
     state: Mutex<State>,
-    bell: Condvar,
+    bell: AtomicWaker,
     client_bytes_max: usize,
     peer_bytes_max: usize,
 }
@@ -37,10 +39,10 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// Why a worker woke.
+/// What a worker finds in its inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// There are inputs, or a deadline has come.
+pub enum Taken {
+    /// Everything that was there, perhaps nothing.
     Turn,
     /// The inbox has been closed and is empty.
     Closed,
@@ -50,7 +52,7 @@ impl Inbox {
     /// An empty inbox with these bounds, in bytes.
     #[must_use]
     pub fn new(client_bytes_max: usize, peer_bytes_max: usize) -> Self {
-        Self { state: Mutex::default(), bell: Condvar::new(), client_bytes_max, peer_bytes_max }
+        Self { state: Mutex::default(), bell: AtomicWaker::new(), client_bytes_max, peer_bytes_max }
     }
 
     /// Puts client work of so many bytes in.
@@ -87,7 +89,7 @@ impl Inbox {
         let rings = first && !state.inputs.is_empty();
         drop(state);
         if rings {
-            self.bell.notify_one();
+            self.bell.wake();
         }
         refused
     }
@@ -109,7 +111,7 @@ impl Inbox {
         let rings = first && !state.inputs.is_empty();
         drop(state);
         if rings {
-            self.bell.notify_one();
+            self.bell.wake();
         }
         dropped
     }
@@ -124,30 +126,30 @@ impl Inbox {
         true
     }
 
-    /// Waits for inputs, at most for `patience`, and takes all of them in the order in which they came.
-    pub fn wait(&self, patience: Option<Duration>, into: &mut Vec<Input>) -> Wake {
-        let until = patience.map(|patience| Instant::now() + patience);
+    /// Ready when there is something to take, or nothing will ever come again. For the one worker.
+    pub fn poll_ready(&self, context: &Context<'_>) -> Poll<()> {
+        // First the waker, then the look: an input in between wakes us.
+        self.bell.register(context.waker());
+        let state = self.lock();
+        if state.inputs.is_empty() && !state.closed { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Takes everything that is there, in the order in which it came. Never waits.
+    pub fn take(&self, into: &mut Vec<Input>) -> Taken {
         let mut state = self.lock();
-        while state.inputs.is_empty() && !state.closed {
-            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => break,
-                Some(left) => self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
         if state.inputs.is_empty() && state.closed {
-            return Wake::Closed;
+            return Taken::Closed;
         }
         state.client_bytes = 0;
         state.peer_bytes = 0;
         into.append(&mut state.inputs);
-        Wake::Turn
+        Taken::Turn
     }
 
     /// Lets nothing more in. The worker takes what is there and ends.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.bell.notify_all();
+        self.bell.wake();
     }
 
     /// How many bytes of clients' and peers' inputs wait.
@@ -163,7 +165,7 @@ impl Inbox {
         drop(state);
         // Whoever finds inputs already there knows that the bell has rung and the worker has not yet come.
         if first {
-            self.bell.notify_one();
+            self.bell.wake();
         }
     }
 
@@ -175,6 +177,7 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::sync::Arc;
 
     use flotilla_topology::NodeId;
@@ -204,7 +207,7 @@ mod tests {
         assert!(inbox.deliver(input(5)));
         assert_eq!(inbox.offer_peers([(100, input(6)), (1, input(7))]), 1, "peers have a bound of their own");
         let mut taken = Vec::new();
-        assert_eq!(inbox.wait(None, &mut taken), Wake::Turn);
+        assert_eq!(inbox.take(&mut taken), Taken::Turn);
         assert_eq!(numbers(&taken), [1, 3, 5, 6]);
         assert_eq!(inbox.bytes(), 0);
         assert_eq!(inbox.offer_client(100, input(8)), Ok(()), "what was taken gave its bytes back");
@@ -225,7 +228,7 @@ mod tests {
         let offers = [(50, input(1)), (40, input(2)), (30, input(3)), (1, input(4))];
         assert_eq!(inbox.offer_clients(offers), [1, 3], "one that is too large does not bar a smaller one");
         let mut taken = Vec::new();
-        assert_eq!(inbox.wait(None, &mut taken), Wake::Turn);
+        assert_eq!(inbox.take(&mut taken), Taken::Turn);
         assert_eq!(numbers(&taken), [0, 1, 3]);
         assert_eq!(
             inbox.offer_clients([(101, input(5)), (0, input(6))]),
@@ -236,32 +239,31 @@ mod tests {
         assert_eq!(inbox.offer_clients([(0, input(7))]), [0]);
     }
 
-    #[test]
-    fn a_deadline_wakes_the_worker_without_inputs() {
-        let inbox = Inbox::new(10, 10);
-        let mut taken = Vec::new();
-        assert_eq!(inbox.wait(Some(Duration::ZERO), &mut taken), Wake::Turn);
-        assert_eq!(inbox.wait(Some(Duration::from_millis(1)), &mut taken), Wake::Turn);
-        assert!(taken.is_empty());
-    }
-
-    #[test]
-    fn an_input_wakes_a_worker_that_waits_without_end() {
+    #[tokio::test]
+    async fn an_input_wakes_a_worker_that_waits() {
         let inbox = Arc::new(Inbox::new(10, 10));
-        let worker = std::thread::spawn({
+        let worker = tokio::spawn({
             let inbox = Arc::clone(&inbox);
-            move || {
+            async move {
                 let mut taken = Vec::new();
-                while inbox.wait(None, &mut taken) == Wake::Turn {}
+                while inbox.take(&mut taken) == Taken::Turn {
+                    poll_fn(|context| inbox.poll_ready(context)).await;
+                }
                 numbers(&taken)
             }
         });
-        for number in 0..1000 {
-            assert!(inbox.deliver(input(number)));
-        }
-        inbox.close();
-        assert!(!inbox.deliver(input(1000)), "a closed inbox lets nothing in");
-        let taken = worker.join().unwrap();
+        let others = std::thread::spawn({
+            let inbox = Arc::clone(&inbox);
+            move || {
+                for number in 0..1000 {
+                    assert!(inbox.deliver(input(number)));
+                }
+                inbox.close();
+                assert!(!inbox.deliver(input(1000)), "a closed inbox lets nothing in");
+            }
+        });
+        let taken = worker.await.unwrap();
+        others.join().unwrap();
         assert_eq!(taken, (0..1000).collect::<Vec<_>>());
     }
 }

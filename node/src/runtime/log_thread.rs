@@ -2,7 +2,11 @@
 //!
 //! It takes whatever batches have arrived from all workers, writes them as one frame with one `fdatasync`, and tells
 //! each worker how far it is stable. What arrives during one `fdatasync` leaves with the next: the slower the disk, the
-//! larger the batches. (No adaptive waiting yet: with little load a batch never waits for company.)
+//! larger the batches.
+//!
+//! Before the next append it lets the workers that it has just told take their turn: they held back what arrived meanwhile
+//! (`host/writes.rs`), and propose it now. Otherwise what followers were sent and what leaders propose would take turns on
+//! the disk, each with a sync of its own. A batch that finds the log idle never waits.
 //!
 //! ```text
 //!   worker 0 ─ 7 ─┐                              ┌─ Persisted 8 ─► worker 0
@@ -41,19 +45,32 @@ const APPENDS_PER_STEP: u32 = 16;
 /// How long a full disk is waited out before the process ends, so that nodes with room can lead.
 const FULL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a worker's turn is waited for before what is there is written without it. Turns take a few tens of microseconds;
+/// this is for a worker that does not get a processor.
+const TURN_PATIENCE: Duration = Duration::from_micros(300);
+
 /// How often it is tried again meanwhile.
 const FULL_RETRY: Duration = Duration::from_millis(100);
 
 /// Where workers leave their batches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LogQueue {
     state: Mutex<State>,
     bell: Condvar,
+    turn_patience: Duration,
+}
+
+impl Default for LogQueue {
+    fn default() -> Self {
+        Self { state: Mutex::default(), bell: Condvar::new(), turn_patience: TURN_PATIENCE }
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
     arrived: Vec<Arrived>,
+    /// The workers that were told of their stable batches and have not taken a turn since.
+    told: Vec<usize>,
     closed: bool,
 }
 
@@ -77,10 +94,27 @@ impl LogQueue {
         let mut state = self.lock();
         let first = state.arrived.is_empty();
         state.arrived.push(Arrived { worker, ticket, batch });
+        let rings = first && state.told.is_empty();
         drop(state);
-        if first {
+        if rings {
             self.bell.notify_one();
         }
+    }
+
+    /// A worker has taken the turn in which it heard of stable batches; what it made of it was left here before.
+    pub fn turned(&self, worker: usize) {
+        let mut state = self.lock();
+        let before = state.told.len();
+        state.told.retain(|told| *told != worker);
+        let last = before > 0 && state.told.is_empty() && !state.arrived.is_empty();
+        drop(state);
+        if last {
+            self.bell.notify_one();
+        }
+    }
+
+    fn tell(&self, workers: impl Iterator<Item = usize>) {
+        self.lock().told.extend(workers);
     }
 
     /// How many batches wait.
@@ -95,15 +129,26 @@ impl LogQueue {
     }
 
     fn take(&self, patience: Option<Duration>) -> Found {
-        let until = patience.map(|patience| Instant::now() + patience);
+        let now = Instant::now();
+        let (until, turns_until) = (patience.map(|patience| now + patience), now + self.turn_patience);
         let mut state = self.lock();
-        while state.arrived.is_empty() && !state.closed {
+        loop {
+            let until = match (state.arrived.is_empty(), state.told.is_empty()) {
+                _ if state.closed => break,
+                (true, true) => until,
+                // Housekeeping waits, too: what they are about to leave is more urgent.
+                (true, false) => until.map(|until| until.max(turns_until)),
+                (false, true) => break,
+                (false, false) => Some(turns_until),
+            };
             state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return Found::Nothing,
+                Some(Duration::ZERO) if state.arrived.is_empty() => return Found::Nothing,
+                Some(Duration::ZERO) => break,
                 Some(left) => self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
+        state.told.clear();
         if state.arrived.is_empty() {
             return Found::Closed;
         }
@@ -177,9 +222,13 @@ impl<D: Disk> LogThread<D> {
         if !self.append(&batches) {
             return false;
         }
+        // Before they are told: a turn that is over at once must find its worker noted.
+        self.queue.tell(stable.iter().enumerate().filter_map(|(worker, ticket)| ticket.map(|_| worker)));
         for (worker, ticket) in stable.into_iter().enumerate() {
-            if let Some(ticket) = ticket {
-                self.workers[worker].deliver(Input::Persisted { ticket });
+            if let Some(ticket) = ticket
+                && !self.workers[worker].deliver(Input::Persisted { ticket })
+            {
+                self.queue.turned(worker);
             }
         }
         (self.unstated, self.tidy) = (true, false);

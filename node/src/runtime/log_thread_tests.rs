@@ -55,7 +55,7 @@ impl Bench {
     /// The tickets that a worker has been told so far.
     fn told(&self, worker: usize) -> Vec<u64> {
         let mut inputs = Vec::new();
-        self.inboxes[worker].wait(Some(Duration::ZERO), &mut inputs);
+        self.inboxes[worker].take(&mut inputs);
         let ticket = |input: &Input| match input {
             Input::Persisted { ticket } => ticket.0,
             other => panic!("the log thread said {other:?}"),
@@ -95,4 +95,44 @@ fn a_log_that_cannot_be_written_tells_no_worker_anything() {
     let reason = bench.ended.recv().expect("the thread says why it ended");
     assert!(reason.starts_with("the log cannot be written"), "{reason}");
     assert!(bench.told(0).is_empty() && bench.told(1).is_empty());
+}
+
+/// More than any machine takes: only a test that hangs waits so long.
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn workers_that_were_told_take_their_turn_before_the_next_write() {
+    let queue = Arc::new(LogQueue { turn_patience: LONG, ..LogQueue::default() });
+    queue.tell([0, 1].into_iter());
+    queue.push(0, BatchTicket(7), batch(7));
+    let (sender, taken) = mpsc::channel();
+    let log = std::thread::spawn({
+        let queue = Arc::clone(&queue);
+        move || sender.send(queue.take(None))
+    });
+    // A log that does not wait answers at once.
+    let early = taken.recv_timeout(Duration::from_millis(50));
+    assert!(early.is_err(), "the log wrote while two workers were about to leave something");
+    queue.turned(0);
+    queue.push(1, BatchTicket(3), batch(3));
+    queue.turned(1);
+    match taken.recv_timeout(LONG) {
+        Ok(Found::Batches(batches)) => assert_eq!(batches.len(), 2, "both are written together"),
+        _ => panic!("no batches"),
+    }
+    log.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_worker_that_gets_no_processor_is_not_waited_for_long() {
+    let queue = LogQueue { turn_patience: Duration::from_millis(1), ..LogQueue::default() };
+    queue.tell([0].into_iter());
+    queue.push(1, BatchTicket(7), batch(7));
+    assert!(matches!(queue.take(None), Found::Batches(batches) if batches.len() == 1));
+    queue.push(1, BatchTicket(8), batch(8));
+    queue.turned(0);
+    assert!(
+        matches!(queue.take(None), Found::Batches(batches) if batches.len() == 1),
+        "nobody is told twice"
+    );
 }

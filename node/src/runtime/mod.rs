@@ -1,8 +1,8 @@
-//! The threads of a node: they carry inputs to the workers, and effects to where they belong.
+//! The threads and workers of a node: they carry inputs to the workers, and effects to where they belong.
 //!
 //! ```text
 //!                          ┌───────────────────────────────┐
-//!   api ── ask ──► inbox ──┤ worker thread (shards id % n) ├──► log thread ──► Persisted ──► inbox
+//!   api ── ask ──► inbox ──┤ worker's task (shards id % n) ├──► log thread ──► Persisted ──► inbox
 //!   peers ───────► inbox ──┤   turn(now, inputs) → effects ├──► flusher ─────► Flushed ────► inbox
 //!                          └──────────┬────────────────────┘
 //!                                     ├──► reader pool ──► answers, Loaded
@@ -10,10 +10,11 @@
 //!                                     └──► tokens ───────► whoever asked
 //! ```
 //!
-//! Workers never wait but for inputs. Everything that may block has a thread of its own kind: the log, the base's one
-//! writer, the base's readers, the network (tokio).
+//! Workers never wait but for inputs, so they are tasks on the threads that serve the network (tokio): what a frame brings
+//! reaches its worker without waking another thread. Everything that may block has a thread of its own kind: the log,
+//! the base's one writer, the base's readers.
 //!
-//! Reading order: `inbox.rs`, `worker_thread.rs`, `log_thread.rs`, `flusher.rs`, `readers.rs`, `tokens.rs`, `lanes.rs`,
+//! Reading order: `inbox.rs`, `worker_task.rs`, `log_thread.rs`, `flusher.rs`, `readers.rs`, `tokens.rs`, `lanes.rs`,
 //! `leaders.rs`, `gathered.rs`, `clock.rs`, `peers.rs` (what the transport says), `start.rs` (how a node comes up), `fleet.rs` (the cluster map).
 //!
 //! What it does not do: it decides nothing about data. Which of the effects may wait for which is the host's contract.
@@ -35,7 +36,7 @@ mod peers;
 mod readers;
 mod start;
 mod tokens;
-mod worker_thread;
+mod worker_task;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +45,7 @@ use std::thread::JoinHandle;
 use flotilla_raft::Term;
 use flotilla_store::Base;
 use flotilla_topology::{NodeId, ShardId};
+use tokio::runtime::Handle;
 
 use crate::host;
 pub use crate::host::Input;
@@ -132,13 +134,15 @@ pub struct Runtime {
     leaders: Arc<Leaders>,
     base: NodeBase,
     metrics: Arc<NodeMetrics>,
+    /// Where the workers run.
+    handle: Handle,
     threads: Mutex<Threads>,
 }
 
 /// The threads, in the order in which they must end.
 #[derive(Debug, Default)]
 struct Threads {
-    workers: Vec<JoinHandle<()>>,
+    workers: Vec<tokio::task::JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
     flusher: Option<JoinHandle<()>>,
     log: Option<JoinHandle<()>>,
@@ -285,7 +289,9 @@ impl Runtime {
     pub fn end(&self) {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         self.inboxes.iter().for_each(|inbox| inbox.close());
-        threads.workers.drain(..).for_each(join);
+        for worker in threads.workers.drain(..) {
+            drop(self.handle.block_on(worker));
+        }
         self.readers.close();
         threads.readers.drain(..).for_each(join);
         self.flusher.close();
@@ -327,6 +333,7 @@ impl Runtime {
             leaders: Arc::default(),
             base,
             metrics: Arc::new(NodeMetrics::new()),
+            handle: Handle::current(),
             threads: Mutex::default(),
         }
     }
@@ -334,7 +341,6 @@ impl Runtime {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use flotilla_store::disk;
     use futures_util::FutureExt;
@@ -356,7 +362,7 @@ mod tests {
 
         assert!(runtime.replicas().now_or_never().is_none(), "the node itself waits for its worker");
         let mut inputs = Vec::new();
-        inbox.wait(Some(Duration::ZERO), &mut inputs);
+        inbox.take(&mut inputs);
         assert!(matches!(inputs[..], [Input::PeerLost { .. }, Input::Inspect { .. }]), "{inputs:?}");
     }
 }

@@ -1,12 +1,15 @@
 //! How the threads of a node come up: base, log, recovery, workers.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 use flotilla_store::{Base, BaseError, disk, snapshot};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::{Log, OpenError, Recovered};
+use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -16,7 +19,7 @@ use super::leaders::Leaders;
 use super::log_thread::{LogQueue, LogThread};
 use super::peers::PeerDesk;
 use super::readers::Readers;
-use super::worker_thread::{Outlets, WorkerThread};
+use super::worker_task::{Outlets, WorkerTask};
 use super::{Arrivals, Clock, Fatal, Inbox, NodeBase, Runtime, Threads, Tokens, options, worker_of};
 use crate::config::Config;
 use crate::host::{BaseJob, RecoveryError, Worker, recover};
@@ -212,6 +215,7 @@ fn spawn(
     fatal: &Fatal,
 ) -> Result<Runtime, StartError> {
     let Found { base, log, recovered } = found;
+    let handle = Handle::current();
     let clock = Clock::start();
     let workers = workers(config, node, &base, recovered, clock, chance)?;
     let mut threads = Threads::default();
@@ -232,8 +236,8 @@ fn spawn(
     }
     for (number, worker) in workers.into_iter().enumerate() {
         let inbox = Arc::clone(&inboxes[number]);
-        let thread = WorkerThread::new(number, worker, inbox, clock, outlets.clone());
-        threads.workers.push(named(&format!("worker-{number}"), fatal, move || thread.run())?);
+        let task = WorkerTask::new(number, worker, inbox, clock, outlets.clone());
+        threads.workers.push(handle.spawn(watched(number, fatal.clone(), task.run())));
     }
     Ok(Runtime {
         inboxes,
@@ -244,8 +248,17 @@ fn spawn(
         leaders: outlets.leaders,
         base,
         metrics: outlets.metrics,
+        handle,
         threads: Mutex::new(threads),
     })
+}
+
+/// A worker, as [`named`] watches over a thread.
+async fn watched(number: usize, fatal: Fatal, run: impl Future<Output = ()>) {
+    if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+        warn!(worker = number, "panicked");
+        fatal.call(format!("worker {number} panicked"));
+    }
 }
 
 /// A thread of this name. A panic in it (a broken invariant) ends the node: without one of its threads it would look
@@ -258,7 +271,7 @@ fn named(
     let fatal = fatal.clone();
     let label = name.to_string();
     Builder::new().name(name.to_string()).spawn(move || {
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
             warn!(thread = label, "panicked");
             fatal.call(format!("the thread {label} panicked"));
         }

@@ -22,6 +22,7 @@
 
 mod chance;
 mod codec;
+mod direct;
 mod directory;
 mod error;
 mod real_disk;

@@ -1,4 +1,4 @@
-//! The shared log's directory on a real file system.
+//! The shared log's directory on a real file system. Whole pages are written past the page cache (`direct.rs`).
 //!
 //! What this does not do: buffer, retry a failed sync (the pages may have been marked clean: a second sync would report
 //! success for data that is gone), or preallocate by `fallocate` (the log writes zeros, so that a later `fdatasync` has
@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use metrics::Histogram;
 
+use super::direct::Direct;
 use super::error::DirectoryError;
 use super::sealed;
 
@@ -26,6 +27,7 @@ pub struct RealDisk {
 #[derive(Debug)]
 pub struct RealFile {
     file: fs::File,
+    direct: Direct,
     path: PathBuf,
     syncs: Histogram,
 }
@@ -90,6 +92,7 @@ impl flotilla_wal::Disk for RealDisk {
         let file = OpenOptions::new().read(true).write(true).open(&path);
         Ok(RealFile {
             file: file.map_err(|error| located(error, "open", &path))?,
+            direct: Direct::open(&path),
             path,
             syncs: self.syncs.clone(),
         })
@@ -100,6 +103,7 @@ impl flotilla_wal::Disk for RealDisk {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
         Ok(RealFile {
             file: file.map_err(|error| located(error, "create", &path))?,
+            direct: Direct::open(&path),
             path,
             syncs: self.syncs.clone(),
         })
@@ -127,7 +131,8 @@ impl flotilla_wal::File for RealFile {
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        uninterrupted(|| self.file.write_at(bytes, offset))
+        let (file, direct) = (&self.file, &mut self.direct);
+        uninterrupted(|| direct.write_at(bytes, offset).unwrap_or_else(|| file.write_at(bytes, offset)))
             .map_err(|error| located(error, "write", &self.path))
     }
 

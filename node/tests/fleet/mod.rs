@@ -12,7 +12,7 @@ use bytes::Bytes;
 use flotilla_node::host::{
     Answer, Birth, Consistency, Effects, Input, Options, Refusal, ReplicaStatus, SnapshotJob, Token,
 };
-use flotilla_raft::{Configuration, Message, ReplicaId, Rpc, SnapshotMeta};
+use flotilla_raft::{Configuration, Index, LogId, Message, ReplicaId, Rpc, SnapshotMeta, Term};
 use flotilla_store::memory::{Memory, MemoryView};
 use flotilla_store::{Action, Genesis, Operation, Outcome, Record, RequestId, Scope, SlotSpan};
 use flotilla_topology::{Epoch, NodeId, ShardId, Slot};
@@ -168,6 +168,19 @@ impl Fleet {
         let input = input(token);
         self.input(node, input);
         token
+    }
+
+    /// A leader of a later term makes itself heard, without entries.
+    pub fn depose(&mut self, shard: ShardId, leader: NodeId) {
+        let status = self.status(shard).remove(&leader).expect("the leader runs");
+        let next = self.nodes().into_iter().find(|node| *node != leader).expect("another node");
+        let message = Message {
+            from: ReplicaId(next.0),
+            to: status.replica,
+            term: Term(status.term.0 + 1),
+            rpc: Rpc::Append { previous: LogId::default(), entries: Vec::new(), commit: Index(0) },
+        };
+        self.input(leader, Input::Peer { shard, message });
     }
 
     /// The answer to a token, if it is there. Taken once.

@@ -56,6 +56,9 @@ pub struct Config {
     /// The longest value that is taken over HTTP, in bytes; a node may refuse shorter ones
     #[arg(long, value_name = "BYTES", default_value = "1MiB")]
     pub value_bytes_max: Bytes,
+    /// How many threads serve sockets; default: as many as there are cores
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// Its log.
     #[command(flatten)]
     pub logging: Logging,

@@ -32,6 +32,10 @@ impl Settings for Config {
         &self.logging
     }
 
+    fn threads(&self) -> Option<usize> {
+        self.threads.map(usize::from)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let (bytes_max, least) = (self.inflight_bytes_max.0, 2 * MESSAGE_BYTES_MAX as u64);
         if bytes_max < least {

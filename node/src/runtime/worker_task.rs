@@ -1,18 +1,24 @@
-//! A worker's thread: wait for inputs or a deadline, take a turn, carry out its effects.
+//! A worker's task: wait for inputs or a deadline, take a turn, carry out its effects.
 //!
 //! The order of the effects is the host's contract (`host/boundary.rs`): messages leave before the log write, so that
 //! a leader's appends overlap its own fsync.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
+use flotilla_raft::Time;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::causes::Causes;
 use super::clock::Clock;
 use super::complaints::Complaints;
 use super::flusher::FlusherQueue;
-use super::inbox::{Inbox, Wake};
+use super::inbox::{Inbox, Taken};
 use super::leaders::Leaders;
 use super::log_thread::LogQueue;
 use super::readers::Readers;
@@ -45,7 +51,7 @@ pub struct Outlets {
 
 /// One worker, its inbox, and where its effects go.
 #[derive(Debug)]
-pub struct WorkerThread {
+pub struct WorkerTask {
     number: usize,
     worker: Worker<NodeBase>,
     inbox: Arc<Inbox>,
@@ -55,7 +61,7 @@ pub struct WorkerThread {
     complaints: Complaints,
 }
 
-impl WorkerThread {
+impl WorkerTask {
     /// The thread of the worker with this number.
     pub fn new(
         number: usize,
@@ -69,20 +75,49 @@ impl WorkerThread {
     }
 
     /// Runs until the inbox is closed.
-    pub fn run(mut self) {
+    pub async fn run(mut self) {
         let mut inputs = Vec::new();
+        let mut alarm = pin!(sleep_until(Instant::now()));
+        let mut set_for = None;
         // The first turn takes nothing: what recovery left to be written must not wait for an input.
         loop {
             let mut effects = Effects::default();
             let tokens = &self.outlets.tokens;
-            let wanted = inputs.drain(..).filter(|input| is_wanted(tokens, input));
+            let mut log_moved = false;
+            let wanted = inputs.drain(..).filter(|input| {
+                log_moved |= matches!(input, Input::Persisted { .. });
+                is_wanted(tokens, input)
+            });
             self.worker.turn(self.clock.now(), wanted, &mut effects);
             self.carry_out(effects);
-            let patience = self.worker.deadline().map(|deadline| self.clock.until(deadline));
-            if self.inbox.wait(patience, &mut inputs) == Wake::Closed {
+            if log_moved {
+                self.outlets.log.turned(self.number);
+            }
+            // Whatever else is ready on this thread goes first: what it brings is part of the next turn.
+            yield_now().await;
+            self.wait(alarm.as_mut(), &mut set_for).await;
+            if self.inbox.take(&mut inputs) == Taken::Closed {
                 return;
             }
         }
+    }
+
+    /// Waits for inputs, or for the worker's deadline.
+    async fn wait(&self, mut alarm: Pin<&mut Sleep>, set_for: &mut Option<Time>) {
+        let deadline = self.worker.deadline();
+        if let Some(time) = deadline
+            && *set_for != deadline
+        {
+            alarm.as_mut().reset(Instant::now() + self.clock.until(time));
+            *set_for = deadline;
+        }
+        poll_fn(|context| {
+            if self.inbox.poll_ready(context).is_ready() {
+                return Poll::Ready(());
+            }
+            if deadline.is_some() { alarm.as_mut().poll(context) } else { Poll::Pending }
+        })
+        .await;
     }
 
     fn carry_out(&mut self, effects: Effects) {
