@@ -260,24 +260,43 @@ impl Drop for Passage {
 }
 
 /// The request stream: when it is asked for a message, that is what has gathered.
-struct Batches(Arc<Shared>);
+struct Batches {
+    shared: Arc<Shared>,
+    /// It let others go first since it last said something.
+    yielded: bool,
+}
+
+impl Batches {
+    fn of(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), yielded: false }
+    }
+}
 
 impl Stream for Batches {
     type Item = v1::PipelineRequest;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<v1::PipelineRequest>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<v1::PipelineRequest>> {
+        // The first operation that joined has woken us. Many were answered by one message, and each that ended is followed by
+        // another: those that are ready to join do so first, or else each would leave in a message of its own.
+        if !std::mem::replace(&mut self.yielded, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let message = {
-            let mut hold = self.0.hold();
+            let mut hold = self.shared.hold();
             let message = hold.lane.leave();
             if message.is_empty() {
                 if hold.lane.is_broken() {
                     return Poll::Ready(None);
                 }
                 hold.waker = Some(context.waker().clone());
+                drop(hold);
+                self.yielded = false;
                 return Poll::Pending;
             }
             message
         };
+        self.yielded = false;
         let number = |(id, operation)| v1::PipelineOperation { id, ..operation };
         let operations = message.into_iter().map(number).collect();
         Poll::Ready(Some(v1::PipelineRequest { operations }))
@@ -307,7 +326,7 @@ impl Drive {
             Err(reason) => return self.shared.break_off(&Failure::not_sent(reason), false),
         };
         let mut client = kv_within(connection.channel.clone(), self.message_bytes_max);
-        let opening = timeout(self.patience, client.pipeline(Batches(Arc::clone(&self.shared)))).await;
+        let opening = timeout(self.patience, client.pipeline(Batches::of(&self.shared))).await;
         let status = match opening {
             Ok(Ok(response)) => self.follow(response.into_inner()).await,
             Ok(Err(status)) if status.code() == Code::Unimplemented => {

@@ -25,11 +25,19 @@ fn a_leader_whose_log_hangs_hands_over_and_nothing_is_lost() {
     let operation = fleet.operation("k", "while it hangs");
     let began_us = fleet.now_us;
     let asked = fleet.ask(old, |token| Input::Write { shard: SHARD, token, operation });
+    fleet.run(Duration::from_millis(1));
+    let operation = fleet.operation("held", "but not for long");
+    fleet.ask(old, |token| Input::Write { shard: SHARD, token, operation });
     fleet.until("another leads", Duration::from_millis(600), |fleet| {
         fleet.leader(SHARD).is_some_and(|leader| leader != old)
     });
     assert!(fleet.now_us - began_us >= 500_000, "it waits before it gives up");
     assert_eq!(fleet.get("k").as_deref(), Some("while it hangs"), "the followers had it, so it counts");
+    assert_eq!(
+        fleet.get("held").as_deref(),
+        Some("but not for long"),
+        "they had this one before the log moved"
+    );
     let began_us = fleet.now_us;
     fleet.put("k", "after");
     assert!(fleet.now_us - began_us < 10_000, "the hanging disk is a follower's now, and delays nobody");
