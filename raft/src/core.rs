@@ -16,6 +16,7 @@ use crate::persistence::Persistence;
 use crate::ready::{Ready, Ticket, Write};
 use crate::recovered::Recovered;
 use crate::snapshot::SnapshotMeta;
+use crate::support::Bond;
 use crate::time::Time;
 
 #[derive(Debug)]
@@ -42,6 +43,10 @@ pub(crate) struct Core {
     pub(crate) configuration_index: Index,
     /// The snapshot that the host is making current.
     pub(crate) installing: Option<SnapshotMeta>,
+    /// The last term in which it led.
+    pub(crate) led: Option<Term>,
+    /// What was promised to leaders, and binds.
+    pub(crate) bond: Bond,
     /// What the host will be handed next.
     pub(crate) ready: Ready,
     /// Messages of this term that wait until their sender's term and vote are durable, with the write that
@@ -71,6 +76,8 @@ impl Core {
             configuration: recovered.configuration,
             configuration_index: recovered.configuration_index,
             installing: None,
+            led: None,
+            bond: Bond::default(),
             ready: Ready::default(),
             held: VecDeque::new(),
         }
@@ -91,19 +98,20 @@ impl Core {
 
     /// A moment at which an election timeout that begins now is over.
     pub(crate) fn draw_election_time(&mut self) -> Time {
-        self.draw_between(self.options.election_timeout_min, self.options.election_timeout_max)
+        let (min, max) = (self.options.election_timeout_min, self.options.election_timeout_max);
+        self.now + self.draw_between(min, max)
     }
 
-    /// A moment shortly after now, for who knows that its leader is gone.
+    /// A moment shortly after now, for who knows that its leader is gone; not before it may campaign.
     pub(crate) fn draw_silence_time(&mut self) -> Time {
         let max = self.options.silence_wait_max;
-        self.draw_between(max / 4, max)
+        let from = self.now.max(self.bond.until(false));
+        from + self.draw_between(max / 4, max)
     }
 
-    fn draw_between(&mut self, min: Duration, max: Duration) -> Time {
+    fn draw_between(&mut self, min: Duration, max: Duration) -> Duration {
         let span = u64::try_from((max - min).as_micros()).unwrap_or(u64::MAX).max(1);
-        let micros = self.random.next_u64() % span;
-        self.now + min + Duration::from_micros(micros)
+        min + Duration::from_micros(self.random.next_u64() % span)
     }
 
     /// Enters a later term, in which nobody has its vote.

@@ -42,7 +42,7 @@ impl Candidate {
 impl Raft {
     /// Asks for pre-votes, if this replica may campaign at all.
     pub(crate) fn start_pre_vote(&mut self) {
-        if !self.core.is_electable() {
+        if !self.core.is_electable() || self.core.is_bound(false) {
             return;
         }
         let candidate = Candidate::new(&mut self.core, Phase::PreVote);
@@ -87,6 +87,8 @@ impl Raft {
         candidate.votes.entry(from).or_insert(granted);
         match (candidate.decision(&self.core), candidate.phase) {
             (Decision::Pending, _) => {}
+            // Its node may have been heard, and promised support, while it asked.
+            (Decision::Won, Phase::PreVote) if self.core.is_bound(false) => self.become_follower(None),
             (Decision::Won, Phase::PreVote) => self.start_vote(false),
             (Decision::Won, Phase::Vote) => self.become_leader(),
             (Decision::Lost, _) => self.become_follower(None),
@@ -95,7 +97,8 @@ impl Raft {
 
     /// Someone asks whether it would get this vote.
     pub(crate) fn on_pre_vote(&mut self, from: ReplicaId, campaign: Term, last: LogId) {
-        let granted = campaign > self.core.term() && !self.hears_leader() && self.core.is_up_to_date(last);
+        let is_free = !self.hears_leader() && !self.core.is_bound(false);
+        let granted = campaign > self.core.term() && is_free && self.core.is_up_to_date(last);
         let commit = self.core.commit_id();
         self.core.send(from, Rpc::PreVoteReply { campaign, granted, commit });
         if granted {
@@ -126,10 +129,10 @@ impl Raft {
     /// Someone campaigns in this replica's term. Whether the configuration here knows it, or this replica as
     /// a voter, does not matter: a promoted learner that has not applied its promotion must vote, or the new
     /// configuration may never elect.
-    pub(crate) fn on_vote_request(&mut self, from: ReplicaId, last: LogId) {
+    pub(crate) fn on_vote_request(&mut self, from: ReplicaId, last: LogId, transfer: bool) {
         let is_free = match self.core.hard_state.vote {
-            Some(voted) => voted == from,
-            None => self.leader().is_none(),
+            Some(voted) => voted == from, // Given already.
+            None => self.leader().is_none() && !self.core.is_bound(transfer),
         };
         let granted = is_free && self.core.is_up_to_date(last);
         if granted {

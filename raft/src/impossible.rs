@@ -52,7 +52,7 @@ impl Raft {
         let from = message.from;
         match (&self.role, &message.rpc) {
             (Role::Leader(_), Rpc::AppendReply { matched }) => self.check_index(from, *matched),
-            (Role::Leader(leader), Rpc::HeartbeatReply { round, sent, accepted, matched }) => {
+            (Role::Leader(leader), Rpc::HeartbeatReply { round, sent, accepted, matched, support: _ }) => {
                 if *round > leader.round {
                     return Err(Impossible::Round { from, round: *round, last: leader.round });
                 }

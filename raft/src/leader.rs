@@ -30,6 +30,8 @@ pub(crate) struct Leader {
     pub(crate) settled_by: Index,
     /// The configuration that is to be left only on request ([`crate::Leave::Explicit`]).
     pub(crate) explicit_leave: Option<Index>,
+    /// Somebody was told to campaign in this term: no lease holds any more.
+    pub(crate) sent_timeout_now: bool,
     pub(crate) pulse: Pulse,
     /// The size of the entries that are not committed.
     pub(crate) uncommitted_bytes: u64,
@@ -84,6 +86,7 @@ impl Leader {
             transfer: None,
             settled_by: next,
             explicit_leave: None,
+            sent_timeout_now: false,
             pulse: Pulse::start(core),
             uncommitted_bytes: uncommitted.map(Entry::bytes).sum(),
             unsent: false,
@@ -134,6 +137,7 @@ impl Raft {
         assert!(stable == last.index, "{} won with its log durable up to {stable} of {last}", core.id);
         let mut leader = Leader::new(core);
         leader.append(core, Payload::Noop);
+        core.led = Some(core.term());
         self.change_role(Role::Leader(leader));
     }
 }

@@ -66,8 +66,9 @@
 //!
 //! # Reads
 //!
-//! A linearizable read needs no log entry: the leader notes its commit index, proves by a round of heartbeats
-//! that it still leads, and the host serves the read once that index is applied. Reads share rounds.
+//! A linearizable read needs no log entry: the leader notes its commit index, proves that it still leads, and the host serves the read
+//! once that index is applied. The proof is a round of heartbeats, which reads share; or a *lease*, while the nodes of a quorum
+//! are bound to this leader (`support.rs`; what nodes promise each other is the host's business).
 //!
 //! # Members
 //!
@@ -84,8 +85,7 @@
 //! * That replica ids are never reused is for the caller to ensure: a configuration remembers nobody who left.
 //!   So is the time at which a removed replica's disk may be dropped: not before a leader says that the
 //!   configuration without it is settled ([`Status::configuration_settled`]).
-//! * Heartbeats are per shard (`liveness.rs`), and there are no leases: each batch of reads costs a round
-//!   trip.
+//! * Heartbeats are per shard (`liveness.rs`), also of shards in which nothing happens.
 //! * A follower does not forward proposals or reads: the caller is told who leads.
 //! * The live log is in memory. Its host bounds it by compaction; while a snapshot streams, it should keep
 //!   the entries after it, or the follower needs another one.
@@ -98,8 +98,8 @@
 //!
 //! The words: `id`, `entry`, `configuration`, `message`, `ready`. The frame: `raft` (doors and roles), `core`
 //! (what every role has). Then one idea per file: `quorum`, `log`, `persistence`, `progress`; `election`,
-//! `leader`, `replication`, `following`, `liveness`, `reads`, `transfer`, `installation`; `change`,
-//! `membership`. The stories in `tests/scripts` show all of it at work.
+//! `leader`, `replication`, `following`, `liveness`, `reads`, `transfer`, `installation`; `support`;
+//! `change`, `membership`. The stories in `tests/scripts` show all of it at work.
 
 mod change;
 mod configuration;
@@ -126,6 +126,7 @@ mod recovered;
 mod replication;
 mod snapshot;
 mod status;
+mod support;
 mod time;
 mod transfer;
 
@@ -144,5 +145,6 @@ pub use ready::{ReadId, Ready, Ticket, Write};
 pub use recovered::Recovered;
 pub use snapshot::SnapshotMeta;
 pub use status::{ProgressKind, ProgressStatus, RoleKind, Status};
+pub use support::{Acknowledged, Held, SupportNumber};
 pub use time::Time;
 pub use transfer::TransferError;

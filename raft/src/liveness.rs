@@ -10,6 +10,7 @@ use crate::membership::farewell;
 use crate::message::{Round, Rpc};
 use crate::quorum;
 use crate::raft::{Raft, Role};
+use crate::support::SupportNumber;
 use crate::time::Time;
 
 /// When a replica without a leader campaigns.
@@ -43,6 +44,12 @@ impl ElectionTimer {
     pub(crate) fn on_silence(&mut self, core: &mut Core) {
         self.heard = None;
         self.at = self.at.min(core.draw_silence_time());
+    }
+
+    /// The patience is over, but the node's promise to the leader's is not: asks again soon after that. If the node is alive it
+    /// goes on, and if the leader has fallen, its node will say so.
+    pub(crate) fn postpone(&mut self, core: &mut Core) {
+        self.at = core.draw_silence_time();
     }
 
     /// Another was promised a vote: it deserves time to win before this replica asks for itself. Without that, the two
@@ -158,7 +165,8 @@ impl Raft {
         }
         let accepted = follower.accepted;
         let matched = accepted.min(core.persistence.stable());
-        core.send(from, Rpc::HeartbeatReply { round, sent, accepted, matched });
+        let support = core.bond.acknowledge(core.term(), from);
+        core.send(from, Rpc::HeartbeatReply { round, sent, accepted, matched, support });
     }
 
     /// A leader hears a follower answer it: both directions work. (A mere request, such as a pre-vote, shows
@@ -178,6 +186,7 @@ impl Raft {
         from: ReplicaId,
         round: Round,
         (sent, accepted, matched): (Index, Index, Index),
+        support: Option<SupportNumber>,
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
         leader.on_matched(&mut self.core, from, matched);
@@ -187,6 +196,7 @@ impl Raft {
         };
         leader.unsent |= progress.on_heartbeat_reply(sent, accepted);
         progress.round = progress.round.max(round);
+        progress.support = progress.support.max(support); // An older answer may come later.
         leader.confirm_reads(&mut self.core);
     }
 }

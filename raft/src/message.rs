@@ -6,6 +6,7 @@
 use crate::entry::Entry;
 use crate::id::{Index, LogId, ReplicaId, Term};
 use crate::snapshot::SnapshotMeta;
+use crate::support::SupportNumber;
 
 /// A message from one replica of a shard to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +103,9 @@ pub enum Rpc {
         accepted: Index,
         /// As [`Rpc::AppendReply::matched`].
         matched: Index,
+        /// The number under which the sender's node supports the leader's node: while that stands, the sender votes for
+        /// nobody else. `None`: it promises nothing.
+        support: Option<SupportNumber>,
     },
     /// "A snapshot is at your door." The host injects this at the follower once the data is staged there in
     /// full.
@@ -121,6 +125,19 @@ impl Rpc {
     #[must_use]
     pub const fn is_to_leader(&self) -> bool {
         matches!(self, Self::AppendReply { .. } | Self::AppendRejected { .. } | Self::HeartbeatReply { .. })
+    }
+
+    /// Whether it may end in a vote: then the host must say first what binds the receiver ([`crate::Raft::bind`]).
+    #[must_use]
+    pub const fn is_of_election(&self) -> bool {
+        matches!(
+            self,
+            Self::PreVote { .. }
+                | Self::PreVoteReply { .. }
+                | Self::Vote { .. }
+                | Self::VoteReply { .. }
+                | Self::TimeoutNow
+        )
     }
 
     /// Whether only the leader of the envelope's term sends such a message.

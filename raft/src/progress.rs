@@ -18,6 +18,7 @@ use crate::id::Index;
 use crate::message::Round;
 use crate::options::Options;
 use crate::status::ProgressKind;
+use crate::support::SupportNumber;
 use crate::time::Time;
 
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Progress {
     pub(crate) heard: Time,
     /// The last round of heartbeats that it answered.
     pub(crate) round: Round,
+    /// The number under which its node supports ours, as it acknowledged in this term.
+    pub(crate) support: Option<SupportNumber>,
     state: State,
 }
 
@@ -53,7 +56,14 @@ enum Probe {
 impl Progress {
     /// A follower of which nothing is known: the first probe asks about the entry before `next`.
     pub(crate) const fn new(next: Index, now: Time) -> Self {
-        Self { matched: Index(0), next, heard: now, round: Round(0), state: State::Probe(Probe::Due) }
+        Self {
+            matched: Index(0),
+            next,
+            heard: now,
+            round: Round(0),
+            support: None,
+            state: State::Probe(Probe::Due),
+        }
     }
 
     pub(crate) const fn kind(&self) -> ProgressKind {

@@ -79,14 +79,14 @@ impl Raft {
                 }
                 self.on_pre_vote_reply(from, campaign, granted);
             }
-            Rpc::Vote { last, transfer: _ } => self.on_vote_request(from, last),
+            Rpc::Vote { last, transfer } => self.on_vote_request(from, last, transfer),
             Rpc::VoteReply { granted } => self.on_vote_reply(from, granted),
             Rpc::Append { previous, entries, commit } => self.on_append(from, previous, entries, commit),
             Rpc::AppendReply { matched } => self.on_append_reply(from, matched),
             Rpc::AppendRejected { previous, hint } => self.on_append_rejected(from, previous, hint),
             Rpc::Heartbeat { commit, sent, round } => self.on_heartbeat(from, commit, sent, round),
-            Rpc::HeartbeatReply { round, sent, accepted, matched } => {
-                self.on_heartbeat_reply(from, round, (sent, accepted, matched));
+            Rpc::HeartbeatReply { round, sent, accepted, matched, support } => {
+                self.on_heartbeat_reply(from, round, (sent, accepted, matched), support);
             }
             Rpc::InstallSnapshot { meta } => self.on_install_snapshot(from, meta),
             Rpc::TimeoutNow => self.on_timeout_now(from),
@@ -113,6 +113,8 @@ impl Raft {
             std::cmp::Ordering::Greater => match rpc {
                 Rpc::PreVote { .. } => true,
                 Rpc::Vote { transfer: false, .. } if self.hears_leader() => false,
+                // Not even its term: who is bound will hear of it again.
+                Rpc::Vote { transfer, .. } if self.core.is_bound(*transfer) => false,
                 _ => {
                     self.core.enter_term(message.term);
                     self.become_follower(None);
@@ -127,6 +129,9 @@ impl Raft {
         self.core.advance(now);
         let now = self.core.now;
         match &mut self.role {
+            Role::Follower(follower) if follower.timer.at <= now && self.core.is_bound(false) => {
+                follower.timer.postpone(&mut self.core);
+            }
             Role::Follower(follower) if follower.timer.at <= now => {
                 follower.timer.restart(&mut self.core);
                 self.start_pre_vote();
@@ -363,6 +368,12 @@ impl Raft {
     #[must_use]
     pub const fn is_leader(&self) -> bool {
         matches!(self.role, Role::Leader(_))
+    }
+
+    /// The last term in which this replica took office, since it was started.
+    #[must_use]
+    pub const fn led(&self) -> Option<Term> {
+        self.core.led
     }
 
     /// The newest entry known here to be committed.

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Reads that arrive while a round is under way wait for the next one, so there are never more rounds than
-//! round trips. A round that is lost is replaced by the next heartbeat's. Leases, which save the round, are
-//! not here.
+//! round trips. A round that is lost is replaced by the next heartbeat's. A lease saves the round: see
+//! `support.rs`.
 
 use std::collections::VecDeque;
 

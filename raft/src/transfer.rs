@@ -76,6 +76,7 @@ impl Leader {
         let matched = self.progress.get(&transfer.to).map(|progress| progress.matched);
         if matched == Some(core.log.last().index) {
             transfer.told = true;
+            self.sent_timeout_now = true;
             core.send(transfer.to, Rpc::TimeoutNow);
         }
     }
@@ -100,7 +101,8 @@ impl Raft {
     /// commit of a configuration.
     pub(crate) fn answer_summons(&mut self) {
         let Role::Follower(follower) = &mut self.role else { return };
-        if follower.summoned.is_some_and(|until| self.core.now < until) && self.core.is_electable() {
+        let is_summoned = follower.summoned.is_some_and(|until| self.core.now < until);
+        if is_summoned && self.core.is_electable() && !self.core.is_bound(true) {
             self.start_vote(true);
         }
     }

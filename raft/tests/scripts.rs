@@ -62,6 +62,11 @@ stories! {
     leader_ahead_of_its_disk
     learner_comes_and_goes
     learners
+    lease
+    lease_joint_and_learners
+    lease_leader_is_no_voter
+    lease_needs_the_acknowledged_number
+    lease_not_after_timeout_now
     lost_append_is_found_by_heartbeat
     lost_reply_is_found_by_heartbeat
     old_leader_is_told
@@ -89,6 +94,10 @@ stories! {
     snapshot_state_left_by_plain_reply
     snapshot_then_votes
     summons_waits_for_configuration
+    support_binds
+    support_binds_candidates
+    support_released
+    support_restart
     tickets_out_of_step_with_terms
     transfer
     transfer_delays_leave

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use flotilla_node::host::{Input, ReadJob};
+use flotilla_node::host::{Beat, BeatAnswer, Input, ReadJob};
 use flotilla_store::memory::MemoryView;
 use flotilla_topology::NodeId;
 
@@ -46,6 +46,12 @@ pub enum AtNode {
     LogIdle,
     /// The flusher has had the time that its oldest job takes.
     JobDone,
+    /// It is time to beat.
+    Beat,
+    /// A beat of another node arrives.
+    Beaten(NodeId, Box<Beat>),
+    /// The answer of another node to a beat arrives.
+    BeatAnswered(NodeId, BeatAnswer),
     /// A reader has had the time that its job takes.
     ReadDone(Box<ReadJob<MemoryView>>),
 }

@@ -4,8 +4,11 @@
 //! events: the log thread (`runtime/log_thread.rs`), the flusher (`runtime/flusher.rs`) and the readers each take their time.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use flotilla_node::host::{Answer, BaseJob, BatchTicket, Input, Now, ReadJob, Reply, Worker, recover};
+use flotilla_node::host::{
+    Answer, BaseJob, BatchTicket, Input, Now, ReadJob, Reply, SupportOptions, Supports, Worker, recover,
+};
 use flotilla_node::runtime::worker_of;
 use flotilla_store::memory::{Memory, MemoryView};
 use flotilla_store::{Base, BaseError, Error, Machine, snapshot};
@@ -34,6 +37,8 @@ pub struct Node {
     pub clock: Clock,
     /// How often it was started.
     pub boot: u64,
+    /// The longest support that it ever promised; on its disk before the promise.
+    longest_support: Duration,
     /// The flusher hangs.
     pub stalled: bool,
     /// Until then nothing happens here: the process is stopped.
@@ -48,6 +53,8 @@ pub struct Node {
 
 /// A node that runs.
 pub struct Running {
+    /// The promises between this node and others.
+    pub supports: Supports,
     workers: Vec<Worker<Memory>>,
     log: Log<SimulatedDisk>,
     /// Batches that wait for the write under way to end.
@@ -96,6 +103,7 @@ impl Node {
             base,
             clock,
             boot: 0,
+            longest_support: Duration::ZERO,
             stalled: false,
             paused_until_us: 0,
             slow_us: 0,
@@ -116,11 +124,14 @@ impl Node {
         };
         let (log, found) = Log::open(self.disk.clone(), options, u128::from(self.id.0))?;
         let workers = scenario.workers;
+        let supports = self.promise(now, scenario);
         let worker = |number: usize| {
             let seed = self.seed ^ (self.boot << 8) ^ number as u64;
-            Worker::new(self.id, scenario.options.clone(), self.base.clone(), seed)
+            let worker = Worker::new(self.id, scenario.options.clone(), self.base.clone(), seed);
+            worker.supported(supports.clone())
         };
         let mut running = Running {
+            supports: supports.clone(),
             workers: (0..workers).map(worker).collect(),
             log,
             queued: Vec::new(),
@@ -141,6 +152,16 @@ impl Node {
         }
         self.running = Some(running);
         Ok(found)
+    }
+
+    /// As `runtime/start.rs` does. At some starts an operator has chosen a shorter support.
+    fn promise(&mut self, now: Now, scenario: &Scenario) -> Supports {
+        let is_short = (self.seed ^ self.boot).is_multiple_of(4);
+        let support = if is_short { scenario.support / 2 } else { scenario.support };
+        let restart_until = now.time + self.longest_support;
+        self.longest_support = self.longest_support.max(support);
+        let clock_drift_ppm_max = scenario.clock_drift_ppm_max;
+        Supports::new(SupportOptions { boot: self.boot, support, clock_drift_ppm_max, restart_until })
     }
 
     /// The process ends; what it had written is in the kernel's hands.

@@ -10,6 +10,10 @@ use crate::chance::Chance;
 use crate::faults::FaultKind;
 use crate::network::Weather;
 
+/// Where clocks drift, each is by at most so many millionths too fast or too slow: far more than real ones, so that what depends on
+/// it is found out.
+pub const DRIFT_PPM_MAX: u32 = 250_000;
+
 /// What users may fix of all worlds; what is left open follows from each seed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,6 +81,10 @@ pub struct Scenario {
     pub faults: Vec<FaultKind>,
     /// What the network does all the time.
     pub weather: Weather,
+    /// How long nodes promise each other support; nothing: no leases.
+    pub support: Duration,
+    /// By how many millionths clocks may be wrong, as the nodes are told; none is more.
+    pub clock_drift_ppm_max: u32,
     /// The limits of the hosts.
     pub options: Options,
     /// The length of the log's segments, in bytes.
@@ -110,6 +118,9 @@ impl Scenario {
             fault_every: Duration::from_millis(chance.between(400, 1600)),
             faults: topology.faults.clone().unwrap_or_else(|| faults(&mut chance)),
             weather: weather(&mut chance),
+            support: support(seed),
+            // The same in all worlds, so that it does not tell them apart.
+            clock_drift_ppm_max: DRIFT_PPM_MAX,
             options,
             segment_bytes,
             ruthless: chance.permille(200),
@@ -137,6 +148,14 @@ impl Scenario {
 
 fn faults(chance: &mut Chance) -> Vec<FaultKind> {
     FaultKind::ALL.iter().copied().filter(|_| chance.permille(500)).collect()
+}
+
+/// From a chance of its own, so that worlds without it stay what they were.
+fn support(seed: u64) -> Duration {
+    let choices = [0, 60, 90, 90, 140, 250];
+    Chance::new(seed, "support")
+        .pick(&choices)
+        .map_or(Duration::ZERO, |millis| Duration::from_millis(*millis))
 }
 
 /// Limits so small that half a minute flushes, compacts, sends snapshots and rotates the log.

@@ -76,6 +76,11 @@ pub const FAMILIES: &[Family] = &[
     counter("kv_shard_proposals_total", &["shard"], "Log entries that this node proposed as leader; one carries many operations."),
     histogram("kv_shard_commit_seconds", buckets::SECONDS, &["shard"], "From the proposal of an entry to its application on the leader, in seconds."),
     counter("kv_shard_elections_total", &["shard"], "Elections that this node's replica won."),
+    counter(
+        "kv_shard_read_batches_total",
+        &["shard", "confirmed"],
+        "Batches of linearizable reads that the leader here confirmed: by its lease at once, or by a round of heartbeats.",
+    ),
     counter("kv_shard_handovers_total", &["shard"], "How often its leader here tried to hand over because the log made no progress."),
     counter("kv_shard_campaigns_total", &["shard"], "Elections in which this node's replica stood, won or not."),
     gauge("kv_shard_replica_lag_entries", &["shard", "replica"], "On the leader: how many entries this replica's log lacks."),

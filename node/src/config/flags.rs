@@ -125,6 +125,19 @@ pub struct Timing {
     #[arg(long, value_name = "MS", default_value_t = 50,
           value_parser = clap::value_parser!(u64).range(1..=30_000))]
     pub heartbeat_interval_ms: u64,
+    /// How often nodes tell each other that they live, in ms: one message per pair of nodes, for all shards
+    #[arg(long, value_name = "MS", default_value_t = 25,
+          value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub beat_interval_ms: u64,
+    /// How long a node promises at each beat to vote for nobody but the leaders that it follows, in ms; they answer reads alone
+    /// meanwhile. 0: every batch of reads asks the others
+    #[arg(long, value_name = "MS", default_value_t = 0,
+          value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pub support_ms: u64,
+    /// By how much any node's clock may run too fast or too slow, in millionths
+    #[arg(long, value_name = "PPM", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(0..=500_000))]
+    pub clock_drift_ppm_max: u32,
     /// How long requests in flight and leaderships may take to end after SIGTERM, in ms
     #[arg(long, value_name = "MS", default_value_t = 8_000,
           value_parser = clap::value_parser!(u64).range(0..=9_000))]

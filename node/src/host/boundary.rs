@@ -31,8 +31,10 @@ use flotilla_topology::{NodeId, ShardId};
 
 use super::birth::Birth;
 use super::status::ReplicaStatus;
+use super::support::FallenLeader;
 
-/// The moment of a turn.
+/// The moment of a turn. Read from the clocks *after* its inputs were taken in: a leader that checks its lease against a moment
+/// before a read arrived could have slept in between, and answer it with what was true before another led.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// The monotonic clock, which drives timers.
@@ -78,6 +80,13 @@ pub enum Input {
     PeerSilent {
         /// That node.
         node: NodeId,
+    },
+    /// The node of a leader says that it leads no more.
+    LeaderFell {
+        /// That node.
+        node: NodeId,
+        /// Who.
+        leader: FallenLeader,
     },
     /// A client wants to write.
     Write {
@@ -247,6 +256,11 @@ pub enum Event {
     Campaigned,
     /// This replica won an election.
     Elected,
+    /// The reads of a turn were asked for together.
+    ReadsAsked {
+        /// They were confirmed at once by the leader's lease; else they wait for a round of heartbeats.
+        by_lease: bool,
+    },
     /// This leader hands over, because its node's log makes no progress.
     HandsOver,
     /// A follower has staged the snapshot that this leader sent.

@@ -25,7 +25,7 @@
 //!
 //! `boundary.rs` (what goes in and out, and the order of effects), `worker.rs` (the turn), `replica.rs` (one replica's
 //! part of it), `writes.rs`, `reads.rs`, `apply.rs`, `flushing.rs`, `install.rs`, `recovery.rs`; small rooms:
-//! `log_queue.rs`, `timers.rs`, `tail.rs`, `birth.rs`, `transfer.rs`, `status.rs`.
+//! `log_queue.rs`, `timers.rs`, `support/` (what nodes promise each other), `promises.rs`, `tail.rs`, `birth.rs`, `transfer.rs`, `status.rs`.
 //!
 //! # What it does not do
 //!
@@ -39,11 +39,13 @@ mod flushing;
 mod install;
 mod log_queue;
 mod options;
+mod promises;
 mod reads;
 mod recovery;
 mod replica;
 mod results;
 mod status;
+mod support;
 mod tail;
 mod timers;
 mod transfer;
@@ -58,4 +60,5 @@ pub use boundary::{
 pub use options::Options;
 pub use recovery::{RecoveredReplica, RecoveryError, recover};
 pub use status::{FollowerStatus, ReplicaStatus};
+pub use support::{Beat, BeatAnswer, FallenLeader, SupportOptions, Supports};
 pub use worker::Worker;

@@ -1,4 +1,4 @@
-//! Reads: a linearizable one waits for the leader's confirmation (ReadIndex, thesis §6.4) and for the state machine to
+//! Reads: a linearizable one waits for the leader's confirmation (by its lease at once, else by ReadIndex, thesis §6.4) and for the state machine to
 //! reach the confirmed index; then it is served from the overlay, or from the base by the reader pool.
 //!
 //! All reads that arrive in one turn share one confirmation. The view of the base is taken here, after the check that
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flotilla_raft::{Index, ReadId};
 use flotilla_store::{Base, Limits, Lookup, ScanRange};
 
-use super::boundary::{Answer, Consistency, ReadJob, Refusal, Token};
+use super::boundary::{Answer, Consistency, Event, ReadJob, Refusal, Token};
 use super::replica::{Replica, Turn};
 
 /// What a client wants to read.
@@ -68,8 +68,11 @@ impl Replica {
         let arrived = std::mem::take(&mut self.reads.arrived);
         self.reads.newest += 1;
         let id = ReadId(self.reads.newest);
-        match self.raft.read(turn.now.time, id) {
-            Ok(()) => {
+        let Self { raft, placement, .. } = self;
+        let held = |voter| placement.get(&voter).and_then(|node| turn.supports.held(*node));
+        match raft.read_by_lease(turn.now.time, id, held) {
+            Ok(by_lease) => {
+                turn.out.event(self.shard, Event::ReadsAsked { by_lease });
                 self.reads.asked.insert(id, arrived);
             }
             Err(_) => {

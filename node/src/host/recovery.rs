@@ -176,6 +176,7 @@ impl Replica {
             genesis: birth.genesis,
             placement: birth.placement.into_iter().collect::<BTreeMap<_, _>>(),
             raft: Raft::new(birth.replica, options, seed, now.time, recovered),
+            fell_in: None,
             install: Install::new(newest_generation, leftovers),
             machine,
             writes: Writes::default(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use flotilla_raft::{Entry, Index, LogId, Message, Raft, ReplicaId, Rpc, Time, Write};
+use flotilla_raft::{Entry, Index, LogId, Message, Raft, ReplicaId, Rpc, Term, Time, Write};
 use flotilla_store::{Base, Genesis, Machine};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::Record;
@@ -14,6 +14,7 @@ use super::log_queue::{Completion, LogQueue};
 use super::options::Options;
 use super::reads::Reads;
 use super::status::{FollowerStatus, ReplicaStatus};
+use super::support::Supports;
 use super::tail::Tail;
 use super::writes::Writes;
 
@@ -22,6 +23,7 @@ pub(super) struct Turn<'a, B: Base> {
     pub now: Now,
     pub options: &'a Options,
     pub base: &'a B,
+    pub supports: &'a Supports,
     pub log: &'a mut LogQueue,
     pub out: &'a mut Effects<B>,
     /// The overlays of this worker hold so much that everything that can be flushed should be.
@@ -50,6 +52,8 @@ pub(super) struct Replica {
     pub genesis: Genesis,
     pub placement: BTreeMap<ReplicaId, NodeId>,
     pub raft: Raft,
+    /// The last term in which it led and of which the others were told that it does no more.
+    pub fell_in: Option<Term>,
     pub machine: Machine,
     pub writes: Writes,
     pub reads: Reads,
@@ -104,6 +108,7 @@ impl Replica {
         if brings_entries && (turn.full || self.backlog_bytes > turn.options.backlog_bytes_max) {
             return;
         }
+        self.heed(turn, &message);
         if let Err(impossible) = self.raft.step(turn.now.time, message) {
             turn.out.impossible.push((self.shard, impossible));
         }
@@ -119,10 +124,12 @@ impl Replica {
     }
 
     /// The link from a peer broke. Whether this replica follows somebody there.
-    pub(super) fn peer_silent(&mut self, now: Now, node: NodeId) -> bool {
-        let leader =
-            self.raft.leader().filter(|leader| *leader != self.id && self.node_of(*leader) == Some(node));
-        leader.inspect(|leader| self.raft.silent(now.time, *leader)).is_some()
+    pub(super) fn peer_silent<B: Base>(&mut self, turn: &Turn<'_, B>, node: NodeId) -> bool {
+        let leader = self.raft.leader().filter(|leader| *leader != self.id);
+        let Some(leader) = leader.filter(|leader| self.node_of(*leader) == Some(node)) else { return false };
+        self.bind(turn.now, turn.supports);
+        self.raft.silent(turn.now.time, leader);
+        true
     }
 
     /// Part of a log batch is stable.

@@ -16,6 +16,7 @@ use super::reads::Wanted;
 use super::recovery::RecoveredReplica;
 use super::replica::{Replica, Turn};
 use super::status::ReplicaStatus;
+use super::support::Supports;
 use super::timers::Timers;
 
 /// The replicas of a fixed set of shards, driven by one thread. Synchronous and deterministic: equal inputs at equal
@@ -29,6 +30,7 @@ pub struct Worker<B: Base> {
     greatest: BTreeMap<ShardId, ReplicaId>,
     log: LogQueue,
     timers: Timers,
+    supports: Supports,
     /// When a stalled log is a reason to hand over again.
     next_hand_over: Time,
     /// The shards whose writes wait until the log is done with what it has.
@@ -71,6 +73,7 @@ impl<B: Base> Worker<B> {
             greatest: BTreeMap::new(),
             log: LogQueue::default(),
             timers: Timers::default(),
+            supports: Supports::default(),
             next_hand_over: Time(0),
             held: BTreeSet::new(),
             log_moved: false,
@@ -79,6 +82,14 @@ impl<B: Base> Worker<B> {
             told: BTreeMap::new(),
             seed,
         }
+    }
+
+    /// The same, with the promises between this node and others: all workers of a node share one table. Without it nobody is
+    /// bound, and all reads go by ReadIndex.
+    #[must_use]
+    pub fn supported(mut self, supports: Supports) -> Self {
+        self.supports = supports;
+        self
     }
 
     /// Remembers that replica ids up to this one are spent on this node, whether or not one lives.
@@ -130,7 +141,10 @@ impl<B: Base> Worker<B> {
             self.take(now, input, &mut touched, out);
         }
         for shard in self.timers.due(now.time) {
-            self.with(now, shard, out, |replica, turn| replica.raft.tick(turn.now.time));
+            self.with(now, shard, out, |replica, turn| {
+                replica.bind(turn.now, turn.supports);
+                replica.raft.tick(turn.now.time);
+            });
             touched.insert(shard);
         }
         if self.stalls_at().is_some_and(|at| at <= now.time) {
@@ -156,12 +170,7 @@ impl<B: Base> Worker<B> {
                 self.replicas.values_mut().for_each(|replica| replica.peer_lost(node));
                 touched.extend(self.replicas.keys());
             }
-            Input::PeerSilent { node } => {
-                let followers = self.replicas.iter_mut();
-                let silenced =
-                    followers.filter_map(|(shard, it)| it.peer_silent(now, node).then_some(*shard));
-                touched.extend(silenced);
-            }
+            Input::PeerSilent { node } => self.peer_silent(now, node, touched, out),
             Input::Inspect { token } => {
                 out.reply(token, Answer::Status(self.statuses()));
             }
@@ -222,12 +231,19 @@ impl<B: Base> Worker<B> {
                 shard
             }
             Input::Placed { shard, placement } => {
-                self.with(now, shard, out, |replica, _| replica.placement = placement.into_iter().collect());
+                // No home is ever forgotten: a replica id is never reused, and a promise may still bind to who has left.
+                self.with(now, shard, out, |replica, _| replica.placement.extend(placement));
                 shard
             }
             Input::Transfer { shard, token, to } => {
                 self.ask(now, shard, token, out, |replica, turn| replica.transfer(turn, token, to));
                 shard
+            }
+            Input::LeaderFell { node, leader } => {
+                self.with(now, leader.shard, out, |replica, turn| {
+                    replica.leader_fell(turn.now, node, leader)
+                });
+                leader.shard
             }
             Input::Flush { shard, token } => {
                 self.ask(now, shard, token, out, |replica, turn| replica.flush_for(turn, token));
@@ -236,6 +252,17 @@ impl<B: Base> Worker<B> {
             other => unreachable!("{other:?} is taken elsewhere"),
         };
         touched.insert(shard);
+    }
+
+    fn peer_silent(&mut self, now: Now, node: NodeId, touched: &mut BTreeSet<ShardId>, out: &mut Effects<B>) {
+        let shards: Vec<ShardId> = self.replicas.keys().copied().collect();
+        for shard in shards {
+            self.with(now, shard, out, |replica, turn| {
+                if replica.peer_silent(turn, node) {
+                    touched.insert(shard);
+                }
+            });
+        }
     }
 
     fn persisted(
@@ -286,6 +313,7 @@ impl<B: Base> Worker<B> {
         // The planner gives the lowest id to the node that it means to lead. Whoever asks first is likely to be elected, so a
         // new fleet starts with its leaders spread.
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|_| meant_to_lead) {
+            replica.bind(now, &self.supports);
             replica.raft.campaign(now.time);
         }
     }
@@ -305,6 +333,7 @@ impl<B: Base> Worker<B> {
             now,
             options: &self.options,
             base: &self.base,
+            supports: &self.supports,
             log: &mut self.log,
             out,
             pressed: memory.dirty >= bytes_max / 2,

@@ -244,6 +244,7 @@ impl Replica {
 
     /// The role changed: what was proposed in another term may or may not be committed by another leader.
     pub(super) fn office_changed<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        self.note_fall(turn);
         let (leads, term) = (self.raft.is_leader(), self.raft.term());
         match self.raft.status().role {
             RoleKind::Leader => turn.out.event(self.shard, Event::Elected),

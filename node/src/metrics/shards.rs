@@ -29,6 +29,8 @@ pub struct ShardEvents {
     elections: Counter,
     campaigns: Counter,
     handovers: Counter,
+    reads_by_lease: Counter,
+    reads_by_round: Counter,
     snapshots_sent: Counter,
     snapshots_received: Counter,
 }
@@ -71,11 +73,17 @@ impl ShardEvents {
             let labels = [("shard", shard.0.to_string()), ("direction", direction.to_string())];
             scope.counter("kv_shard_snapshots_total", &labels)
         };
+        let reads = |confirmed: &str| {
+            let labels = [("shard", shard.0.to_string()), ("confirmed", confirmed.to_string())];
+            scope.counter("kv_shard_read_batches_total", &labels)
+        };
         Self {
             proposals: scope.counter("kv_shard_proposals_total", &label),
             commit_seconds: scope.histogram("kv_shard_commit_seconds", &label),
             elections: scope.counter("kv_shard_elections_total", &label),
             campaigns: scope.counter("kv_shard_campaigns_total", &label),
+            reads_by_lease: reads("lease"),
+            reads_by_round: reads("round"),
             handovers: scope.counter("kv_shard_handovers_total", &label),
             snapshots_sent: snapshots("sent"),
             snapshots_received: snapshots("received"),
@@ -89,6 +97,8 @@ impl ShardEvents {
             Event::Applied { after } => self.commit_seconds.record(after),
             Event::Campaigned => self.campaigns.increment(1),
             Event::Elected => self.elections.increment(1),
+            Event::ReadsAsked { by_lease: true } => self.reads_by_lease.increment(1),
+            Event::ReadsAsked { by_lease: false } => self.reads_by_round.increment(1),
             Event::HandsOver => self.handovers.increment(1),
             Event::SnapshotSent => self.snapshots_sent.increment(1),
             Event::SnapshotInstalled => self.snapshots_received.increment(1),

@@ -59,6 +59,11 @@ impl PeerDesk {
                     inbox.deliver(Input::PeerSilent { node });
                 }
             }
+            PeerEvent::Fallen { node, leaders } => {
+                for leader in leaders {
+                    self.inbox(leader.shard).deliver(Input::LeaderFell { node, leader });
+                }
+            }
             PeerEvent::Messages { node, messages } => self.messages(node, messages),
             PeerEvent::Map { epoch, map, .. } => self.maps.leave(epoch, map),
             PeerEvent::SnapshotOffered(offer) => self.offered(offer),

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use flotilla_store::{Base, BaseError, disk, snapshot};
 use flotilla_topology::{NodeId, ShardId};
@@ -22,10 +23,10 @@ use super::readers::Readers;
 use super::worker_task::{Outlets, WorkerTask};
 use super::{Arrivals, Clock, Fatal, Inbox, NodeBase, Runtime, Threads, Tokens, options, worker_of};
 use crate::config::Config;
-use crate::host::{BaseJob, RecoveryError, Worker, recover};
+use crate::host::{BaseJob, RecoveryError, SupportOptions, Supports, Worker, recover};
 use crate::metrics::NodeMetrics;
 use crate::storage::{Chance, DataDirectory, DirectoryError, RealDisk};
-use crate::transport::{Identity, Transport};
+use crate::transport::{Identity, Pulse, Transport};
 
 /// Why the threads could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -112,8 +113,11 @@ pub fn start(
         maps: Arc::clone(&maps),
         handle: handle.clone(),
     };
+    let clock = Clock::start();
+    let pulse = pulse(config, directory, clock)?;
+    let supports = pulse.supports.clone();
     let entered = handle.enter();
-    let transport = Transport::start(options::transport(config), identity.clone(), desk.events());
+    let transport = Transport::start(options::transport(config), identity.clone(), desk.events(), pulse);
     drop(entered);
     let jobs_max = usize::try_from(config.memory.reads_queued_max).unwrap_or(usize::MAX);
     let readers =
@@ -130,7 +134,9 @@ pub fn start(
     };
     purge_leftovers(&found.base, &outlets.flusher)?;
     let map_changed = Arc::clone(&outlets.map_changed);
-    let runtime = spawn(config, identity.node, found, inboxes, outlets, chance, fatal)?;
+    let hosts = workers(config, identity.node, &found.base, found.recovered, (clock, &supports), chance)?;
+    let found = (found.base, found.log, hosts);
+    let runtime = spawn(config, found, clock, inboxes, outlets, fatal)?;
     Ok(Started { runtime: Arc::new(runtime), transport, map_changed, maps })
 }
 
@@ -149,6 +155,22 @@ fn open(config: &Config, directory: &DataDirectory, metrics: &NodeMetrics) -> Re
         info!(segment = torn.segment, offset = torn.offset, "an unfinished write was cut from the log");
     }
     Ok(Found { base, log, recovered })
+}
+
+/// The promises between this node and others. What it promised before it was started may still stand; how long is in the directory,
+/// where the length of what it will promise is before anybody hears of it.
+fn pulse(config: &Config, directory: &DataDirectory, clock: Clock) -> Result<Pulse, StartError> {
+    let timing = &config.timing;
+    let support = Duration::from_millis(timing.support_ms);
+    let before = directory.promise(support)?;
+    let options = SupportOptions {
+        boot: directory.boot().number,
+        support,
+        clock_drift_ppm_max: timing.clock_drift_ppm_max,
+        restart_until: clock.time() + before,
+    };
+    let interval = Duration::from_millis(timing.beat_interval_ms);
+    Ok(Pulse { supports: Supports::new(options), clock, interval })
 }
 
 /// The birth of every replica goes to the log before anything of it goes to the base.
@@ -179,7 +201,7 @@ fn workers(
     node: NodeId,
     base: &NodeBase,
     recovered: Recovered,
-    clock: Clock,
+    (clock, supports): (Clock, &Supports),
     chance: &mut dyn Chance,
 ) -> Result<Vec<Worker<NodeBase>>, StartError> {
     let count = config.memory.workers();
@@ -188,7 +210,8 @@ fn workers(
         let seed = chance.draw()?.to_be_bytes();
         let seed =
             u64::from_be_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
-        workers.push(Worker::new(node, options::host(config), base.clone(), seed));
+        let worker = Worker::new(node, options::host(config), base.clone(), seed);
+        workers.push(worker.supported(supports.clone()));
     }
     for (shard, replica) in recovered.tombstones {
         workers[worker_of(shard, count)].remember(shard, replica);
@@ -207,17 +230,13 @@ fn workers(
 
 fn spawn(
     config: &Config,
-    node: NodeId,
-    found: Found,
+    (base, log, workers): (NodeBase, Log<RealDisk>, Vec<Worker<NodeBase>>),
+    clock: Clock,
     inboxes: Vec<Arc<Inbox>>,
     outlets: Outlets,
-    chance: &mut dyn Chance,
     fatal: &Fatal,
 ) -> Result<Runtime, StartError> {
-    let Found { base, log, recovered } = found;
     let handle = Handle::current();
-    let clock = Clock::start();
-    let workers = workers(config, node, &base, recovered, clock, chance)?;
     let mut threads = Threads::default();
     let log_thread = LogThread::new(
         log,

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_topology::NodeId;
@@ -19,6 +20,7 @@ const STAMP: Kind = Kind { name: "STAMP", magic: *b"FLOTSTMP", format: 1 };
 const BOOT: Kind = Kind { name: "BOOT", magic: *b"FLOTBOOT", format: 1 };
 const GENESIS: Kind = Kind { name: "GENESIS", magic: *b"FLOTGENE", format: 1 };
 const MAP: Kind = Kind { name: "MAP", magic: *b"FLOTCMAP", format: 1 };
+const SUPPORT: Kind = Kind { name: "SUPPORT", magic: *b"FLOTSUPP", format: 1 };
 const LOCK: &str = "LOCK";
 const WAL: &str = "wal";
 const BASE: &str = "base";
@@ -107,6 +109,29 @@ impl DataDirectory {
         STAMP.write(&self.path, &next.encode())?;
         *stamp = next;
         Ok(())
+    }
+
+    /// Makes it durable that this node may promise support for so long, and says for how long it may have promised before: who
+    /// has restarted votes for nobody until that is over. The longest is kept for ever: a shorter one today does not shorten
+    /// what was promised yesterday.
+    ///
+    /// # Errors
+    /// The file is damaged, or the file system failed.
+    pub fn promise(&self, support: Duration) -> Result<Duration, DirectoryError> {
+        let malformed = |source| DirectoryError::Malformed { path: self.path.join(SUPPORT.name), source };
+        let before = match SUPPORT.read(&self.path)? {
+            None => Duration::ZERO,
+            Some(mut bytes) => {
+                let micros = codec::get_u64(&mut bytes).map_err(malformed)?;
+                codec::end(&bytes).map_err(malformed)?;
+                Duration::from_micros(micros)
+            }
+        };
+        if support > before {
+            let micros = u64::try_from(support.as_micros()).unwrap_or(u64::MAX);
+            SUPPORT.write(&self.path, &micros.to_be_bytes())?;
+        }
+        Ok(before)
     }
 
     /// The shared log's directory, made the first time.
@@ -219,7 +244,7 @@ fn read_stamp(directory: &Path) -> Result<Option<Stamp>, DirectoryError> {
 /// Stamps a directory that has no stamp, provided that it holds no data either: a lost stamp must not make a node
 /// forget that it has voted.
 fn new_stamp(directory: &Path, node: NodeId, chance: &mut dyn Chance) -> Result<Stamp, DirectoryError> {
-    for what in [WAL, BASE, GENESIS.name, MAP.name, BOOT.name] {
+    for what in [WAL, BASE, GENESIS.name, MAP.name, BOOT.name, SUPPORT.name] {
         let at = directory.join(what);
         if at.exists() && fs::read_dir(&at).map_or(true, |mut entries| entries.next().is_some()) {
             return Err(DirectoryError::Unstamped { path: directory.to_owned(), what });

@@ -81,7 +81,7 @@ fn a_directory_never_goes_back() {
 
 #[test]
 fn a_lost_stamp_is_no_new_directory() {
-    for what in ["wal", "base", "GENESIS", "MAP", "BOOT"] {
+    for what in ["wal", "base", "GENESIS", "MAP", "BOOT", "SUPPORT"] {
         let parent = tempfile::tempdir().unwrap();
         let at = parent.path().join(what);
         if what == what.to_lowercase() {
@@ -145,4 +145,17 @@ fn a_log_that_was_never_opened_in_full_may_be_begun_again() {
     directory.log_opened().unwrap();
     drop(directory);
     assert!(open(parent.path(), 1).unwrap().held_log());
+}
+
+#[test]
+fn the_longest_support_that_was_ever_promised_is_remembered() {
+    let parent = tempfile::tempdir().unwrap();
+    let promised = |millis| {
+        let directory = open(parent.path(), 1).unwrap();
+        directory.promise(Duration::from_millis(millis)).unwrap().as_millis()
+    };
+    assert_eq!(promised(90), 0, "a new directory has promised nothing");
+    assert_eq!(promised(500), 90);
+    assert_eq!(promised(10), 500, "a shorter one today does not shorten what was promised yesterday");
+    assert_eq!(promised(10), 500, "and nobody knows how long ago yesterday was");
 }

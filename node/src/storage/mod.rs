@@ -4,6 +4,7 @@
 //!   DIR/LOCK      locked while a process lives; holds its pid
 //!   DIR/STAMP     format, node id, random directory id, how far the node has come into a cluster
 //!   DIR/BOOT      how often the node was started
+//!   DIR/SUPPORT   the longest support that it may ever have promised
 //!   DIR/GENESIS   the first cluster map, written once, before the stamp says that the fleet is founded
 //!   DIR/MAP       the newest cluster map that reached the node: a cache, but one that finds a moved shard 0
 //!   DIR/wal/      the shared log

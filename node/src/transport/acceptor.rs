@@ -115,12 +115,30 @@ impl Reader {
             return Err(Fault::Hello);
         }
         let node = self.greeting.node;
+        self.take_beats(node, frame.beat, frame.beat_answer);
         let messages = frame.messages.into_iter().map(codec::decode).collect::<Result<Vec<_>, _>>()?;
         if !messages.is_empty() {
             (self.shared.events)(PeerEvent::Messages { node, messages });
         }
         self.gossip(node, Epoch(frame.map_epoch), frame.map);
         Ok(())
+    }
+
+    /// Beats are answered right here: nothing that a worker or a disk has to do delays them.
+    fn take_beats(&self, node: NodeId, beat: Option<v1::Beat>, answer: Option<v1::BeatAnswer>) {
+        let pulse = &self.shared.pulse;
+        if let Some(answer) = answer {
+            pulse.supports.answered(node, codec::decode_beat_answer(answer), pulse.clock.time());
+        }
+        let Some(beat) = beat.map(codec::decode_beat) else { return };
+        let answer = pulse.supports.beaten(node, &beat, pulse.clock.time());
+        // The workers have it before it is answered: an answered fall is not told again.
+        if !beat.fallen.is_empty() {
+            (self.shared.events)(PeerEvent::Fallen { node, leaders: beat.fallen });
+        }
+        if let (Some(peer), Some(answer)) = (&self.peer, answer) {
+            peer.outbox.answer_beat(answer);
+        }
     }
 
     /// Takes a map that is newer than ours, or asks for it.

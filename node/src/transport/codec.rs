@@ -4,15 +4,19 @@
 //! stream that brought it is closed. A node that guessed could acknowledge what it does not hold.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_proto::v1;
 use flotilla_proto::v1::entry::Payload as WirePayload;
 use flotilla_proto::v1::shard_message::Rpc as WireRpc;
 use flotilla_raft::{
-    Configuration, Entry, Index, LogId, Message, Payload, ReplicaId, Round, Rpc, SnapshotMeta, Term,
+    Configuration, Entry, Index, LogId, Message, Payload, ReplicaId, Round, Rpc, SnapshotMeta, SupportNumber,
+    Term, Time,
 };
 use flotilla_topology::ShardId;
+
+use crate::host::{Beat, BeatAnswer, FallenLeader};
 
 /// What protobuf adds to the data of an entry at most, in bytes: lengths, tags, and the entry's id.
 const ENTRY_BYTES: usize = 48;
@@ -104,12 +108,13 @@ pub(super) fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
         Rpc::Heartbeat { commit, sent, round } => {
             WireRpc::Heartbeat(v1::Heartbeat { commit: commit.0, sent: sent.0, round: round.0 })
         }
-        Rpc::HeartbeatReply { round, sent, accepted, matched } => {
+        Rpc::HeartbeatReply { round, sent, accepted, matched, support } => {
             WireRpc::HeartbeatReply(v1::HeartbeatReply {
                 round: round.0,
                 sent: sent.0,
                 accepted: accepted.0,
                 matched: matched.0,
+                support: support.map_or(0, |number| number.0),
             })
         }
         Rpc::TimeoutNow => WireRpc::TimeoutNow(v1::TimeoutNow {}),
@@ -142,6 +147,7 @@ pub(super) fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), Wi
             sent: Index(it.sent),
             accepted: Index(it.accepted),
             matched: Index(it.matched),
+            support: (it.support > 0).then_some(SupportNumber(it.support)),
         },
         WireRpc::TimeoutNow(v1::TimeoutNow {}) => Rpc::TimeoutNow,
         WireRpc::TermOver(v1::TermOver {}) => Rpc::TermOver,
@@ -219,6 +225,42 @@ fn decode_configuration(configuration: &v1::Configuration) -> Result<Configurati
         outgoing: set(&configuration.outgoing)?,
         learners: set(&configuration.learners)?,
     })
+}
+
+/// A beat, for the wire.
+pub(super) fn encode_beat(beat: &Beat) -> v1::Beat {
+    let fallen = beat.fallen.iter().map(|it| v1::FallenLeader {
+        shard: it.shard.0,
+        leader: it.leader.0,
+        term: it.term.0,
+    });
+    v1::Beat { boot: beat.boot, sent: beat.sent.0, fallen: fallen.collect() }
+}
+
+/// A beat of the wire.
+pub(super) fn decode_beat(beat: v1::Beat) -> Beat {
+    let fallen = beat.fallen.into_iter().map(|it| FallenLeader {
+        shard: ShardId(it.shard),
+        leader: ReplicaId(it.leader),
+        term: Term(it.term),
+    });
+    Beat { boot: beat.boot, sent: Time(beat.sent), fallen: fallen.collect() }
+}
+
+/// An answer to a beat, for the wire.
+pub(super) fn encode_beat_answer(answer: BeatAnswer) -> v1::BeatAnswer {
+    let support_micros = u64::try_from(answer.support.as_micros()).unwrap_or(u64::MAX);
+    v1::BeatAnswer { boot: answer.boot, sent: answer.sent.0, number: answer.number.0, support_micros }
+}
+
+/// An answer to a beat, of the wire.
+pub(super) fn decode_beat_answer(answer: v1::BeatAnswer) -> BeatAnswer {
+    BeatAnswer {
+        boot: answer.boot,
+        sent: Time(answer.sent),
+        number: SupportNumber(answer.number),
+        support: Duration::from_micros(answer.support_micros),
+    }
 }
 
 /// What a snapshot stands for, for the wire.

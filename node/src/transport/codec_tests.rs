@@ -76,6 +76,7 @@ impl Draw {
                 sent: index,
                 accepted: Index(self.number()),
                 matched: Index(self.number()),
+                support: self.flag().then(|| SupportNumber(self.number().max(1))),
             },
             9 => Rpc::TimeoutNow,
             _ => Rpc::TermOver,
@@ -193,4 +194,26 @@ fn a_message_without_its_parts_is_refused() {
     let configuration = v1::Configuration { voters, ..v1::Configuration::default() };
     let payload = Some(WirePayload::Configuration(configuration));
     assert_eq!(of(append(vec![v1::Entry { payload, ..entry(5) }])), Err(WireError::Order));
+}
+
+#[test]
+fn beats_and_their_answers_are_read_as_they_were_written() {
+    let mut draw = Draw(Pcg64Mcg::new(3));
+    for _ in 0..1_000 {
+        let mut fallen = || FallenLeader {
+            shard: ShardId(draw.number()),
+            leader: ReplicaId(draw.number()),
+            term: Term(draw.number()),
+        };
+        let fallen = vec![fallen(), fallen()];
+        let beat = Beat { boot: draw.number(), sent: Time(draw.number()), fallen };
+        assert_eq!(decode_beat(encode_beat(&beat)), beat);
+        let answer = BeatAnswer {
+            boot: draw.number(),
+            sent: Time(draw.number()),
+            number: SupportNumber(draw.number()),
+            support: Duration::from_micros(draw.number()),
+        };
+        assert_eq!(decode_beat_answer(encode_beat_answer(answer)), answer);
+    }
 }

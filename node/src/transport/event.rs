@@ -9,6 +9,7 @@ use flotilla_topology::{Epoch, NodeId, ShardId};
 use tokio::sync::oneshot;
 
 use super::hello::Addresses;
+use crate::host::FallenLeader;
 
 /// Where events go. Called on the transport's threads, in order for each stream: it must not block and must not panic.
 pub type Events = Arc<dyn Fn(PeerEvent) + Send + Sync>;
@@ -40,6 +41,13 @@ pub enum PeerEvent {
         node: NodeId,
         /// The messages.
         messages: Vec<(ShardId, Message)>,
+    },
+    /// Leaders on a node lead no more. Told again until the node has heard that it was heard.
+    Fallen {
+        /// The node.
+        node: NodeId,
+        /// Who.
+        leaders: Vec<FallenLeader>,
     },
     /// A node sent its cluster map, which is newer than the one announced here.
     Map {

@@ -21,6 +21,7 @@
 
 mod acceptor;
 mod backoff;
+mod beats;
 mod codec;
 mod connection;
 mod counters;
@@ -38,6 +39,7 @@ mod switchboard;
 #[cfg(test)]
 mod tests;
 
+pub use beats::Pulse;
 pub use connection::ConnectError;
 pub use counters::PeerCounters;
 pub use event::{BatchSink, Events, PeerEvent, SnapshotOffer, Stage};

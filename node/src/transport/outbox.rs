@@ -20,6 +20,7 @@ use tokio_stream::Stream;
 use super::codec;
 use super::counters::Counters;
 use super::shelf::Shelf;
+use crate::host::{Beat, BeatAnswer};
 
 /// What a frame has beside its messages at most, in bytes.
 const FRAME_BYTES: usize = 64;
@@ -52,6 +53,9 @@ struct Queue {
     epoch_told: Epoch,
     /// The peer asked for our map.
     map_wanted: bool,
+    /// The newest beat and the newest answer to one of the peer's. They pass everything that waits.
+    beat: Option<v1::Beat>,
+    beat_answer: Option<v1::BeatAnswer>,
     /// Of the stream that waits for something to send.
     waker: Option<Waker>,
 }
@@ -114,12 +118,32 @@ impl Outbox {
         queue.wake();
     }
 
+    /// The beat of this moment. One that found no room in a frame yet is forgotten: a later one says more.
+    pub(super) fn beat(&self, beat: &Beat) {
+        let mut queue = self.lock();
+        if matches!(queue.phase, Phase::Open { .. }) {
+            queue.beat = Some(codec::encode_beat(beat));
+            queue.wake();
+        }
+    }
+
+    /// The answer to a beat of the peer.
+    pub(super) fn answer_beat(&self, answer: BeatAnswer) {
+        let mut queue = self.lock();
+        if matches!(queue.phase, Phase::Open { .. }) {
+            queue.beat_answer = Some(codec::encode_beat_answer(answer));
+            queue.wake();
+        }
+    }
+
     /// Begins a new attempt. What an earlier one has not sent waits on.
     pub(super) fn open(self: &Arc<Self>, hello: v1::Hello, shelf: Arc<Shelf>) -> FrameStream {
         let mut queue = self.lock();
         queue.attempt += 1;
         queue.phase = Phase::Silent(Box::new(hello));
         queue.epoch_told = Epoch(0);
+        // Of the former stream.
+        (queue.beat, queue.beat_answer) = (None, None);
         queue.map_wanted = false;
         queue.wake();
         FrameStream { outbox: Arc::clone(self), shelf, attempt: queue.attempt }
@@ -191,12 +215,15 @@ impl Queue {
             }
             tracing::error!(map_bytes = map.len(), frame_bytes_max, "the cluster map does not fit a frame");
         }
+        frame.beat = self.beat.take();
+        frame.beat_answer = self.beat_answer.take();
         let epoch = shelf.epoch();
         if epoch != self.epoch_told {
             self.epoch_told = epoch;
             frame.map_epoch = epoch.0;
         }
-        let mut bytes = FRAME_BYTES;
+        let beats = frame.encoded_len();
+        let mut bytes = FRAME_BYTES + beats;
         while let Some(next) = self.messages.pop_front() {
             if next.bytes + FRAME_BYTES > frame_bytes_max {
                 // It waited since before this stream, whose peer accepts less.
@@ -212,7 +239,7 @@ impl Queue {
             bytes += next.bytes;
             frame.messages.push(codec::encode(next.shard, next.message));
         }
-        (frame.map_epoch != 0 || !frame.messages.is_empty()).then_some(frame)
+        (frame != v1::PeerFrame::default()).then_some(frame)
     }
 }
 

@@ -135,3 +135,25 @@ fn a_newer_map_is_announced_once_and_sent_when_it_is_wanted() {
     let Poll::Ready(Some(frame)) = pull(&mut stream) else { panic!("not announced") };
     assert_eq!(frame.map_epoch, 4);
 }
+
+#[test]
+fn a_beat_passes_what_waits_and_of_several_the_newest_leaves() {
+    let (outbox, shelf) = (outbox(), Arc::default());
+    let of_node = |sent| Beat { boot: 1, sent: flotilla_raft::Time(sent), fallen: Vec::new() };
+    outbox.beat(&of_node(1));
+    let mut stream = open(&outbox, &shelf, 5_000);
+    assert!(pull(&mut stream).is_pending(), "a beat says when it was sent: none waits for a stream");
+    (0..3).for_each(|_| outbox.push(ShardId(1), append(2_000)));
+    outbox.beat(&of_node(2));
+    outbox.beat(&of_node(3));
+    let Poll::Ready(Some(first)) = pull(&mut stream) else { panic!("no frame") };
+    assert_eq!(first.beat.map(|beat| beat.sent), Some(3));
+    assert_eq!(first.messages.len(), 2, "and takes messages along");
+    let Poll::Ready(Some(second)) = pull(&mut stream) else { panic!("no frame") };
+    assert_eq!((second.beat, second.messages.len()), (None, 1));
+    assert!(pull(&mut stream).is_pending());
+    outbox.beat(&of_node(4));
+    outbox.close(stream.attempt());
+    let mut stream = open(&outbox, &shelf, 5_000);
+    assert!(pull(&mut stream).is_pending(), "what was for a former stream is not for this one");
+}

@@ -11,6 +11,7 @@ use flotilla_topology::{Epoch, NodeId, ShardId};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
+use super::beats::{self, Pulse};
 use super::counters::PeerCounters;
 use super::dialer::{self, Peer};
 use super::event::Events;
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) doorman: Doorman,
     pub(super) events: Events,
+    pub(super) pulse: Pulse,
     pub(super) shelf: Arc<Shelf>,
     pub(super) sending: Arc<Semaphore>,
     pub(super) receiving: Arc<Semaphore>,
@@ -58,10 +60,11 @@ impl Transport {
     /// # Panics
     /// Called outside of a tokio runtime.
     #[must_use]
-    pub fn start(options: Options, identity: Identity, events: Events) -> Self {
+    pub fn start(options: Options, identity: Identity, events: Events, pulse: Pulse) -> Self {
         let shared = Shared {
             doorman: Doorman::new(identity, options.frame_bytes_max),
             events,
+            pulse,
             shelf: Arc::default(),
             sending: Arc::new(Semaphore::new(options.snapshots_sent_max)),
             receiving: Arc::new(Semaphore::new(options.snapshots_received_max)),
@@ -70,7 +73,9 @@ impl Transport {
             handle: Handle::current(),
             options,
         };
-        Self { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        shared.handle.spawn(beats::run(Arc::clone(&shared)));
+        Self { shared }
     }
 
     /// Queues a message for a node, or drops it: if the node is no peer, or its queue is full. Never waits; for any thread.
@@ -151,6 +156,11 @@ impl Transport {
 impl Shared {
     pub(super) fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    }
+
+    /// Every peer.
+    pub(super) fn all_peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Becomes true when the transport is shut down.

@@ -4,5 +4,6 @@
 
 pub mod judge;
 pub mod notation;
+pub mod promises;
 pub mod replica;
 pub mod stage;

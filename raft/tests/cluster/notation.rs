@@ -35,8 +35,12 @@ fn rpc_text(rpc: &Rpc) -> String {
         Rpc::Heartbeat { commit, sent, round } => {
             format!("Heartbeat #{} sent {sent}, commit {commit}", round.0)
         }
-        Rpc::HeartbeatReply { round, sent, accepted, matched } => {
-            format!("HeartbeatReply #{} sent {sent}, accepted {accepted}, matched {matched}", round.0)
+        Rpc::HeartbeatReply { round, sent, accepted, matched, support } => {
+            let support = support.map_or(String::new(), |number| format!(", support #{}", number.0));
+            format!(
+                "HeartbeatReply #{} sent {sent}, accepted {accepted}, matched {matched}{support}",
+                round.0
+            )
         }
         Rpc::InstallSnapshot { meta } => format!("InstallSnapshot {meta}"),
         Rpc::TimeoutNow => "TimeoutNow".into(),

@@ -18,6 +18,7 @@ use flotilla_raft::{
 use goldenscript::{ArgumentConsumer, Command, Context};
 
 use super::notation;
+use super::promises::Promises;
 use super::replica::{Disk, Job, Replica, State};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -33,6 +34,7 @@ pub struct Stage {
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
     /// Who does not apply by itself.
     held: BTreeSet<ReplicaId>,
+    promises: Promises,
     output: String,
 }
 
@@ -80,6 +82,7 @@ impl Stage {
             "apply" => self.each(args, |stage, id| {
                 stage.held.remove(&id);
             }),
+            "support" | "restarted" | "lease-read" | "released" => self.support(name, args),
             "flush" => self.flush(args),
             "stream" => self.stream(args),
             "status" | "progress" | "log" | "disk" | "deadline" | "configuration" => self.show(name, args),
@@ -219,6 +222,7 @@ impl Stage {
         let id = notation::parse_replica(args.next_pos().ok_or("which replica?")?)?;
         let rest: Vec<_> = std::iter::from_fn(|| args.next_pos()).collect();
         for word in if rest.is_empty() { vec![""] } else { rest } {
+            self.bind(id);
             let raft = self.replica(id).raft();
             match name {
                 "campaign" => raft.campaign(now),
@@ -289,7 +293,10 @@ impl Stage {
         let term = Term(take("term")?.parse()?);
         let mut number = |key: &str| args.take_key(key).map(str::parse::<u64>).transpose();
         let (matched, heartbeat, answer) = (number("matched")?, number("heartbeat")?, number("answer")?);
+        let vote = args.take_key("vote").map(notation::parse_id).transpose()?;
+        let transfer = args.take_key("transfer").is_some();
         let rpc = match args.take_key("previous").map(notation::parse_id).transpose()? {
+            _ if vote.is_some() => Rpc::Vote { last: vote.unwrap_or_default(), transfer },
             None => forged(matched.map(Index), heartbeat.map(Index), answer.map(Round)),
             Some(previous) => {
                 let entries = notation::parse_log(args.take_key("entries").unwrap_or_default())?;
@@ -303,6 +310,9 @@ impl Stage {
 
     fn hand_over(&mut self, message: Message) {
         let (now, cut) = (self.now, self.cut.contains(&(message.from, message.to)));
+        if !cut && self.alive().contains(&message.to) {
+            self.tell_promises(&message);
+        }
         if let Some(raft) = self.replicas.get_mut(&message.to).and_then(|replica| replica.raft.as_mut())
             && !cut
         {
@@ -356,6 +366,7 @@ impl Stage {
         self.now = self.now + Duration::from_millis(millis);
         self.each(args, |stage, id| {
             let now = stage.now;
+            stage.bind(id);
             stage.replica(id).raft().tick(now);
         })
     }
@@ -366,8 +377,63 @@ impl Stage {
             let now = stage.now;
             let deadline = stage.replica(id).raft().deadline().expect("it waits for something");
             stage.now = now.max(deadline);
+            stage.bind(id);
             stage.replica(id).raft().tick(now.max(deadline));
         })
+    }
+
+    /// What a host does before it steps a message.
+    fn tell_promises(&mut self, message: &Message) {
+        let (from, to) = (message.from, message.to);
+        if message.rpc.is_of_election() {
+            self.bind(to);
+        }
+        if matches!(message.rpc, Rpc::Heartbeat { .. })
+            && let Some(number) = self.promises.number(to, from)
+        {
+            self.replica(to).raft().supported(from, number);
+        }
+    }
+
+    /// What a host does before anything that may end in a vote.
+    fn bind(&mut self, id: ReplicaId) {
+        let (now, acknowledged) = (self.now, self.replica(id).raft().acknowledged());
+        let support =
+            acknowledged.map_or(Time(0), |it| self.promises.bound_until(id, it.leader, it.number, now));
+        let restart = self.promises.restart_until(id);
+        self.replica(id).raft().bind(support, restart);
+    }
+
+    /// `support 2 1 number=7 for=90 [told=no]`: the node of 2 supports that of 1, which knows it. `restarted 2 for=90`: it may have
+    /// promised so long. `lease-read 1 7`: a read. `released 2 1 term=3`: the node of 1 told that of 2 that it leads no more.
+    fn support(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let id = notation::parse_replica(args.next_pos().ok_or("who?")?)?;
+        let mut number = |key: &str| args.take_key(key).map(str::parse::<u64>).transpose();
+        let (promise, millis, term) = (number("number")?, number("for")?.unwrap_or(90), number("term")?);
+        let (now, until) = (self.now, self.now + Duration::from_millis(millis));
+        if name == "restarted" {
+            self.promises.restart(id, until);
+            return Ok(());
+        }
+        let other = args.next_pos().ok_or("whom?")?;
+        match name {
+            "support" => {
+                let told = args.take_key("told") != Some("no");
+                let to = notation::parse_replica(other)?;
+                self.promises.give(id, to, promise.ok_or("which number?")?, until, told);
+            }
+            "released" => {
+                let leader = notation::parse_replica(other)?;
+                self.replica(id).raft().released(now, leader, Term(term.ok_or("which term?")?));
+            }
+            _ => {
+                let read = ReadId(other.parse()?);
+                let raft = self.replicas.get_mut(&id).and_then(|it| it.raft.as_mut()).ok_or("it is down")?;
+                let alone = raft.read_by_lease(now, read, |voter| self.promises.held(voter, id))?;
+                self.say(if alone { "by lease" } else { "no lease" });
+            }
+        }
+        Ok(())
     }
 
     /// `cut 1 2` (both ways; `cut 1 2 oneway=true`), `isolate 1`, `heal`
@@ -465,7 +531,9 @@ impl Stage {
 fn forged(matched: Option<Index>, heartbeat: Option<Index>, answer: Option<Round>) -> Rpc {
     let none = Index(0);
     match (matched, heartbeat, answer) {
-        (_, _, Some(round)) => Rpc::HeartbeatReply { round, sent: none, accepted: none, matched: none },
+        (_, _, Some(round)) => {
+            Rpc::HeartbeatReply { round, sent: none, accepted: none, matched: none, support: None }
+        }
         (_, Some(commit), None) => Rpc::Heartbeat { commit, sent: commit, round: Round(1) },
         (Some(matched), None, None) => Rpc::AppendReply { matched },
         (None, None, None) => Rpc::TimeoutNow,

@@ -41,6 +41,19 @@ impl World {
         true
     }
 
+    /// The connections of a node break, to one other or to all, and stand again at once: both ends notice, each in its time.
+    pub(super) fn reset(&mut self) -> bool {
+        let nodes = self.running();
+        let Some(node) = self.faults.chance.pick(&nodes).copied() else { return false };
+        let all = self.faults.chance.permille(500);
+        let other = self.faults.chance.pick(&nodes).copied();
+        for peer in nodes.into_iter().filter(|peer| *peer != node && (all || Some(*peer) == other)) {
+            self.break_connection(node, peer);
+            self.break_connection(peer, node);
+        }
+        true
+    }
+
     /// One node reaches all, the others only their half: a quorum exists for it alone.
     pub(super) fn bridge(&mut self) -> bool {
         let until_us = self.fault_until();

@@ -30,6 +30,8 @@ pub enum FaultKind {
     Bridge,
     /// What is sent over one directed link waits, and then arrives all at once.
     Clog,
+    /// The connections between two nodes break, and nothing else.
+    Reset,
     /// A process is killed; what it wrote is in the kernel's hands.
     Kill,
     /// The power of one machine fails.
@@ -70,6 +72,7 @@ impl FaultKind {
         Self::OneWay,
         Self::Bridge,
         Self::Clog,
+        Self::Reset,
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutAll,
@@ -96,6 +99,7 @@ impl FaultKind {
             Self::OneWay => "one-way",
             Self::Bridge => "bridge",
             Self::Clog => "clog",
+            Self::Reset => "reset",
             Self::Kill => "kill",
             Self::PowerCut => "power-cut",
             Self::PowerCutAll => "power-cut-all",
@@ -184,6 +188,7 @@ impl crate::world::World {
             FaultKind::Isolate => self.isolate(),
             FaultKind::OneWay | FaultKind::Clog => self.block_one_way(kind),
             FaultKind::Bridge => self.bridge(),
+            FaultKind::Reset => self.reset(),
             FaultKind::Kill => self.kill(),
             FaultKind::PowerCut | FaultKind::PowerCutAll => self.power_cut(kind),
             FaultKind::Pause => self.pause(),

@@ -31,6 +31,8 @@ impl World {
                 self.coverage.add("writes in flight survived a power cut", there);
                 self.coverage.count("starts");
                 self.place(id);
+                let boot = self.node(id).boot;
+                self.events.push(now_us, Event::AtNode(id, boot, crate::event::AtNode::Beat));
             }
             // The disk is full or fails at the moment: the service manager tries again.
             Err(OpenError::NoSpace(_) | OpenError::Disk { .. }) => {
@@ -97,6 +99,14 @@ impl World {
     /// What was in flight at an earlier end, and never seen by a start since, may still be there.
     fn remember_in_flight(&mut self, id: NodeId, writing: Vec<Batch>) {
         self.in_flight.entry(id).or_default().extend(writing);
+    }
+
+    /// A node notices that its connections with another broke.
+    pub(crate) fn break_connection(&mut self, at: NodeId, with: NodeId) {
+        for input in [Input::PeerLost { node: with }, Input::PeerSilent { node: with }] {
+            let at_us = self.now_us + self.network.delay_us();
+            self.input(at, input, at_us);
+        }
     }
 
     /// Those who talked with a node notice, or not.

@@ -7,9 +7,10 @@
 //!                      after every turn: the judges
 //! ```
 //!
-//! Rooms: `steps` (what happens at a node), `lives` (start, kill, power), `talk` (clients and the network), `streams`
+//! Rooms: `steps` (what happens at a node), `beats` (what nodes promise each other), `lives` (start, kill, power), `talk` (clients and the network), `streams`
 //! (snapshots), `settle` (the end: faults stop, everything must be well).
 
+mod beats;
 mod lives;
 mod settle;
 mod steps;
@@ -35,12 +36,8 @@ use crate::faults::{FaultKind, Faults};
 use crate::judges::Judges;
 use crate::network::Network;
 use crate::node::Node;
-use crate::scenario::Scenario;
+use crate::scenario::{DRIFT_PPM_MAX, Scenario};
 use crate::trace::Trace;
-
-/// Where clocks drift, each is by at most so many millionths too fast or too slow: far more than real ones, since nothing may
-/// depend on them.
-const DRIFT_PPM_MAX: u64 = 250_000;
 
 /// Who waits for an answer.
 #[derive(Debug)]
@@ -130,8 +127,8 @@ impl World {
         let mut chance = Chance::new(seed, "nodes");
         let drifts = self.scenario.faults.contains(&FaultKind::Drift);
         for id in self.map.clone().nodes.keys() {
-            let drift = i64::try_from(chance.below(2 * DRIFT_PPM_MAX)).unwrap_or(0);
-            let drift_ppm = if drifts { drift - i64::try_from(DRIFT_PPM_MAX).unwrap_or(0) } else { 0 };
+            let drift = i64::try_from(chance.below(2 * u64::from(DRIFT_PPM_MAX))).unwrap_or(0);
+            let drift_ppm = if drifts { drift - i64::from(DRIFT_PPM_MAX) } else { 0 };
             let clock = Clock { offset_us: chance.below(1 << 40), drift_ppm, wall_ahead_ms: 0 };
             self.nodes.insert(*id, Node::new(*id, chance.number(), clock));
             self.start(*id);

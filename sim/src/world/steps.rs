@@ -33,6 +33,7 @@ pub(super) const fn shard_of(input: &Input) -> Option<ShardId> {
         | Input::Transfer { shard, .. }
         | Input::Flush { shard, .. } => *shard,
         Input::Activated { machine } => machine.shard(),
+        Input::LeaderFell { leader, .. } => leader.shard,
         Input::PeerLost { .. }
         | Input::PeerSilent { .. }
         | Input::Persisted { .. }
@@ -75,6 +76,9 @@ impl World {
                 self.turn(id, worker, None);
             }
             AtNode::Input(worker, input) => self.turn(id, worker, Some(*input)),
+            AtNode::Beat => self.beat(id),
+            AtNode::Beaten(from, beat) => self.beaten(id, from, &beat),
+            AtNode::BeatAnswered(from, answer) => self.beat_answered(id, from, answer),
             AtNode::LogWritten => self.log_written(id),
             AtNode::LogIdle => self.log_idle(id),
             AtNode::JobDone => self.job_done(id, boot),
@@ -176,6 +180,8 @@ impl World {
             Told::Applied { .. } => "entries applied",
             Told::Campaigned => "elections begun",
             Told::Elected => "elections won",
+            Told::ReadsAsked { by_lease: true } => "reads by lease",
+            Told::ReadsAsked { by_lease: false } => "reads by round",
             Told::HandsOver => "leaders handed over",
             Told::SnapshotSent => "snapshots sent",
             Told::SnapshotInstalled => "snapshots installed",

@@ -11,8 +11,10 @@ use flotilla_topology::{NodeId, ShardId};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::bootstrap::{self, Door, FirstStart};
+use crate::host::Supports;
+use crate::runtime::Clock;
 use crate::storage::{BootId, ClusterId, DataDirectory, DirectoryId, Founding, FoundingNode};
-use crate::transport::{Addresses, Identity, Options, PeerEvent, PeerService, Transport, serve};
+use crate::transport::{Addresses, Identity, Options, PeerEvent, PeerService, Pulse, Transport, serve};
 
 /// How long an event may take on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,6 +45,12 @@ pub(super) fn identity(node: u64, cluster: u128) -> Identity {
     }
 }
 
+/// Beats of a node that promises nothing for long.
+fn pulse() -> Pulse {
+    let interval = Duration::from_millis(25);
+    Pulse { supports: Supports::default(), clock: Clock::start(), interval }
+}
+
 /// Times that do not keep a test waiting.
 pub(super) fn options() -> Options {
     Options { backoff_max: Duration::from_millis(50), ..Options::default() }
@@ -64,7 +72,7 @@ impl Side {
         let (shutdown, asked) = tokio::sync::oneshot::channel();
         let (transport, address, server) = runtime.block_on(async {
             let events = Arc::new(move |event| _ = report.lock().unwrap().send(event));
-            let transport = Transport::start(options.clone(), identity, events);
+            let transport = Transport::start(options.clone(), identity, events, pulse());
             let service = PeerService::new(door);
             service.open(transport.clone(), Arc::new(|_| unreachable!("nobody announces here")));
             let listener = tokio::net::TcpListener::bind(address).await.unwrap();
