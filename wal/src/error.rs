@@ -41,6 +41,12 @@ pub enum OpenError {
         /// The number in its header.
         found: u64,
     },
+    /// A file bears a number so great that hardly any are left for new segments: no log made it.
+    #[error("{name}: no numbers are left after it; it is none of our files")]
+    Numbers {
+        /// The name of the file.
+        name: String,
+    },
     /// A segment of another directory.
     #[error("segment {segment} belongs to directory {found:032x}")]
     Foreign {

@@ -75,11 +75,24 @@ impl Files {
         Ok(files)
     }
 
-    fn next_number(&self) -> u64 {
-        let all = self.segments.iter().chain(&self.spares).chain(&self.unfinished);
-        all.max().copied().unwrap_or(0) + 1
+    /// The number after all that any file bears.
+    fn next_number(&self) -> Result<u64, OpenError> {
+        let segments = self.segments.iter().map(|number| Name::Segment(*number));
+        let spares = self.spares.iter().map(|number| Name::Spare(*number));
+        let unfinished = self.unfinished.iter().map(|number| Name::Unfinished(*number));
+        let last = segments.chain(spares).chain(unfinished).max_by_key(|name| name.number());
+        let number = last.map_or(0, Name::number);
+        // A log that runs for ever does not come here. Without a look, a file that somebody named like this would make
+        // the numbers begin anew, and an old segment pass for a new one.
+        match last.filter(|_| number > NUMBER_MAX) {
+            Some(name) => Err(OpenError::Numbers { name: name.to_string() }),
+            None => Ok(number + 1),
+        }
     }
 }
+
+/// Beyond this number no file is of our making: a process does not live long enough to use up what is left.
+const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// An opened segment.
 struct Segment<F> {
@@ -123,11 +136,12 @@ impl Newest {
 /// Reads the directory. See the module.
 pub(crate) fn read<D: Disk>(disk: &D, directory: u128) -> Result<Plan, OpenError> {
     let files = Files::list(disk)?;
-    let mut plan = Plan { number: files.next_number(), sequence: 1, files, ..Plan::default() };
+    let mut plan = Plan { sequence: 1, files, ..Plan::default() };
     let mut segments = BTreeMap::new();
     for number in &plan.files.segments {
         segments.insert(*number, open(disk, *number, directory)?);
     }
+    plan.number = plan.files.next_number()?;
     let Some((_, segment)) = segments.last_key_value() else { return Ok(plan) };
     let newest = survey(segment, directory)?;
     let chain = chain(&segments, newest.oldest);
@@ -190,11 +204,12 @@ fn survey<F: File>(segment: &Segment<F>, directory: u128) -> Result<Newest, Open
 fn chain<F>(segments: &BTreeMap<u64, Segment<F>>, oldest: u64) -> Vec<u64> {
     let mut chain: Vec<u64> = segments.keys().next_back().copied().into_iter().collect();
     while let Some(number) = chain.last().copied().filter(|number| *number > oldest) {
-        // Without a header the next older file is the best guess. Opening fails anyway: this only finds names.
-        let guess = segments.range(..number).next_back().map(|(number, _)| *number);
-        let header = segments[&number].header;
-        let previous = header.map(|header| header.previous.segment).filter(|previous| *previous < number);
-        match previous.or(guess).filter(|previous| segments.contains_key(previous)) {
+        let previous = match segments[&number].header {
+            Some(header) => Some(header.previous.segment).filter(|previous| *previous < number),
+            // The next older file is the best guess. Opening fails anyway: this only finds names.
+            None => segments.range(..number).next_back().map(|(number, _)| *number),
+        };
+        match previous.filter(|previous| segments.contains_key(previous)) {
             Some(previous) => chain.push(previous),
             None => break,
         }

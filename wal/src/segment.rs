@@ -4,7 +4,7 @@
 //! the trace of a crash. The header names the predecessor and says where that one ends; segments form a chain that
 //! is read backwards from the newest, and numbers are never used twice.
 
-use crate::frame::{u32_at, u64_at};
+use crate::frame::{SEQUENCE_MAX, u32_at, u64_at};
 
 /// The unit of everything on the disk: frames begin at its multiples. A page, and the largest sector in use.
 pub const BLOCK_BYTES: u64 = 4096;
@@ -74,7 +74,7 @@ impl Header {
     pub fn parse(block: &[u8]) -> Result<Self, NoHeader> {
         let bytes = block.get(..HEADER_BYTES).ok_or(NoHeader::Damaged)?;
         let intact = u32_at(bytes, HEADER_BYTES - 4) == crc32fast::hash(&bytes[..HEADER_BYTES - 4]);
-        if bytes[..8] != MAGIC || !intact {
+        if bytes[..8] != MAGIC || !intact || u64_at(bytes, 44) > SEQUENCE_MAX {
             return Err(NoHeader::Damaged);
         }
         match u32_at(bytes, 8) {
@@ -121,6 +121,15 @@ impl Name {
             "spare" => Some(Self::Spare(number)),
             "unfinished" => Some(Self::Unfinished(number)),
             _ => None,
+        }
+    }
+}
+
+impl Name {
+    /// The number in the name.
+    pub const fn number(self) -> u64 {
+        match self {
+            Self::Segment(number) | Self::Spare(number) | Self::Unfinished(number) => number,
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Whatever happens, what was acknowledged is there, and what was in flight is there as a whole or not at all.
 
-use crate::model::{DIRECTORY, Model, Story, batch, birth, entry, hard, open, small};
+use crate::model::{Model, Story, batch, birth, hard, open};
 use flotilla_wal::simulated::{Fate, Faults, SimulatedDisk};
-use flotilla_wal::{AppendError, Batch, CollectError, Log, OpenError, Options, Recovered, Step};
+use flotilla_wal::{AppendError, Batch, CollectError, Log, OpenError, Recovered, Step};
 
 /// What is promised, and what may have been written besides.
 #[derive(Clone)]
@@ -260,44 +260,6 @@ fn a_read_error_is_no_torn_tail() {
         disk.set_faults(Faults { read_error: Some((name.to_owned(), byte)), ..Faults::default() });
         let error = open(&disk).unwrap_err();
         assert_eq!(error.to_string(), format!("{name}: cannot read"));
-    }
-}
-
-/// A log whose last frame is not synced: it spans sixteen sectors, of which ten hold more than padding.
-fn unsynced_last() -> (SimulatedDisk, Model, Model) {
-    let disk = SimulatedDisk::new(9);
-    let options = Options { segment_bytes: 32768, ..small() };
-    let (mut log, _) = Log::open(disk.clone(), options, DIRECTORY).unwrap();
-    let first = batch([(1, birth(1)), (1, hard(1, 1, 0)), (2, birth(2))]);
-    log.append(std::slice::from_ref(&first)).unwrap();
-    let mut before = Model::default();
-    before.apply(&first);
-    let value = "x".repeat(4700);
-    let last = batch([(1, flotilla_wal::Record::Entries(vec![entry(1, 1, &value)]))]);
-    disk.set_faults(Faults { crash_at_call: Some(disk.calls() + 2), ..Faults::default() });
-    assert!(log.append(std::slice::from_ref(&last)).is_err());
-    let mut after = before.clone();
-    after.apply(&last);
-    (disk, before, after)
-}
-
-#[test]
-fn every_subset_of_the_sectors_of_the_last_frame_is_all_or_nothing() {
-    let (base, before, after) = unsynced_last();
-    assert_eq!(base.unsynced_sectors(), 16, "two blocks, padding included");
-    for subset in 0..1_u64 << 10 {
-        for (padding, fate) in [(0, Fate::Dropped), (0x3f, Fate::Dropped), (0x15, Fate::Garbled)] {
-            let kept = subset | padding << 10;
-            let disk = base.fork(subset);
-            disk.crash_with(&mut |nth| if kept >> nth & 1 == 1 { Fate::Kept } else { fate }, None);
-            let (_, recovered) = open(&disk).unwrap_or_else(|error| panic!("{kept:016b}: {error}"));
-            let whole = subset == 0x3ff;
-            let expected = if whole { &after } else { &before };
-            assert!(expected.is(&recovered), "{kept:016b}, the rest {fate:?}: {recovered:?}");
-            if subset & 1 == 1 && !whole {
-                assert!(recovered.torn.is_some(), "{kept:016b}: the head is there, so the cut is told");
-            }
-        }
     }
 }
 
