@@ -79,3 +79,60 @@ pub enum BirthError {
     #[error("a birth record's genesis: {0}")]
     Genesis(#[source] DecodeError),
 }
+
+#[cfg(test)]
+mod tests {
+    use flotilla_raft::Configuration;
+    use flotilla_store::{Scope, SlotSpan};
+    use flotilla_topology::{Epoch, Slot};
+
+    use super::*;
+
+    fn birth(scope: Scope) -> Birth {
+        let genesis = Genesis {
+            scope,
+            epoch: Epoch(300),
+            configuration: Configuration::of_voters([1, 2].map(ReplicaId)),
+        };
+        let placement = vec![(ReplicaId(1), NodeId(7)), (ReplicaId(2), NodeId(8))];
+        Birth { replica: ReplicaId(1), placement, genesis }
+    }
+
+    /// `docs/formats/entry.md`, byte by byte: births lie in logs for ever. Whoever changes one of these bytes changes a format.
+    #[test]
+    fn the_bytes_of_a_birth_are_these() {
+        let placement = [
+            &[1, 0, 0, 0, 2][..],
+            &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7],
+            &[0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 8],
+        ]
+        .concat();
+        let members = [0xAC, 0x02, 2, 1, 2, 0, 0];
+        let slot = |number| Slot::new(number).unwrap();
+        let spans =
+            [(0, 99), (200, 16383)].map(|(first, last)| SlotSpan { first: slot(first), last: slot(last) });
+        let golden = [
+            (birth(Scope::Meta), vec![1, 0]),
+            (birth(Scope::Slots(spans.into())), vec![1, 1, 2, 0, 99, 0xC8, 0x01, 0xFF, 0x7F]),
+        ];
+        for (birth, scope) in golden {
+            let bytes = [&placement[..], &scope, &members].concat();
+            assert_eq!(birth.encode()[..], bytes, "{birth:?}");
+            assert_eq!(Birth::decode(ReplicaId(1), bytes.into()).unwrap(), birth, "and they are read back");
+        }
+    }
+
+    #[test]
+    fn a_birth_that_is_cut_short_or_of_another_format_is_refused() {
+        let bytes = birth(Scope::Meta).encode();
+        for length in 0..bytes.len() {
+            assert!(Birth::decode(ReplicaId(1), bytes.slice(..length)).is_err(), "{length} bytes");
+        }
+        let mut huge = bytes.to_vec();
+        huge[1..5].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert!(matches!(Birth::decode(ReplicaId(1), huge.into()), Err(BirthError::Short { .. })));
+        let mut later = bytes.to_vec();
+        later[0] = 2;
+        assert!(matches!(Birth::decode(ReplicaId(1), later.into()), Err(BirthError::Format { format: 2 })));
+    }
+}

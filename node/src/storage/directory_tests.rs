@@ -159,3 +159,32 @@ fn the_longest_support_that_was_ever_promised_is_remembered() {
     assert_eq!(promised(10), 500, "a shorter one today does not shorten what was promised yesterday");
     assert_eq!(promised(10), 500, "and nobody knows how long ago yesterday was");
 }
+
+/// `docs/formats/directory.md`, byte by byte: what is around the payload of each sealed file, and the payload of BOOT. Whoever
+/// changes one of these bytes gives the file another format number.
+#[test]
+fn the_bytes_of_sealed_files_are_these() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = open(parent.path(), 7).unwrap();
+    directory.write_genesis(b"genesis").unwrap();
+    directory.cache_map(b"map").unwrap();
+    directory.log_opened().unwrap();
+    let sealed = |magic: &[u8; 8], payload: &[u8]| {
+        let length = u8::try_from(payload.len()).unwrap();
+        let head = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, length];
+        let mut bytes = [&magic[..], &head, payload].concat();
+        bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+        bytes
+    };
+    let file = |name| fs::read(parent.path().join(name)).unwrap();
+    let stamp = [&[0, 0, 0, 0, 0, 0, 0, 7][..], &[0; 15], &[1], &[0]].concat();
+    assert_eq!(file("STAMP"), sealed(b"FLOTSTMP", &stamp));
+    assert_eq!(file("BOOT"), sealed(b"FLOTBOOT", &[0, 0, 0, 0, 0, 0, 0, 1, 1]));
+    assert_eq!(file("GENESIS"), sealed(b"FLOTGENE", b"genesis"));
+    assert_eq!(file("MAP"), sealed(b"FLOTCMAP", b"map"));
+    let whole = [&b"FLOTCMAP"[..], &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3], b"map", &CRC_OF_MAP].concat();
+    assert_eq!(file("MAP"), whole, "the checksum is the one of IEEE");
+}
+
+/// Worked out by another program (zlib).
+const CRC_OF_MAP: [u8; 4] = [0xC6, 0x16, 0xD8, 0x8D];

@@ -222,6 +222,27 @@ mod tests {
         }
     }
 
+    /// `docs/formats/directory.md`, byte by byte: directories outlive releases. Whoever changes one of these bytes gives
+    /// the file another format number.
+    #[test]
+    fn the_bytes_of_a_stamp_are_these() {
+        let [blank, promised, founded] = stamps();
+        let whose = [&[0, 0, 0, 0, 0, 0, 0, 7][..], &[0xFF; 15], &[0xFE]].concat();
+        assert_eq!(blank.encode()[..], [&whose[..], &[0]].concat());
+        let founding = [
+            &[0; 15][..],
+            &[0xC1],
+            &[0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 2],
+            &[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 3],
+            b"a:1",
+            &[0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 10],
+            b"[::1]:7607",
+        ]
+        .concat();
+        assert_eq!(promised.encode()[..], [&whose[..], &[1], &founding].concat());
+        assert_eq!(founded.encode()[..], [&whose[..], &[2], &founding].concat());
+    }
+
     #[test]
     fn a_stamp_that_is_cut_short_or_goes_on_is_refused() {
         for stamp in stamps() {

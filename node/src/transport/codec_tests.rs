@@ -217,3 +217,52 @@ fn beats_and_their_answers_are_read_as_they_were_written() {
         assert_eq!(decode_beat_answer(encode_beat_answer(answer)), answer);
     }
 }
+
+/// `docs/formats/wire.md`: what replicas of two releases say to each other, byte by byte. Whoever changes one of these bytes
+/// raises `PROTOCOL_VERSION`.
+#[test]
+fn the_bytes_of_messages_are_these() {
+    let id = |index, term| LogId::new(Index(index), Term(term));
+    let entry = |index, payload| Entry { id: id(index, 3), payload };
+    let members = Configuration {
+        voters: [1, 2].map(ReplicaId).into(),
+        outgoing: [ReplicaId(3)].into(),
+        learners: [ReplicaId(300)].into(),
+    };
+    let entries = vec![
+        entry(5, Payload::Noop),
+        entry(6, Payload::Data(Bytes::from_static(b"data"))),
+        entry(7, Payload::Configuration(members)),
+    ];
+    let (commit, sent, round) = (Index(1), Index(2), Round(3));
+    let reply = Rpc::HeartbeatReply { round, sent, accepted: Index(4), matched: Index(5) };
+    let entries_bytes = [
+        &[18, 8, 10, 4, 8, 5, 16, 3, 18, 0][..],
+        &[18, 12, 10, 4, 8, 6, 16, 3, 26, 4],
+        b"data",
+        &[18, 19, 10, 4, 8, 7, 16, 3, 34, 11, 10, 2, 1, 2, 18, 1, 3, 26, 2, 0xAC, 2],
+    ]
+    .concat();
+    let append = [&[74, 53, 10, 4, 8, 4, 16, 2][..], &entries_bytes, &[24, 1]].concat();
+    let golden: [(Rpc, &[u8]); 11] = [
+        (Rpc::PreVote { campaign: Term(4), last: id(9, 3) }, &[42, 8, 8, 4, 18, 4, 8, 9, 16, 3]),
+        (Rpc::PreVoteReply { campaign: Term(4), granted: true }, &[50, 4, 8, 4, 16, 1]),
+        (Rpc::Vote { last: id(9, 3), transfer: true }, &[58, 8, 10, 4, 8, 9, 16, 3, 16, 1]),
+        (Rpc::VoteReply { granted: true }, &[66, 2, 8, 1]),
+        (Rpc::Append { previous: id(4, 2), entries, commit }, &append),
+        (Rpc::AppendReply { matched: Index(9) }, &[82, 2, 8, 9]),
+        (Rpc::AppendRejected { previous: Index(9), hint: id(8, 2) }, &[90, 8, 8, 9, 18, 4, 8, 8, 16, 2]),
+        (Rpc::Heartbeat { commit, sent, round }, &[98, 6, 8, 1, 16, 2, 24, 3]),
+        (reply, &[106, 8, 8, 3, 16, 2, 24, 4, 32, 5]),
+        (Rpc::TimeoutNow, &[114, 0]),
+        (Rpc::TermOver, &[122, 0]),
+    ];
+    for (rpc, bytes) in golden {
+        let (from, to) = (ReplicaId(1), ReplicaId(2));
+        let message = Message { from, to, term: Term(300), rpc };
+        let bytes = [&[8, 7, 16, 1, 24, 2, 32, 0xAC, 2][..], bytes].concat();
+        assert_eq!(encode(ShardId(7), message.clone()).encode_to_vec(), bytes, "{message:?}");
+        let back = v1::ShardMessage::decode(&bytes[..]).unwrap();
+        assert_eq!(decode(back), Ok((ShardId(7), message)), "and they are read back");
+    }
+}

@@ -1,6 +1,7 @@
 //! A map survives its encoding; no damage does.
 
 use super::*;
+use crate::SlotSet;
 use crate::genesis::tests::fleet;
 use rand_core::{Rng, SeedableRng};
 
@@ -109,4 +110,54 @@ fn an_unsound_map_is_not_decoded() {
     let mut map = fleet(3, 2, 3);
     map.nodes.remove(&NodeId(3));
     assert!(matches!(ClusterMap::decode(&map.encode()), Err(DecodeError::Fault(Fault::StrayReplica { .. }))));
+}
+
+/// `docs/formats/map.md`, byte by byte: the map lies in shard 0, in caches of nodes, and between releases. Whoever changes one
+/// of these bytes changes [`FORMAT`] too.
+#[test]
+fn the_bytes_of_a_map_are_these() {
+    let mut map = fleet(2, 2, 2);
+    map.epoch = Epoch(300);
+    map.removed_nodes.insert(NodeId(9));
+    map.greatest_shard = ShardId(130);
+    map.slots = SlotMap::from_lengths([(100, ShardId(1)), (16284, ShardId(2))]).unwrap();
+    let [range, other] = [(3, 3), (10, 127)]
+        .map(|(first, last)| SlotRange::new(Slot::new(first).unwrap(), Slot::new(last).unwrap()).unwrap());
+    map.shards.get_mut(&ShardId(1)).unwrap().genesis.slots = [range, other].into_iter().collect();
+    map.shards.get_mut(&ShardId(2)).unwrap().genesis.slots = SlotSet::new();
+    map.shards.get_mut(&ShardId(2)).unwrap().replicas.get_mut(&ReplicaId(2)).unwrap().membership =
+        Membership::Learner;
+    assert_eq!(map.validate(), Ok(()));
+
+    let node = |id: u8, digit: u8| {
+        let address = |port: &[u8]| [&[14][..], b"127.0.0.1:", port, &[digit]].concat();
+        [&[id][..], &address(b"750"), &address(b"760"), &address(b"770")].concat()
+    };
+    let weight = [0x80, 0x01];
+    let body = [
+        &b"FMAP"[..],
+        &[1],
+        &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0F, 0x1E, 0xE7],
+        &[0xAC, 0x02],
+        &[2],
+        &node(1, b'1'),
+        &node(2, b'2'),
+        &[1, 9],
+        &[0x82, 0x01],
+        &[3],
+        // Shard 0: weight, greatest replica, replicas; genesis: epoch, voters, no slots.
+        &[0, 0, 2, 2, 1, 1, 0, 2, 2, 0],
+        &[1, 2, 1, 1, 2, 2, 0],
+        &[1],
+        &weight,
+        &[2, 2, 1, 1, 0, 2, 2, 0],
+        &[1, 2, 1, 1, 2, 2, 2, 3, 1, 6, 118],
+        &[2],
+        &weight,
+        &[2, 2, 1, 2, 0, 2, 1, 1],
+        &[1, 2, 1, 2, 2, 1, 0],
+        &[2, 100, 1, 0x9C, 0x7F, 2],
+    ]
+    .concat();
+    assert_eq!(map.encode(), sealed(body));
 }
