@@ -34,6 +34,11 @@ impl Candidate {
         Self { phase, timer: ElectionTimer::start(core), votes: BTreeMap::new() }
     }
 
+    /// Whether a vote of this replica was counted.
+    pub(crate) fn has_voted(&self, replica: ReplicaId) -> bool {
+        self.votes.contains_key(&replica)
+    }
+
     fn decision(&self, core: &Core) -> Decision {
         quorum::decision(&core.configuration, |id| self.votes.get(&id).copied())
     }
@@ -76,7 +81,7 @@ impl Raft {
         let Role::Candidate(candidate) = &self.role else { return };
         let core = &self.core;
         let is_durable = core.persistence.is_complete(core.persistence.ticket_for(&core.hard_state));
-        if candidate.phase == Phase::Vote && is_durable && !candidate.votes.contains_key(&core.id) {
+        if candidate.phase == Phase::Vote && is_durable && !candidate.has_voted(core.id) {
             self.on_vote(core.id, true);
         }
     }

@@ -63,7 +63,11 @@ impl Raft {
     /// contradicted).
     pub fn step(&mut self, now: Time, message: Message) -> Result<(), Impossible> {
         self.core.advance(now);
-        if message.to != self.core.id || !self.admits(&message) {
+        if message.to != self.core.id {
+            return Ok(());
+        }
+        self.check_term(&message)?;
+        if !self.admits(&message) {
             return Ok(());
         }
         self.check(&message)?;
