@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use flotilla_topology::ADDRESS_BYTES_MAX;
 use tokio::net::TcpListener;
 
 /// An address as a user writes it.
@@ -108,10 +109,15 @@ impl FromStr for HostPort {
             None => {
                 !host.is_empty()
                     && !host.contains([':', '[', ']', '/'])
-                    && !host.contains(char::is_whitespace)
+                    && !host.contains(|letter: char| letter.is_whitespace() || letter.is_control())
             }
         };
-        if host_ok { Ok(Self(text.to_string())) } else { Err(HostPortError::Host) }
+        // The cluster map takes no longer one.
+        if host_ok && text.len() <= ADDRESS_BYTES_MAX {
+            Ok(Self(text.to_string()))
+        } else {
+            Err(HostPortError::Host)
+        }
     }
 }
 
@@ -127,7 +133,7 @@ pub enum HostPortError {
     /// There is no port, or it is no number from 1 to 65535.
     #[error("expected HOST:PORT with a port from 1 to 65535")]
     Port,
-    /// The host is empty or holds characters that no host has.
+    /// The host is empty, too long, or holds characters that no host has.
     #[error("expected HOST:PORT; the host is no name, no IPv4 address and no [IPv6] address")]
     Host,
 }
@@ -157,8 +163,11 @@ mod tests {
             "[host]:1",
             "a b:1",
             "http://a:1",
+            "a\u{1b}b:1",
         ] {
             assert!(text.parse::<HostPort>().is_err(), "{text:?} was accepted");
         }
+        let long = |host_bytes: usize| format!("{}:65535", "a".repeat(host_bytes)).parse::<HostPort>();
+        assert!(long(ADDRESS_BYTES_MAX - 6).is_ok() && long(ADDRESS_BYTES_MAX - 5).is_err());
     }
 }

@@ -78,6 +78,20 @@ fn a_wrong_file_is_named_with_the_place_in_it() {
     refused(kvnode(directory.path()).args(["--config", "missing.toml"]), &["--config", "missing.toml"]);
 }
 
+/// Found by the door `config` of `flotilla-hostile`: an empty line in a value cut the flag's name off, and a name in the file
+/// could hold a line break or move the cursor.
+#[test]
+fn a_wrong_value_of_several_lines_still_gets_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    refused(
+        kvnode(directory.path()).args(["--id", "1\n\n2", "--data-dir", "d"]),
+        &["--id", "a number from 1"],
+    );
+    let file = directory.path().join("node.toml");
+    std::fs::write(&file, "id = 1\n\"co\\nl\\u001bour\" = \"red\"\n").unwrap();
+    refused(kvnode(directory.path()).arg("--config").arg(&file), &["no such flag", r"co\nl\u{1b}our"]);
+}
+
 #[test]
 fn help_explains_and_version_names_the_commit() {
     let directory = tempfile::tempdir().unwrap();

@@ -26,6 +26,10 @@ pub enum Parsed<S> {
 /// # Errors
 /// One line that names what is wrong.
 pub fn parse<S: Settings>(args: impl IntoIterator<Item = OsString>) -> Result<Parsed<S>, ConfigError> {
+    parse_layers(args).map_err(|ConfigError(line)| ConfigError(printable(&line)))
+}
+
+fn parse_layers<S: Settings>(args: impl IntoIterator<Item = OsString>) -> Result<Parsed<S>, ConfigError> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     // The file may hold what must be there: nothing is required in the first pass.
     let relaxed = command::<S>().mut_args(|arg| arg.required(false));
@@ -58,12 +62,26 @@ fn is_text(error: &clap::Error) -> bool {
     matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
 }
 
-/// The first paragraph of clap's message, in one line.
+/// What follows clap's message: advice that we do not give.
+const ADVICE: [&str; 3] = ["\n\n  tip: ", "\n\nUsage: ", "\n\nFor more information"];
+
+/// Clap's message without its advice, in one line. It is not cut at the first empty line: that may stand in a value, and what
+/// names the flag stands behind it.
 fn one_line(error: &clap::Error) -> ConfigError {
     let text = error.render().to_string();
-    let paragraph = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim);
-    let line = paragraph.collect::<Vec<_>>().join(" ");
+    let end = ADVICE.iter().filter_map(|advice| text.find(advice)).min().unwrap_or(text.len());
+    let lines = text[..end].lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = lines.collect::<Vec<_>>().join(" ");
     ConfigError(line.strip_prefix("error: ").unwrap_or(&line).to_string())
+}
+
+/// A line that stays one, and that moves no cursor, whatever a name or a value holds.
+fn printable(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for letter in line.chars() {
+        if letter.is_control() { out.extend(letter.escape_default()) } else { out.push(letter) }
+    }
+    out
 }
 
 /// The arguments that a file adds: its flags that neither the command line nor the environment set.
