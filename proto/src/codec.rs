@@ -94,6 +94,14 @@ impl<U: Message + Default> Decoder for CountingDecoder<U> {
     }
 }
 
+/// Refuses an encoded message of this type that has too many of something, as a server's decoder does before it decodes.
+///
+/// # Errors
+/// INVALID_ARGUMENT, definite, with the field.
+pub fn count<U: 'static>(message: &[u8]) -> Result<(), Status> {
+    count_of::<U>().map_or(Ok(()), |count| count(message))
+}
+
 fn count_of<U: 'static>() -> Option<Count> {
     let message = TypeId::of::<U>();
     if message == TypeId::of::<PipelineRequest>() {

@@ -35,5 +35,5 @@ pub use gate::request_id;
 pub use http::{Face, Readiness};
 pub use kv::KvService;
 pub use node_status::NodeStatus;
-pub use pipeline::Results;
-pub use scan::Pages;
+pub use pipeline::{Results, examine};
+pub use scan::{Pages, examine_scan};

@@ -29,6 +29,7 @@ use tonic::{Response, Status};
 use super::cursor::{Ask, Cursor, Fetched, PAGE_BYTES_MAX, PAGE_RECORDS_MAX};
 use super::front::Front;
 use super::gate;
+use crate::config::Limits;
 use crate::host::Consistency;
 
 /// The pages of a scan.
@@ -52,23 +53,39 @@ struct Scan {
     route_mode: v1::RouteMode,
 }
 
+impl Scan {
+    /// Bytes become types here, once.
+    fn parse(limits: &Limits, request: ScanRequest) -> Result<Self, Status> {
+        Ok(Self {
+            consistency: gate::consistency(request.consistency)?,
+            route_mode: gate::route_mode(request.route_mode)?,
+            left: (request.limit > 0).then_some(request.limit),
+            range: ScanRange {
+                from: gate::bound(limits, "from", request.from)?,
+                to: Some(gate::bound(limits, "to", request.to)?).filter(|to| !to.is_empty()),
+                reverse: request.reverse,
+            },
+        })
+    }
+}
+
+/// What a node with these limits makes of a scan before it asks any shard: the range that each would be asked for.
+///
+/// # Errors
+/// The refusal that the client gets.
+pub fn examine_scan(limits: &Limits, request: ScanRequest) -> Result<ScanRange, Status> {
+    Ok(Scan::parse(limits, request)?.range)
+}
+
 type Sender = mpsc::Sender<Result<ScanResponse, Status>>;
 
 pub(super) async fn scan(front: &Arc<Front>, request: ScanRequest) -> Result<Response<Pages>, Status> {
     let map = front.map()?;
-    let scan = Scan {
-        consistency: gate::consistency(request.consistency)?,
-        route_mode: gate::route_mode(request.route_mode)?,
-        left: (request.limit > 0).then_some(request.limit),
-        range: ScanRange {
-            from: gate::bound(&front.limits, "from", request.from)?,
-            to: Some(gate::bound(&front.limits, "to", request.to)?).filter(|to| !to.is_empty()),
-            reverse: request.reverse,
-        },
-    };
+    let shard = request.shard.map(ShardId);
+    let scan = Scan::parse(&front.limits, request)?;
     let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
     let front = Arc::clone(front);
-    match request.shard.map(ShardId) {
+    match shard {
         Some(shard) => {
             let known = shard != ShardId::META && map.shards.contains_key(&shard);
             if !known {

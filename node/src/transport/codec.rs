@@ -79,11 +79,11 @@ fn payload_bytes(payload: &Payload) -> usize {
     }
 }
 
-/// The message for the wire.
+/// The message for the wire, with its shard.
 ///
 /// # Panics
 /// It is an `InstallSnapshot`: the host at the receiving end makes that itself, once the data is there.
-pub(super) fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
+pub fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
     let Message { from, to, term, rpc } = message;
     let rpc = match rpc {
         Rpc::PreVote { campaign, last } => {
@@ -125,7 +125,10 @@ pub(super) fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
 }
 
 /// The message of the wire.
-pub(super) fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), WireError> {
+///
+/// # Errors
+/// It lacks a part, or contradicts itself: no replica has said that.
+pub fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), WireError> {
     let rpc = match message.rpc.ok_or(WireError::Missing { what: "what a message says" })? {
         WireRpc::PreVote(it) => Rpc::PreVote { campaign: Term(it.campaign), last: decode_log_id(it.last)? },
         WireRpc::PreVoteReply(it) => {

@@ -22,7 +22,7 @@
 mod acceptor;
 mod backoff;
 mod beats;
-mod codec;
+pub mod codec;
 mod connection;
 mod counters;
 mod dialer;

@@ -21,6 +21,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("bench", 4),
     ("sim", 4),
     ("e2e", 4),
+    ("hostile", 4),
+    ("fuzz", 5),
     // Tidy reads the house from outside and imports nothing of it.
     ("tidy", 0),
 ];

@@ -8,8 +8,8 @@ use crate::workspace::{Finding, Workspace};
 /// Where readers start.
 const MAP: &str = "docs/README.md";
 
-/// Packages that need no page of architecture: they are no part of what runs.
-const WITHOUT_PAGE: &[&str] = &["tidy"];
+/// Packages that need no page of architecture: they are no part of what runs. (`fuzz` stands on that of `hostile`.)
+const WITHOUT_PAGE: &[&str] = &["tidy", "fuzz"];
 
 /// The documents are part of the house. A crate without `docs/architecture/<crate>.md` can be read only by its author; a
 /// page that no path of links reaches from the map is read by nobody.

@@ -40,6 +40,7 @@ use tonic::{Status, Streaming};
 
 use self::forwards::{Forward, Forwards};
 use self::operation::Parsed;
+pub use self::operation::examine;
 use self::table::{Table, Unanswered};
 use super::front::Front;
 use super::refusals;

@@ -15,6 +15,7 @@ use crate::api::get::Get;
 use crate::api::put::Put;
 use crate::api::refusals;
 use crate::api::txn::Txn;
+use crate::config::Limits;
 use crate::host::{Answer, Token};
 use crate::metrics::{Op, Outcome as Counted};
 use crate::runtime::Input;
@@ -35,15 +36,23 @@ macro_rules! verbs {
         }
 
         impl Parsed {
-            /// Bytes become types here, once.
+            /// Bytes become types here, once. What is refused is counted.
             pub(super) fn parse(front: &Front, operation: Option<Operation>) -> Result<Self, Status> {
+                Self::of(&front.limits, operation).map_err(|(op, refusal)| {
+                    if let Some(op) = op {
+                        front.ops().unplaced().count(op, Counted::Invalid);
+                    }
+                    refusal
+                })
+            }
+
+            /// An operation, or why it is none, and of which kind it would have been.
+            fn of(limits: &Limits, operation: Option<Operation>) -> Result<Self, (Option<Op>, Status)> {
                 match operation {
-                    $(Some(Operation::$verb(asked)) => {
-                        let parsed = $verb::parse(&front.limits, asked);
-                        let parsed = parsed.inspect_err(|_| front.ops().unplaced().count($verb::OP, Counted::Invalid));
-                        parsed.map(Self::$verb)
-                    })+
-                    None => Err(refusals::no_such_operation()),
+                    $(Some(Operation::$verb(asked)) => $verb::parse(limits, asked)
+                        .map(Self::$verb)
+                        .map_err(|refusal| (Some($verb::OP), refusal)),)+
+                    None => Err((None, refusals::no_such_operation())),
                 }
             }
 
@@ -138,3 +147,13 @@ macro_rules! verbs {
 }
 
 verbs!(Get, Put, Delete, CompareAndSwap, Txn);
+
+/// What a node with these limits makes of an operation before it asks any shard: the key that says which shard that would
+/// be.
+///
+/// # Errors
+/// The refusal that the client gets.
+pub fn examine(limits: &Limits, operation: Option<Operation>) -> Result<Bytes, Status> {
+    let parsed = Parsed::of(limits, operation).map_err(|(_, refusal)| refusal)?;
+    Ok(parsed.key().clone())
+}
