@@ -270,7 +270,7 @@ fn votes() -> Talk {
         (3, Rpc::PreVote { campaign: Term(4), last: id(9, 3) }),
         (4, Rpc::Vote { last: id(9, 3), transfer: false }),
         (5, Rpc::Vote { last: id(1, 1), transfer: true }),
-        (5, Rpc::PreVoteReply { campaign: Term(6), granted: true }),
+        (5, Rpc::PreVoteReply { campaign: Term(6), granted: true, commit: id(4, 2) }),
         (6, Rpc::VoteReply { granted: true }),
         (7, Rpc::VoteReply { granted: false }),
         (9, Rpc::TermOver),

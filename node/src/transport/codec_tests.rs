@@ -235,6 +235,7 @@ fn the_bytes_of_messages_are_these() {
         entry(7, Payload::Configuration(members)),
     ];
     let (commit, sent, round) = (Index(1), Index(2), Round(3));
+    let reply_before = Rpc::PreVoteReply { campaign: Term(4), granted: true, commit: id(8, 2) };
     let reply = Rpc::HeartbeatReply { round, sent, accepted: Index(4), matched: Index(5) };
     let entries_bytes = [
         &[18, 8, 10, 4, 8, 5, 16, 3, 18, 0][..],
@@ -246,7 +247,7 @@ fn the_bytes_of_messages_are_these() {
     let append = [&[74, 53, 10, 4, 8, 4, 16, 2][..], &entries_bytes, &[24, 1]].concat();
     let golden: [(Rpc, &[u8]); 11] = [
         (Rpc::PreVote { campaign: Term(4), last: id(9, 3) }, &[42, 8, 8, 4, 18, 4, 8, 9, 16, 3]),
-        (Rpc::PreVoteReply { campaign: Term(4), granted: true }, &[50, 4, 8, 4, 16, 1]),
+        (reply_before, &[50, 10, 8, 4, 16, 1, 26, 4, 8, 8, 16, 2]),
         (Rpc::Vote { last: id(9, 3), transfer: true }, &[58, 8, 10, 4, 8, 9, 16, 3, 16, 1]),
         (Rpc::VoteReply { granted: true }, &[66, 2, 8, 1]),
         (Rpc::Append { previous: id(4, 2), entries, commit }, &append),
