@@ -8,7 +8,8 @@ use flotilla_node::transport::codec;
 use flotilla_proto::v1;
 use flotilla_proto::v1::pipeline_operation::Operation as Asked;
 use flotilla_raft::{
-    Configuration, Entry, HardState, Index, LogId, Message, Payload, ReplicaId, Round, Rpc, Term,
+    Configuration, Entry, HardState, Index, LogId, Message, Payload, ReplicaId, Round, Rpc, SupportNumber,
+    Term,
 };
 use flotilla_store::memory::Memory;
 use flotilla_store::snapshot::Reader;
@@ -284,6 +285,7 @@ fn answers(term: u64) -> Talk {
         sent: Index(sent),
         accepted: Index(accepted),
         matched: Index(matched),
+        support: (round % 2 == 0).then_some(SupportNumber(round)),
     };
     vec![
         (term, Rpc::AppendRejected { previous: Index(1), hint: id(0, 0) }),

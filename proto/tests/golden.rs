@@ -5,8 +5,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use flotilla_proto::v1::{
-    Append, Configuration, Entry, Hello, LogId, PeerFrame, ShardMessage, SnapshotChunk, SnapshotHeader,
-    SnapshotMeta, SnapshotReply, entry, shard_message,
+    Append, Beat, BeatAnswer, Configuration, Entry, FallenLeader, Hello, LogId, PeerFrame, ShardMessage,
+    SnapshotChunk, SnapshotHeader, SnapshotMeta, SnapshotReply, entry, shard_message,
 };
 use flotilla_proto::{PROTOCOL_VERSION, v1};
 use prost::Message;
@@ -78,11 +78,16 @@ fn the_bytes_of_a_frame_are_these() {
         map_epoch: 300,
         map_wanted: true,
         map: "map".into(),
+        beat: Some(Beat { boot: 1, sent: 300, fallen: vec![FallenLeader { shard: 7, leader: 2, term: 3 }] }),
+        beat_answer: Some(BeatAnswer { boot: 1, sent: 2, number: 3, support_micros: 4 }),
     };
     let entry = [field(1, &[8, 5, 16, 3]), field(3, b"data")].concat();
     let append = [field(1, &[8, 4, 16, 2]), field(2, &entry), vec![24, 4]].concat();
     let message = [vec![8, 7, 16, 1, 24, 2, 32, 3], field(9, &append)].concat();
-    golden(frame, &[field(2, &message), vec![0x18, 0xAC, 0x02], vec![0x20, 1], field(5, b"map")]);
+    let beat = [&[8, 1, 16, 0xAC, 0x02][..], &field(3, &[8, 7, 16, 2, 24, 3])].concat();
+    let answer = field(7, &[8, 1, 16, 2, 24, 3, 32, 4]);
+    let map = [&[0x18, 0xAC, 0x02, 0x20, 1][..], &field(5, b"map")].concat();
+    golden(frame, &[field(2, &message), map, field(6, &beat), answer]);
 }
 
 #[test]

@@ -236,7 +236,8 @@ fn the_bytes_of_messages_are_these() {
     ];
     let (commit, sent, round) = (Index(1), Index(2), Round(3));
     let reply_before = Rpc::PreVoteReply { campaign: Term(4), granted: true, commit: id(8, 2) };
-    let reply = Rpc::HeartbeatReply { round, sent, accepted: Index(4), matched: Index(5) };
+    let support = Some(SupportNumber(6));
+    let reply = Rpc::HeartbeatReply { round, sent, accepted: Index(4), matched: Index(5), support };
     let entries_bytes = [
         &[18, 8, 10, 4, 8, 5, 16, 3, 18, 0][..],
         &[18, 12, 10, 4, 8, 6, 16, 3, 26, 4],
@@ -254,7 +255,7 @@ fn the_bytes_of_messages_are_these() {
         (Rpc::AppendReply { matched: Index(9) }, &[82, 2, 8, 9]),
         (Rpc::AppendRejected { previous: Index(9), hint: id(8, 2) }, &[90, 8, 8, 9, 18, 4, 8, 8, 16, 2]),
         (Rpc::Heartbeat { commit, sent, round }, &[98, 6, 8, 1, 16, 2, 24, 3]),
-        (reply, &[106, 8, 8, 3, 16, 2, 24, 4, 32, 5]),
+        (reply, &[106, 10, 8, 3, 16, 2, 24, 4, 32, 5, 40, 6]),
         (Rpc::TimeoutNow, &[114, 0]),
         (Rpc::TermOver, &[122, 0]),
     ];
