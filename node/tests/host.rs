@@ -4,6 +4,7 @@
 mod expiry;
 mod fleet;
 mod handover;
+mod members;
 mod pressure;
 mod remembering;
 mod transactions;

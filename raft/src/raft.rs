@@ -307,7 +307,8 @@ impl Raft {
             && let Some(progress) = leader.progress.get_mut(&to)
         {
             progress.on_unreachable();
-            leader.transfer.take_if(|transfer| transfer.to == to);
+            // What had to wait for the transfer is due now.
+            leader.unsent |= leader.transfer.take_if(|transfer| transfer.to == to).is_some();
         }
     }
 

@@ -100,6 +100,7 @@ stories! {
     support_restart
     tickets_out_of_step_with_terms
     transfer
+    transfer_broken_off_delays_nothing
     transfer_delays_leave
     transfer_in_joint
     transfer_of_late_candidate

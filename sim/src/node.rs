@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use flotilla_node::host::{
-    Answer, BaseJob, BatchTicket, Input, Now, ReadJob, Reply, SupportOptions, Supports, Worker, recover,
+    Answer, BaseJob, BatchTicket, Input, Now, ReadJob, Reply, SupportOptions, Supports, Worker, ended,
+    recover,
 };
 use flotilla_node::runtime::worker_of;
 use flotilla_store::memory::{Memory, MemoryView};
@@ -144,6 +145,10 @@ impl Node {
         };
         for (shard, replica) in &found.tombstones {
             running.workers[worker_of(*shard, workers)].remember(*shard, *replica);
+        }
+        let buried = ended(&self.base, |shard| found.shards.contains_key(&shard));
+        for (shard, generation) in buried.unwrap_or_else(|error| panic!("{} has no base: {error}", self.id)) {
+            running.workers[worker_of(shard, workers)].bury(shard, generation);
         }
         for (shard, state) in &found.shards {
             let recovered = recover(&self.base, *shard, state.clone());
@@ -314,6 +319,11 @@ fn carry_out(base: &Memory, job: &BaseJob) -> Result<Option<Input>, Error> {
             snapshot::activate(base, *shard, *generation)?;
             let machine = Machine::open(*shard, &base.view(), genesis)?;
             Ok(Some(Input::Activated { machine: Box::new(machine) }))
+        }
+        BaseJob::Forget { shard } => {
+            while !snapshot::purge_shard(base, *shard, PURGE_STEP_KEYS)? {}
+            base.sync()?;
+            Ok(Some(Input::Forgotten { shard: *shard }))
         }
         BaseJob::Purge { shard, generation } => {
             while !snapshot::purge(base, *shard, *generation, PURGE_STEP_KEYS)? {}

@@ -29,7 +29,7 @@ pub fn refused(shard: ShardId, refusal: &Refusal) -> Status {
         Refusal::DeadlineTooFar { time_ms, .. } => deadline_too_far(*time_ms, text),
         Refusal::TooLarge { .. } => status::invalid("value", text),
         Refusal::Unknown { .. } => status::unknown(shard, text),
-        Refusal::Impossible { .. } => precondition(shard, text),
+        Refusal::Impossible { .. } | Refusal::Members { .. } => precondition(shard, text),
     }
 }
 

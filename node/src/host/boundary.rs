@@ -21,7 +21,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use flotilla_raft::{Impossible, LogId, Message, ReplicaId, SnapshotMeta, Term, Time};
+use flotilla_raft::{Change, Impossible, Index, LogId, Message, ReplicaId, SnapshotMeta, Term, Time};
 use flotilla_store::{
     Base, BaseRead, Flush, Flushed, Limits, Machine, Operation, Outcome, Record, Retired, ScanRange,
     ScanSlice,
@@ -30,6 +30,7 @@ use flotilla_topology::Slot;
 use flotilla_topology::{NodeId, ShardId};
 
 use super::birth::Birth;
+pub use super::refusal::Refusal;
 use super::status::ReplicaStatus;
 use super::support::FallenLeader;
 
@@ -201,6 +202,31 @@ pub enum Input {
         /// The node that shall lead; `None`: whichever follower is furthest.
         to: Option<NodeId>,
     },
+    /// Somebody wants other members. Answered by [`Answer::Changing`] when it has been proposed or refused; it is in effect
+    /// when [`ReplicaStatus::configuration_index`] says so.
+    Change {
+        /// The shard.
+        shard: ShardId,
+        /// Who waits.
+        token: Token,
+        /// What shall become of the members.
+        change: Change,
+        /// The index of the configuration on which that was decided.
+        derived_from: Index,
+    },
+    /// A replica that lives here is no member any more, and [`ReplicaStatus::settled`] says that nobody needs it: it ends, and
+    /// its id is spent. Ignored if another one lives here, or none.
+    Retire {
+        /// The shard.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
+    },
+    /// The flusher finished a [`BaseJob::Forget`].
+    Forgotten {
+        /// The shard of which the base holds nothing any more.
+        shard: ShardId,
+    },
     /// Write everything applied so far into the base. Answered by [`Answer::Flushed`].
     Flush {
         /// The shard.
@@ -310,6 +336,8 @@ pub enum Answer {
     Refused(Refusal),
     /// A transfer of leadership has been started.
     Transfer,
+    /// A change of the members has been proposed as this entry. It may be lost with its leader.
+    Changing(LogId),
     /// A snapshot may be staged under this generation.
     Stage {
         /// The generation.
@@ -319,83 +347,6 @@ pub enum Answer {
     Flushed(LogId),
     /// The replicas of a worker.
     Status(Vec<ReplicaStatus>),
-}
-
-/// Why a request was not served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No replica of this shard lives here.
-    #[error("{shard} has no replica on this node")]
-    NotHosted {
-        /// The shard.
-        shard: ShardId,
-    },
-    /// Another replica leads, or none.
-    #[error("{shard} is not led from this node")]
-    NotLeader {
-        /// The shard.
-        shard: ShardId,
-        /// The term in which that is known.
-        term: Term,
-        /// The node that leads, if known.
-        leader: Option<NodeId>,
-    },
-    /// A bounded queue is full; surely not executed.
-    #[error("{shard} is overloaded: {what} is full")]
-    Overloaded {
-        /// The shard.
-        shard: ShardId,
-        /// Which bound.
-        what: &'static str,
-    },
-    /// The leadership is on its way to another replica; surely not executed.
-    #[error("the leadership of {shard} is being transferred")]
-    Transferring {
-        /// The shard.
-        shard: ShardId,
-    },
-    /// The deadline in the request id lies too far ahead of shard time; surely not executed.
-    #[error("the deadline is more than {deadline_max_ms} ms ahead of the shard time {time_ms}")]
-    DeadlineTooFar {
-        /// The shard time, in milliseconds.
-        time_ms: u64,
-        /// The greatest distance allowed, in milliseconds.
-        deadline_max_ms: u64,
-    },
-    /// The command would not fit an entry; surely not executed.
-    #[error("the operation has {bytes} bytes, more than {bytes_max}")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        bytes_max: usize,
-    },
-    /// Leadership was lost between proposal and commit: it may have been executed.
-    #[error("the leader of {shard} lost its office; the outcome is unknown")]
-    Unknown {
-        /// The shard.
-        shard: ShardId,
-    },
-    /// Leadership was lost before a read was confirmed; a read has no effect, so it is definite.
-    #[error("the leader of {shard} lost its office before the read was confirmed")]
-    ReadLost {
-        /// The shard.
-        shard: ShardId,
-    },
-    /// This cannot be done as asked; nothing was done.
-    #[error("{reason}")]
-    Impossible {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl Refusal {
-    /// Whether the request was surely not executed.
-    #[must_use]
-    pub const fn definite(&self) -> bool {
-        !matches!(self, Self::Unknown { .. })
-    }
 }
 
 /// Work for the flusher, the only writer of the base. In order.
@@ -425,6 +376,12 @@ pub enum BaseJob {
         shard: ShardId,
         /// The dead generation.
         generation: u64,
+    },
+    /// Delete everything of a shard whose replica has ended, in bounded steps, after all jobs before this one; then sync, or a
+    /// crash could bring a part of it back under the next replica. Answered by [`Input::Forgotten`].
+    Forget {
+        /// The shard.
+        shard: ShardId,
     },
 }
 

@@ -78,6 +78,13 @@ impl Replica {
         self.answer_flushed(turn);
     }
 
+    /// The replica ends.
+    pub(super) fn abandon_flushes<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        for (_, token) in self.flushing.waiting.drain(..) {
+            turn.out.refuse(token, Refusal::NotHosted { shard: self.shard });
+        }
+    }
+
     pub(super) fn answer_flushed<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
         let durable: LogId = self.machine.durable();
         self.flushing.waiting.retain(|(index, token)| {

@@ -40,6 +40,11 @@ impl Install {
         Self { newest_generation, leftovers, ..Self::default() }
     }
 
+    /// The greatest generation ever named.
+    pub(super) const fn newest_generation(&self) -> u64 {
+        self.newest_generation
+    }
+
     /// Whether the state machine is about to be replaced.
     pub(super) fn under_way(&self) -> bool {
         self.installing.is_some()

@@ -20,6 +20,8 @@ pub(super) enum Completion {
     Intent,
     /// The log restarts after the snapshot: the core may go on from there.
     Reset,
+    /// The replica has ended: its part of the base may be dropped now.
+    Tombstone,
 }
 
 /// A batch that the log has and has not made stable.

@@ -25,12 +25,14 @@
 //!
 //! `boundary.rs` (what goes in and out, and the order of effects), `worker.rs` (the turn), `replica.rs` (one replica's
 //! part of it), `writes.rs`, `reads.rs`, `apply.rs`, `flushing.rs`, `install.rs`, `recovery.rs`; small rooms:
-//! `log_queue.rs`, `timers.rs`, `support/` (what nodes promise each other), `promises.rs`, `tail.rs`, `birth.rs`, `transfer.rs`, `status.rs`.
+//! `log_queue.rs`, `timers.rs`, `support/` (what nodes promise each other), `promises.rs`, `tail.rs`, `birth.rs`, `members.rs`,
+//! `transfer.rs`, `refusal.rs`, `status.rs`.
 //!
 //! # What it does not do
 //!
 //! It does not know addresses, connections or streams: a message goes to a node id. It decides nothing about the
-//! fleet: which replicas live here comes from the cluster map, by [`Input::Create`]. It never waits.
+//! fleet: which replicas live here comes from the cluster map, by [`Input::Create`] and
+//! [`Input::Retire`]. It never waits.
 
 mod apply;
 mod birth;
@@ -38,10 +40,12 @@ mod boundary;
 mod flushing;
 mod install;
 mod log_queue;
+mod members;
 mod options;
 mod promises;
 mod reads;
 mod recovery;
+mod refusal;
 mod replica;
 mod results;
 mod status;
@@ -58,7 +62,7 @@ pub use boundary::{
     SnapshotJob, Token,
 };
 pub use options::Options;
-pub use recovery::{RecoveredReplica, RecoveryError, recover};
+pub use recovery::{RecoveredReplica, RecoveryError, ended, recover};
 pub use status::{FollowerStatus, ReplicaStatus};
 pub use support::{Beat, BeatAnswer, FallenLeader, SupportOptions, Supports};
 pub use worker::Worker;

@@ -103,6 +103,17 @@ impl Replica {
         }
     }
 
+    /// The replica ends.
+    pub(super) fn abandon_reads<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        let reads = std::mem::take(&mut self.reads);
+        let confirmed = reads.confirmed.into_iter().flat_map(|(_, reads)| reads);
+        for (token, _) in
+            reads.arrived.into_iter().chain(reads.asked.into_values().flatten()).chain(confirmed)
+        {
+            turn.out.refuse(token, Refusal::ReadLost { shard: self.shard });
+        }
+    }
+
     /// Serves the confirmed reads whose index has been applied.
     pub(super) fn serve_reads<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
         let applied = self.machine.applied().index;

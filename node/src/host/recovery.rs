@@ -41,18 +41,18 @@ pub struct RecoveredReplica {
 }
 
 impl RecoveredReplica {
-    /// A replica that is born now: nothing of it is anywhere yet.
+    /// A replica that is born now: nothing of it is anywhere yet. Its state begins with this generation.
     #[must_use]
-    pub fn newborn(shard: ShardId, birth: Birth) -> Self {
-        let machine = Machine::create(shard, FIRST_GENERATION, &birth.genesis);
+    pub fn newborn(shard: ShardId, birth: Birth, generation: u64) -> Self {
+        let machine = Machine::create(shard, generation, &birth.genesis);
         let recovered = Recovered::fresh(machine.configuration().clone());
-        let (newest_generation, leftovers) = (FIRST_GENERATION, Vec::new());
+        let (newest_generation, leftovers) = (generation, Vec::new());
         Self { shard, birth, machine, recovered, newest_generation, leftovers, reset: None }
     }
 }
 
-/// The generation of a replica that never took a snapshot.
-const FIRST_GENERATION: u64 = 1;
+/// The generation of the first replica of a shard on a node, as long as it took no snapshot.
+pub(super) const FIRST_GENERATION: u64 = 1;
 
 /// A replica that must not start.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +140,17 @@ pub fn recover<B: Base>(
         }
     }
     Ok(RecoveredReplica { shard, birth, machine, recovered, newest_generation, leftovers, reset })
+}
+
+/// The shards of which the base holds something although no replica lives here, each with a generation that is not below any
+/// of it: [`super::Worker::bury`] them.
+///
+/// # Errors
+/// The base cannot be read.
+pub fn ended<B: Base>(base: &B, lives: impl Fn(ShardId) -> bool) -> Result<Vec<(ShardId, u64)>, Error> {
+    let view = base.view();
+    let held = snapshot::shards_in(&view)?.into_iter().filter(|shard| !lives(*shard));
+    held.map(|shard| Ok((shard, snapshot::unused_generation(&view, shard)?))).collect()
 }
 
 /// Whether the log knows this very entry.

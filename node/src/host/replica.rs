@@ -138,6 +138,7 @@ impl Replica {
             Completion::Raft(ticket) => self.raft.persisted(turn.now.time, ticket),
             Completion::Intent => self.activate_snapshot(turn),
             Completion::Reset => self.finish_install(turn),
+            Completion::Tombstone => unreachable!("{} lives after its tombstone", self.id),
         }
     }
 
@@ -265,6 +266,8 @@ impl Replica {
             slots: self.machine.slots().count(),
             overlay_bytes: self.machine.overlay_bytes(),
             configuration: raft.configuration,
+            configuration_index: raft.configuration_index,
+            settled: raft.configuration_settled,
             followers: followers.collect(),
         }
     }

@@ -40,6 +40,10 @@ pub struct ReplicaStatus {
     pub overlay_bytes: usize,
     /// Who counts, who only listens.
     pub configuration: Configuration,
+    /// The index of the entry that brought the configuration.
+    pub configuration_index: Index,
+    /// On a leader: whether nobody needs a replica that the configuration does not name, so that it may be retired.
+    pub settled: bool,
     /// On a leader: what it knows of the others.
     pub followers: Vec<FollowerStatus>,
 }

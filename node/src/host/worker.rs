@@ -9,8 +9,9 @@ use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::Record;
 
 use super::birth::Birth;
-use super::boundary::{Answer, BatchTicket, Effects, Input, Now, Refusal, Token};
-use super::log_queue::LogQueue;
+use super::boundary::{Answer, BaseJob, BatchTicket, Effects, Input, Now, Refusal, Token};
+use super::log_queue::{Completion, LogQueue};
+use super::members::Ending;
 use super::options::Options;
 use super::reads::Wanted;
 use super::recovery::RecoveredReplica;
@@ -28,6 +29,7 @@ pub struct Worker<B: Base> {
     replicas: BTreeMap<ShardId, Replica>,
     /// The greatest replica id that ever lived here, per shard: ids below it are spent.
     greatest: BTreeMap<ShardId, ReplicaId>,
+    ending: Ending,
     log: LogQueue,
     timers: Timers,
     supports: Supports,
@@ -71,6 +73,7 @@ impl<B: Base> Worker<B> {
             base,
             replicas: BTreeMap::new(),
             greatest: BTreeMap::new(),
+            ending: Ending::default(),
             log: LogQueue::default(),
             timers: Timers::default(),
             supports: Supports::default(),
@@ -96,6 +99,12 @@ impl<B: Base> Worker<B> {
     pub fn remember(&mut self, shard: ShardId, replica: ReplicaId) {
         let greatest = self.greatest.entry(shard).or_default();
         *greatest = replica.max(*greatest);
+    }
+
+    /// The base still holds generations up to this one of a replica that has ended ([`super::ended`]): they are dropped, and
+    /// whoever is created there waits for it. Before the first turn.
+    pub fn bury(&mut self, shard: ShardId, newest_generation: u64) {
+        self.ending.resume(shard, newest_generation);
     }
 
     /// Takes in a replica that was found at start. Before the first turn.
@@ -137,6 +146,7 @@ impl<B: Base> Worker<B> {
     pub fn turn(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, out: &mut Effects<B>) {
         let mut touched = BTreeSet::new();
         self.log_moved = false;
+        out.base_jobs.extend(self.ending.take_found().into_iter().map(|shard| BaseJob::Forget { shard }));
         for input in inputs {
             self.take(now, input, &mut touched, out);
         }
@@ -235,6 +245,22 @@ impl<B: Base> Worker<B> {
                 self.with(now, shard, out, |replica, _| replica.placement.extend(placement));
                 shard
             }
+            Input::Change { shard, token, change, derived_from } => {
+                self.ask(now, shard, token, out, |replica, turn| {
+                    replica.change(turn, token, &change, derived_from);
+                });
+                shard
+            }
+            Input::Retire { shard, replica } => {
+                self.retire(now, shard, replica, out);
+                shard
+            }
+            Input::Forgotten { shard } => {
+                if let Some((birth, generation)) = self.ending.finish(shard) {
+                    self.bear(now, shard, birth, generation);
+                }
+                shard
+            }
             Input::Transfer { shard, token, to } => {
                 self.ask(now, shard, token, out, |replica, turn| replica.transfer(turn, token, to));
                 shard
@@ -274,6 +300,10 @@ impl<B: Base> Worker<B> {
     ) {
         self.log_moved = true;
         for (shard, completion) in self.log.persisted(ticket) {
+            if completion == Completion::Tombstone {
+                out.base_jobs.push(BaseJob::Forget { shard });
+                continue;
+            }
             self.with(now, shard, out, |replica, turn| replica.persisted(turn, completion));
             touched.insert(shard);
         }
@@ -294,6 +324,10 @@ impl<B: Base> Worker<B> {
         generation: u64,
         snapshot: Option<flotilla_raft::Message>,
     ) {
+        if !self.replicas.contains_key(&shard) {
+            // Its replica has ended since; perhaps its base is empty already, but for this.
+            out.base_jobs.push(BaseJob::Purge { shard, generation });
+        }
         self.with(now, shard, out, |replica, turn| {
             replica.staged(turn, generation, snapshot);
             replica.drain(turn);
@@ -307,15 +341,39 @@ impl<B: Base> Worker<B> {
         if spent || self.replicas.contains_key(&shard) {
             return;
         }
+        if let Some((birth, generation)) = self.ending.make_room(shard, birth) {
+            self.bear(now, shard, birth, generation);
+        }
+    }
+
+    fn bear(&mut self, now: Now, shard: ShardId, birth: Birth, generation: u64) {
         self.log.push(shard, Record::Birth { replica: birth.replica, genesis: birth.encode() });
         let meant_to_lead = birth.genesis.configuration.voters.first() == Some(&birth.replica);
-        self.adopt(now, RecoveredReplica::newborn(shard, birth));
+        self.adopt(now, RecoveredReplica::newborn(shard, birth, generation));
         // The planner gives the lowest id to the node that it means to lead. Whoever asks first is likely to be elected, so a
         // new fleet starts with its leaders spread.
         if let Some(replica) = self.replicas.get_mut(&shard).filter(|_| meant_to_lead) {
             replica.bind(now, &self.supports);
             replica.raft.campaign(now.time);
         }
+    }
+
+    /// A replica ends: see `members.rs` for what follows.
+    fn retire(&mut self, now: Now, shard: ShardId, replica: ReplicaId, out: &mut Effects<B>) {
+        if !self.replicas.get(&shard).is_some_and(|here| here.is(replica)) {
+            return;
+        }
+        self.with(now, shard, out, Replica::end);
+        let Some(ended) = self.replicas.remove(&shard) else { return };
+        self.log.push(shard, Record::Tombstone { replica });
+        self.log.expect(shard, Completion::Tombstone);
+        self.ending.begin(shard, ended.install.newest_generation());
+        self.timers.set(shard, None);
+        self.told.remove(&shard);
+        out.leaders.push((shard, ended.raft.term(), None));
+        let freed = self.memory.remove(&shard).unwrap_or_default();
+        self.memory_total.dirty -= freed.dirty;
+        self.memory_total.clean -= freed.clean;
     }
 
     /// Lets a replica that lives here act; others are passed over.

@@ -242,6 +242,18 @@ impl Replica {
         }
     }
 
+    /// The replica ends. What was proposed may be committed by others.
+    pub(super) fn abandon_writes<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        let shard = self.shard;
+        let writes = std::mem::take(&mut self.writes);
+        for (token, _) in writes.gathered {
+            turn.out.refuse(token, Refusal::NotHosted { shard });
+        }
+        for token in writes.proposed.into_iter().flat_map(|proposal| proposal.tokens) {
+            turn.out.refuse(token, Refusal::Unknown { shard });
+        }
+    }
+
     /// The role changed: what was proposed in another term may or may not be committed by another leader.
     pub(super) fn office_changed<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
         self.note_fall(turn);

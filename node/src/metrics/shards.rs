@@ -286,6 +286,8 @@ mod tests {
             slots: 5,
             overlay_bytes: 0,
             configuration: Configuration::default(),
+            configuration_index: Index(0),
+            settled: true,
             followers: vec![follower],
         }
     }

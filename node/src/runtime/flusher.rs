@@ -43,20 +43,29 @@ pub struct FlusherQueue {
 #[derive(Debug, Default)]
 struct State {
     work: VecDeque<Work>,
-    purges: VecDeque<(ShardId, u64)>,
+    purges: VecDeque<Purge>,
     closed: bool,
 }
 
 /// Told when a batch is in the base, or why not.
 pub type Committed = oneshot::Sender<Result<(), String>>;
 
+/// What is removed from the base when there is time, step by step.
+#[derive(Clone, Copy, Debug)]
+enum Purge {
+    /// A dead generation of a shard.
+    Generation(ShardId, u64),
+    /// Everything of a shard.
+    Shard(ShardId),
+}
+
 #[derive(Debug)]
 enum Work {
     Job(Box<BaseJob>),
     /// A part of a snapshot that a peer streams.
     Batch(WriteBatch, Committed),
-    /// One step of clearing a dead generation.
-    Purge(ShardId, u64),
+    /// One step of removing something.
+    Purge(Purge),
     /// Big and not needed any more: dropped here, where nobody waits for it.
     Retired(Vec<Retired>),
 }
@@ -66,7 +75,10 @@ impl FlusherQueue {
     pub fn push(&self, job: BaseJob) {
         let mut state = self.lock();
         match job {
-            BaseJob::Purge { shard, generation } => state.purges.push_back((shard, generation)),
+            BaseJob::Purge { shard, generation } => {
+                state.purges.push_back(Purge::Generation(shard, generation));
+            }
+            BaseJob::Forget { shard } => state.purges.push_back(Purge::Shard(shard)),
             job => state.work.push_back(Work::Job(Box::new(job))),
         }
         drop(state);
@@ -112,8 +124,8 @@ impl FlusherQueue {
             if state.closed {
                 return None;
             }
-            if let Some((shard, generation)) = state.purges.pop_front() {
-                return Some(Work::Purge(shard, generation));
+            if let Some(purge) = state.purges.pop_front() {
+                return Some(Work::Purge(purge));
             }
             state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -167,7 +179,7 @@ impl<B: Base> Flusher<B> {
                     // Nobody waits any more when the stream broke meanwhile.
                     drop(committed.send(answer));
                 }
-                Work::Purge(shard, generation) => self.purge(shard, generation),
+                Work::Purge(purge) => self.purge(purge),
                 Work::Retired(retired) => drop(retired),
             }
         }
@@ -192,14 +204,25 @@ impl<B: Base> Flusher<B> {
                     self.deliver(shard, Input::Activated { machine: Box::new(machine) });
                 }
             }
-            BaseJob::Purge { shard, generation } => self.purge(shard, generation),
+            BaseJob::Purge { .. } | BaseJob::Forget { .. } => unreachable!("{job:?} has a queue of its own"),
         }
     }
 
-    fn purge(&self, shard: ShardId, generation: u64) {
-        let gone = self.persist("purge", |base| snapshot::purge(base, shard, generation, PURGE_STEP_KEYS));
-        if gone == Some(false) {
-            self.queue.lock().purges.push_back((shard, generation));
+    fn purge(&self, purge: Purge) {
+        let gone = self.persist("purge", |base| match purge {
+            Purge::Generation(shard, generation) => snapshot::purge(base, shard, generation, PURGE_STEP_KEYS),
+            Purge::Shard(shard) => {
+                let gone = snapshot::purge_shard(base, shard, PURGE_STEP_KEYS)?;
+                if gone {
+                    base.sync()?;
+                }
+                Ok(gone)
+            }
+        });
+        match (gone, purge) {
+            (Some(false), _) => self.queue.lock().purges.push_back(purge),
+            (Some(true), Purge::Shard(shard)) => self.deliver(shard, Input::Forgotten { shard }),
+            (Some(true), Purge::Generation(..)) | (None, _) => {}
         }
     }
 

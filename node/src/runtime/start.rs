@@ -23,7 +23,7 @@ use super::readers::Readers;
 use super::worker_task::{Outlets, WorkerTask};
 use super::{Arrivals, Clock, Fatal, Inbox, NodeBase, Runtime, Threads, Tokens, options, worker_of};
 use crate::config::Config;
-use crate::host::{BaseJob, RecoveryError, SupportOptions, Supports, Worker, recover};
+use crate::host::{BaseJob, RecoveryError, SupportOptions, Supports, Worker, ended, recover};
 use crate::metrics::NodeMetrics;
 use crate::storage::{Chance, DataDirectory, DirectoryError, RealDisk};
 use crate::transport::{Identity, Pulse, Transport};
@@ -215,6 +215,9 @@ fn workers(
     }
     for (shard, replica) in recovered.tombstones {
         workers[worker_of(shard, count)].remember(shard, replica);
+    }
+    for (shard, generation) in ended(base, |shard| recovered.shards.contains_key(&shard))? {
+        workers[worker_of(shard, count)].bury(shard, generation);
     }
     let mut found = BTreeMap::new();
     for (shard, state) in recovered.shards {

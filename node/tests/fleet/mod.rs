@@ -62,8 +62,10 @@ pub struct Fleet {
     next_token: u64,
     /// How many events came at the present moment.
     in_this_moment: u64,
-    /// How many nodes and shards there are.
+    /// How many nodes and shards there were at first.
     shape: (u64, u64),
+    /// Where the replicas of every shard live, as a map would say.
+    placement: BTreeMap<ReplicaId, NodeId>,
     /// Snapshots are offered and never arrive, and nobody hears why.
     pub streams_hang: bool,
     /// How many snapshots became complete at their follower.
@@ -90,6 +92,7 @@ impl Fleet {
             streams_hang: false,
             snapshots_staged: 0,
             shape: (nodes, shards),
+            placement: (1..=nodes).map(|node| (ReplicaId(node), NodeId(node))).collect(),
         };
         for id in (1..=nodes).map(NodeId) {
             let seed = fleet.rng.next_u64();
@@ -119,10 +122,38 @@ impl Fleet {
         self.nodes.get_mut(&node).expect("node").start(now, &self.options);
         let (nodes, shards) = self.shape;
         for shard in (1..=shards).map(ShardId) {
-            let birth = birth(shard, shards, nodes, ReplicaId(node.0));
-            self.input(node, Input::Create { shard, birth });
+            let placement: Vec<_> = self.placement.iter().map(|(id, at)| (*id, *at)).collect();
+            if let Some((replica, _)) = placement.iter().rev().find(|(_, at)| *at == node) {
+                let birth = birth(shard, shards, nodes, *replica);
+                self.input(node, Input::Create { shard, birth });
+            }
+            self.input(node, Input::Placed { shard, placement });
         }
         self.schedule_wake(node);
+    }
+
+    /// A map says that a replica of every shard lives on a node, perhaps a new one.
+    pub fn place(&mut self, replica: ReplicaId, node: NodeId) {
+        self.placement.insert(replica, node);
+        if !self.nodes.contains_key(&node) {
+            let seed = self.rng.next_u64();
+            self.nodes.insert(node, Node::new(node, seed));
+            self.start(node);
+        }
+        let (nodes, shards) = self.shape;
+        let placement: Vec<_> = self.placement.iter().map(|(id, at)| (*id, *at)).collect();
+        for shard in (1..=shards).map(ShardId) {
+            let birth = birth(shard, shards, nodes, replica);
+            self.input(node, Input::Create { shard, birth });
+            for other in self.nodes() {
+                self.input(other, Input::Placed { shard, placement: placement.clone() });
+            }
+        }
+    }
+
+    /// A node's base holds something of a shard.
+    pub fn base_holds(&self, node: NodeId, shard: ShardId) -> bool {
+        self.nodes[&node].base_holds(shard)
     }
 
     /// The power fails: what was not synced is lost in part.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use flotilla_node::host::{
-    Answer, BaseJob, BatchTicket, Input, Now, Options, ReadJob, Reply, SnapshotJob, Worker, recover,
+    Answer, BaseJob, BatchTicket, Input, Now, Options, ReadJob, Reply, SnapshotJob, Worker, ended, recover,
 };
 use flotilla_raft::SnapshotMeta;
 use flotilla_store::memory::{Memory, MemoryView};
@@ -58,6 +58,10 @@ impl Node {
         let mut worker = Worker::new(self.id, options.clone(), self.base.clone(), self.seed ^ self.boot);
         for (shard, replica) in found.tombstones {
             worker.remember(shard, replica);
+        }
+        let buried = ended(&self.base, |shard| found.shards.contains_key(&shard)).expect("the base works");
+        for (shard, generation) in buried {
+            worker.bury(shard, generation);
         }
         for (shard, state) in found.shards {
             worker.adopt(now, recover(&self.base, shard, state).expect("the replica recovers"));
@@ -170,6 +174,11 @@ impl Node {
         done
     }
 
+    /// Whether the base holds anything of a shard.
+    pub fn base_holds(&self, shard: ShardId) -> bool {
+        snapshot::shards_in(&self.base.view()).expect("the base works").contains(&shard)
+    }
+
     /// What the base holds of a shard.
     pub fn stats(&self, shard: ShardId) -> Option<Stats> {
         flotilla_store::stats(&self.base.view(), shard).expect("the base works")
@@ -194,6 +203,11 @@ fn carry_out(base: &Memory, job: &BaseJob) -> Result<Option<Input>, flotilla_sto
             snapshot::activate(base, *shard, *generation)?;
             let machine = Machine::open(*shard, &base.view(), genesis).expect("the machine opens");
             Ok(Some(Input::Activated { machine: Box::new(machine) }))
+        }
+        BaseJob::Forget { shard } => {
+            while !snapshot::purge_shard(base, *shard, 100)? {}
+            base.sync()?;
+            Ok(Some(Input::Forgotten { shard: *shard }))
         }
         BaseJob::Purge { shard, generation } => {
             while !snapshot::purge(base, *shard, *generation, 100)? {}

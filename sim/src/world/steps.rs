@@ -30,6 +30,9 @@ pub(super) const fn shard_of(input: &Input) -> Option<ShardId> {
         | Input::SnapshotSent { shard, .. }
         | Input::Create { shard, .. }
         | Input::Placed { shard, .. }
+        | Input::Change { shard, .. }
+        | Input::Retire { shard, .. }
+        | Input::Forgotten { shard }
         | Input::Transfer { shard, .. }
         | Input::Flush { shard, .. } => *shard,
         Input::Activated { machine } => machine.shard(),
