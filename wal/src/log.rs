@@ -188,7 +188,9 @@ impl<D: Disk> Log<D> {
             disk,
         };
         log.credit_bytes = log.credit_bytes_max();
-        if previous.segment != 0 {
+        // Only what counts is sealed. Where the newest segment held nothing but the frame that is carried, that frame may have made
+        // everything before it dead: then its predecessor was collected, and there is nothing left to seal.
+        if log.closed.back().is_some_and(|closed| closed.number == previous.segment) {
             let name = Name::Segment(previous.segment);
             let mut old = log.disk.open(&name.to_string()).map_err(failed(name, "open"))?;
             log.seal(&mut old, previous)?;

@@ -2,9 +2,11 @@
 //!
 //! Whatever happens, what was acknowledged is there, and what was in flight is there as a whole or not at all.
 
-use crate::model::{Model, Story, batch, birth, hard, open};
+use crate::model::{Model, Story, batch, birth, entry, hard, open};
+use flotilla_raft::ReplicaId;
+use flotilla_topology::ShardId;
 use flotilla_wal::simulated::{Fate, Faults, SimulatedDisk};
-use flotilla_wal::{AppendError, Batch, CollectError, Log, OpenError, Recovered, Step};
+use flotilla_wal::{AppendError, Batch, CollectError, Log, OpenError, Record, Recovered, Step};
 
 /// What is promised, and what may have been written besides.
 #[derive(Clone)]
@@ -290,4 +292,34 @@ fn a_log_can_be_dropped_and_opened_without_a_crash_in_between() {
         log.append(std::slice::from_ref(&next)).unwrap();
         story.model.apply(&next);
     }
+}
+
+/// The first frame of a new segment made everything before it dead, the old segment was collected, and the power failed before
+/// anything followed: the frame is carried, and the segment before it is no longer there to be sealed. (Found by whole hosts
+/// that move replicas, with seed 704: the node would never have started again.)
+#[test]
+fn a_lone_frame_that_outlived_its_predecessor_is_carried_without_it() {
+    let mut alone = 0;
+    for filler in 1..=12 {
+        let disk = SimulatedDisk::new(filler);
+        let (mut log, _) = open(&disk).unwrap();
+        log.append(&[batch([(1, birth(7)), (1, hard(2, 7, 0))])]).unwrap();
+        for index in 1..=filler {
+            log.append(&[batch([(1, Record::Entries(vec![entry(index, 2, "filler")]))])]).unwrap();
+        }
+        log.append(&[batch([(1, Record::Tombstone { replica: ReplicaId(7) })])]).unwrap();
+        while log.collect().unwrap() != Step::Idle {}
+        alone += usize::from(log.stats().segments == 1);
+        drop(log);
+        disk.crash();
+        // Twice: what the first opening made must be good, too.
+        for attempt in 1..=2 {
+            let (_, recovered) =
+                open(&disk).unwrap_or_else(|error| panic!("{filler} fillers, attempt {attempt}: {error}"));
+            assert!(recovered.shards.is_empty(), "{filler} fillers: {recovered:?}");
+            assert_eq!(recovered.tombstones.get(&ShardId(1)), Some(&ReplicaId(7)), "{filler} fillers");
+            disk.crash();
+        }
+    }
+    assert!(alone > 0, "no tombstone stood alone in its segment: the story tells nothing");
 }
