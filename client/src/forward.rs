@@ -17,7 +17,7 @@ use flotilla_topology::{Route, ShardId, Slot};
 use crate::call::Call;
 use crate::client::check;
 use crate::crew::wall_ms;
-use crate::dispatch::{Effect, Failure, Target};
+use crate::dispatch::{Effect, Failure, Target, passed_on};
 use crate::scan::Pages;
 use crate::{Client, Error, ScanRange, txn};
 
@@ -102,7 +102,7 @@ impl Forwarder {
     pub async fn put(&self, mut request: v1::PutRequest) -> Result<v1::PutResult, Unanswered> {
         check(&request.key, request.value.len())?;
         let own = request.request.is_none().then(|| self.client.begin_write(Slot::of(&request.key)));
-        request.request = request.request.or(own.as_ref().map(|own| own.id));
+        request.request = passed_on(request.request, own.as_ref().map(|own| own.id));
         request.route_mode = self.client.crew.route_mode();
         self.write(slot_of(&request.key), &request).await
     }
@@ -115,7 +115,7 @@ impl Forwarder {
     pub async fn delete(&self, mut request: v1::DeleteRequest) -> Result<v1::DeleteResult, Unanswered> {
         check(&request.key, 0)?;
         let own = request.request.is_none().then(|| self.client.begin_write(Slot::of(&request.key)));
-        request.request = request.request.or(own.as_ref().map(|own| own.id));
+        request.request = passed_on(request.request, own.as_ref().map(|own| own.id));
         request.route_mode = self.client.crew.route_mode();
         self.write(slot_of(&request.key), &request).await
     }
@@ -131,7 +131,7 @@ impl Forwarder {
     ) -> Result<v1::CompareAndSwapResult, Unanswered> {
         check(&request.key, request.value.len())?;
         let own = request.request.is_none().then(|| self.client.begin_write(Slot::of(&request.key)));
-        request.request = request.request.or(own.as_ref().map(|own| own.id));
+        request.request = passed_on(request.request, own.as_ref().map(|own| own.id));
         request.route_mode = self.client.crew.route_mode();
         self.write(slot_of(&request.key), &request).await
     }
@@ -144,7 +144,7 @@ impl Forwarder {
     pub async fn txn(&self, mut request: v1::TxnRequest) -> Result<v1::TxnResult, Unanswered> {
         let slot = txn::check(&request)?;
         let own = request.request.is_none().then(|| self.client.begin_write(slot));
-        request.request = request.request.or(own.as_ref().map(|own| own.id));
+        request.request = passed_on(request.request, own.as_ref().map(|own| own.id));
         request.route_mode = self.client.crew.route_mode();
         self.write(Target::Slot(slot), &request).await
     }

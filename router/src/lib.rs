@@ -24,7 +24,7 @@ mod metrics;
 mod pipeline;
 mod program;
 mod room;
-mod statuses;
+pub mod statuses;
 mod verbs;
 
 pub use flotilla_daemon::VERSION_LINE;

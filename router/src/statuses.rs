@@ -10,7 +10,8 @@ use flotilla_proto::v1::ErrorDetail;
 use tonic::{Code, Status};
 
 /// The status of a request that was not answered.
-pub(crate) fn status_of(unanswered: &Unanswered) -> Status {
+#[must_use]
+pub fn status_of(unanswered: &Unanswered) -> Status {
     let last = unanswered.last.as_ref();
     let shard = unanswered.shard.map(|shard| shard.0);
     match &unanswered.error {

@@ -11,7 +11,7 @@ use clap::Parser;
 use crate::runs::{Failure, Plan, Summary, many, run};
 use crate::scenario::{Scenario, Topology};
 use crate::shrink::shrink;
-use crate::summary;
+use crate::{page, summary};
 
 /// Whole fleets under one seed and virtual time, with faults and judges. Exit code 0: every promise was kept; 1: one was
 /// broken; 2: wrong usage.
@@ -36,7 +36,7 @@ struct Cli {
     /// No world begins later than this after the first: 600s, 10m [default: no limit]
     #[arg(long, value_parser = duration)]
     budget: Option<Duration>,
-    /// A TOML file that fixes some of: nodes, shards, replicas, clients, seconds, faults
+    /// A TOML file that fixes some of: nodes, shards, replicas, clients, crowds, seconds, profile, faults
     #[arg(long)]
     topology: Option<PathBuf>,
     /// Runs each world twice: the two must be equal, step by step
@@ -48,6 +48,9 @@ struct Cli {
     /// Reports a failure as it was found, without looking for a smaller one
     #[arg(long)]
     no_shrink: bool,
+    /// Writes the figures into this page, between its <!-- worlds --> and <!-- /worlds -->
+    #[arg(long, conflicts_with = "seed")]
+    page: Option<PathBuf>,
     /// Prints the summary as one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -125,6 +128,12 @@ fn conclude(cli: &Cli, plan: &Plan, summary: &Summary) -> ExitCode {
         say(&summary::text(summary));
     } else {
         print(&summary::text(summary));
+    }
+    if let Some(path) = &cli.page
+        && let Err(error) = page::write(path, summary, plan.jobs)
+    {
+        say(&format!("kvsim: --page {}: {error}", path.display()));
+        return ExitCode::from(2);
     }
     for failure in &summary.failures {
         say(&format!("seed {}: {}: {}", failure.seed, failure.judge, failure.what));

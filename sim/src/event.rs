@@ -7,7 +7,7 @@ use flotilla_node::host::{Beat, BeatAnswer, Input, ReadJob};
 use flotilla_store::memory::MemoryView;
 use flotilla_topology::NodeId;
 
-use crate::clients::{ClientId, Question, Said};
+use crate::clients::{Asker, ClientId, Question, RouterId, Said};
 use crate::faults::{Ending, FaultKind};
 
 /// Something that happens.
@@ -15,10 +15,14 @@ use crate::faults::{Ending, FaultKind};
 pub enum Event {
     /// Something happens at a node, if it still runs in the same boot.
     AtNode(NodeId, u64, AtNode),
-    /// A client's question reaches a node, whether or not it runs.
+    /// A question reaches a node, whether or not it runs.
     Asked(NodeId, Question),
-    /// Something reaches a client.
-    Answered(ClientId, u64, Said),
+    /// A question reaches a router.
+    Routed(RouterId, Question),
+    /// Something reaches who asked.
+    Answered(Asker, u64, Said),
+    /// A router's time has come to look at a hop.
+    RouterDue(RouterId, u64),
     /// A client's time has come: to begin, to ask again, to give an attempt up.
     ClientDue(ClientId),
     /// A node is started.
@@ -40,6 +44,8 @@ pub enum AtNode {
     Wake(usize),
     /// An input reaches a worker.
     Input(usize, Box<Input>),
+    /// A worker has time for what has reached it.
+    Turn(usize),
     /// The log write under way ends.
     LogWritten,
     /// The log had nothing to do for a while.

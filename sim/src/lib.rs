@@ -25,6 +25,8 @@ pub mod faults;
 pub mod judges;
 pub mod network;
 pub mod node;
+pub mod page;
+pub mod profile;
 pub mod runs;
 pub mod scenario;
 pub mod shrink;

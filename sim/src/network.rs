@@ -18,11 +18,16 @@ pub struct Weather {
     pub doubled_permille: u64,
     /// The longest delay in microseconds; each message draws its own.
     pub delay_us_max: u64,
+    /// Of 1000 messages, how many are much later than all others: held up in a queue, or sent again and again.
+    pub late_permille: u64,
+    /// How late these are at most, in microseconds.
+    pub late_us_max: u64,
 }
 
 impl Weather {
     /// Nothing is lost.
-    pub const FAIR: Self = Self { lost_permille: 0, doubled_permille: 0, delay_us_max: 300 };
+    pub const FAIR: Self =
+        Self { lost_permille: 0, doubled_permille: 0, delay_us_max: 300, late_permille: 0, late_us_max: 0 };
 }
 
 /// What holds a directed link up.
@@ -81,7 +86,16 @@ impl Network {
         let Weather { lost_permille, doubled_permille, .. } = self.weather;
         let copies = if self.chance.permille(doubled_permille) { 2 } else { 1 };
         let arrives: Vec<bool> = (0..copies).map(|_| !self.chance.permille(lost_permille)).collect();
-        arrives.into_iter().filter(|arrives| *arrives).map(|_| self.delay_us()).collect()
+        arrives.into_iter().filter(|arrives| *arrives).map(|_| self.delay_us() + self.late_us()).collect()
+    }
+
+    fn late_us(&mut self) -> u64 {
+        let Weather { late_permille, late_us_max, .. } = self.weather;
+        if late_permille > 0 && self.chance.permille(late_permille) {
+            self.chance.below(late_us_max)
+        } else {
+            0
+        }
     }
 
     /// How long something takes, in microseconds.

@@ -46,6 +46,8 @@ pub struct Node {
     pub paused_until_us: u64,
     /// How much longer a log write takes than it should.
     pub slow_us: u64,
+    /// How much longer a reader of the base takes than it should, at most.
+    pub slow_reads_us: u64,
     /// What runs, if it runs.
     pub running: Option<Running>,
     /// Why it will never start again.
@@ -57,6 +59,8 @@ pub struct Running {
     /// The promises between this node and others.
     pub supports: Supports,
     workers: Vec<Worker<Memory>>,
+    /// What has reached each worker and waits for its turn.
+    pub inboxes: Vec<Vec<Input>>,
     log: Log<SimulatedDisk>,
     /// Batches that wait for the write under way to end.
     pub queued: Vec<Waiting>,
@@ -108,6 +112,7 @@ impl Node {
             stalled: false,
             paused_until_us: 0,
             slow_us: 0,
+            slow_reads_us: 0,
             running: None,
             dead: None,
         }
@@ -134,6 +139,7 @@ impl Node {
         let mut running = Running {
             supports: supports.clone(),
             workers: (0..workers).map(worker).collect(),
+            inboxes: (0..workers).map(|_| Vec::new()).collect(),
             log,
             queued: Vec::new(),
             writing: Vec::new(),

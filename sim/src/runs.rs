@@ -22,6 +22,10 @@ use crate::world::World;
 pub struct Outcome {
     /// Its seed.
     pub seed: u64,
+    /// What it was about.
+    pub profile: &'static str,
+    /// How many nodes, and how many replicas of each shard.
+    pub shape: String,
     /// The number that stands for all of its steps: equal for equal runs.
     pub digest: u64,
     /// How many turns there were.
@@ -86,6 +90,8 @@ pub fn run(scenario: &Scenario, all_lines: bool) -> Outcome {
     });
     Outcome {
         seed: scenario.seed,
+        profile: scenario.profile.name(),
+        shape: format!("{} nodes with {} replicas", scenario.nodes, scenario.replicas),
         digest: world.trace.digest(),
         turns: world.trace.steps(),
         virtual_us: world.now_us,
@@ -148,6 +154,16 @@ pub struct Summary {
     pub answered_each: Vec<u64>,
     /// Kinds of faults, world by world.
     pub kinds_each: Vec<u64>,
+    /// Faults, world by world.
+    pub faults_each: Vec<u64>,
+    /// Terms in which somebody led, world by world.
+    pub terms_each: Vec<u64>,
+    /// Seconds of virtual time, world by world.
+    pub seconds_each: Vec<u64>,
+    /// How many worlds there were of each shape.
+    pub shapes: BTreeMap<String, u64>,
+    /// How many worlds there were of each profile.
+    pub profiles: BTreeMap<&'static str, u64>,
     /// Faults by kind.
     pub faults: BTreeMap<FaultKind, u64>,
     /// What was seen.
@@ -170,6 +186,11 @@ impl Summary {
         self.terms_led += outcome.terms_led as u64;
         self.answered_each.push(answered as u64);
         self.kinds_each.push(outcome.faults.len() as u64);
+        self.faults_each.push(outcome.faults.values().sum());
+        self.terms_each.push(outcome.terms_led as u64);
+        self.seconds_each.push(outcome.virtual_us / 1_000_000);
+        *self.shapes.entry(outcome.shape).or_default() += 1;
+        *self.profiles.entry(outcome.profile).or_default() += 1;
         for (kind, times) in outcome.faults {
             *self.faults.entry(kind).or_default() += times;
         }

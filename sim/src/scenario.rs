@@ -7,8 +7,10 @@ use flotilla_node::host::Options;
 use serde::Deserialize;
 
 use crate::chance::Chance;
+use crate::clients::Habits;
 use crate::faults::FaultKind;
 use crate::network::Weather;
+use crate::profile::{Aim, Profile};
 
 /// Where clocks drift, each is by at most so many millionths too fast or too slow: far more than real ones, so that what depends on
 /// it is found out.
@@ -24,8 +26,12 @@ pub struct Topology {
     pub shards: Option<u64>,
     /// How many replicas each shard has; 3, or 5 of 5 nodes, if open.
     pub replicas: Option<usize>,
-    /// How many clients there are; 4 to 8 if open.
+    /// How many clients share their keys; 4 to 8 if open.
     pub clients: Option<u64>,
+    /// How many crowds of clients there are, each with keys of its own; 1 to 3 if open.
+    pub crowds: Option<u64>,
+    /// What the worlds are about; the seed decides if open.
+    pub profile: Option<Profile>,
     /// How long the faults last, in seconds of virtual time; 30 if open.
     pub seconds: Option<u64>,
     /// Which faults are on, by name; about half of all if open.
@@ -45,6 +51,7 @@ impl Topology {
             ("replicas", replicas as u64, 1, nodes),
             // The search for a linearization takes no more at once for one key.
             ("clients", self.clients.unwrap_or(1), 1, 8),
+            ("crowds", self.crowds.unwrap_or(1), 1, 8),
             ("seconds", self.seconds.unwrap_or(1), 1, 3600),
         ];
         match within.into_iter().find(|(_, value, low, high)| value < low || value > high) {
@@ -67,10 +74,20 @@ pub struct Scenario {
     pub replicas: usize,
     /// How many workers each node has.
     pub workers: usize,
-    /// How many clients there are.
+    /// What it is about.
+    pub profile: Profile,
+    /// How many clients share their keys.
     pub clients: u64,
-    /// How many groups of keys they use.
+    /// How many crowds of clients there are, each with keys of its own.
+    pub crowds: u64,
+    /// How many groups of keys each crowd uses.
     pub groups: u64,
+    /// What clients are like.
+    pub habits: Habits,
+    /// How many routers there are. Half of the clients go through them, if there are any.
+    pub routers: u64,
+    /// How long inputs wait for a worker at most: what arrives meanwhile shares its turn.
+    pub busy_us_max: u64,
     /// How many operations each client begins at most.
     pub operations_max: u64,
     /// How long the faults last.
@@ -79,6 +96,8 @@ pub struct Scenario {
     pub fault_every: Duration,
     /// Which faults are on.
     pub faults: Vec<FaultKind>,
+    /// Whom they strike.
+    pub aim: Aim,
     /// What the network does all the time.
     pub weather: Weather,
     /// How long nodes promise each other support; nothing: no leases.
@@ -98,31 +117,39 @@ impl Scenario {
     #[must_use]
     pub fn draw(seed: u64, topology: &Topology) -> Self {
         let mut chance = Chance::new(seed, "scenario");
+        let drawn = Profile::draw(&mut chance);
+        let profile = topology.profile.unwrap_or(drawn);
         let nodes = if chance.permille(600) { 3 } else { 5 };
         let nodes = topology.nodes.unwrap_or(nodes);
         let replicas = if nodes >= 5 && chance.permille(400) { 5 } else { 3 };
         let shards = chance.between(1, 4);
-        let clients = chance.between(4, 8);
-        let options = options(&mut chance);
-        let segment_bytes = [16 << 10, 32 << 10, 64 << 10][chance.below(3) as usize];
+        let clients = topology.clients.unwrap_or(chance.between(4, 8));
+        let crowds = topology.crowds.unwrap_or(profile.crowds(&mut chance));
+        let every_ms = profile.fault_every_ms();
         Self {
             seed,
             nodes,
+            profile,
             shards: topology.shards.unwrap_or(shards),
             replicas: topology.replicas.unwrap_or(replicas).min(usize::try_from(nodes).unwrap_or(usize::MAX)),
             workers: chance.between(1, 2) as usize,
-            clients: topology.clients.unwrap_or(clients),
+            clients,
+            crowds,
             groups: chance.between(12, 40),
+            habits: profile.habits(&mut chance, clients),
+            routers: chance.below(3),
+            busy_us_max: [0, 50, 500, 3000][chance.below(4) as usize],
             operations_max: u64::MAX,
             lasts: Duration::from_secs(topology.seconds.unwrap_or(30)),
-            fault_every: Duration::from_millis(chance.between(400, 1600)),
-            faults: topology.faults.clone().unwrap_or_else(|| faults(&mut chance)),
+            fault_every: Duration::from_millis(chance.between(*every_ms.start(), *every_ms.end())),
+            faults: topology.faults.clone().unwrap_or_else(|| profile.faults(&mut chance)),
+            aim: profile.aim(&mut chance),
             weather: weather(&mut chance),
             support: support(seed),
             // The same in all worlds, so that it does not tell them apart.
             clock_drift_ppm_max: DRIFT_PPM_MAX,
-            options,
-            segment_bytes,
+            options: options(&mut chance),
+            segment_bytes: [16 << 10, 32 << 10, 64 << 10][chance.below(3) as usize],
             ruthless: chance.permille(200),
         }
     }
@@ -132,22 +159,20 @@ impl Scenario {
     pub fn describe(&self) -> String {
         let faults: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
         format!(
-            "seed {}: {} nodes, {} shards of {}, {} workers, {} clients, {:?}{}, faults: {}",
+            "seed {}: {}, {} nodes, {} shards of {}, {} workers, {} × {} clients, {:?}{}, faults: {}",
             self.seed,
+            self.profile.name(),
             self.nodes,
             self.shards,
             self.replicas,
             self.workers,
+            self.crowds,
             self.clients,
             self.lasts,
             if self.ruthless { ", ruthless" } else { "" },
             if faults.is_empty() { "none".to_owned() } else { faults.join(" ") },
         )
     }
-}
-
-fn faults(chance: &mut Chance) -> Vec<FaultKind> {
-    FaultKind::ALL.iter().copied().filter(|_| chance.permille(500)).collect()
 }
 
 /// From a chance of its own, so that worlds without it stay what they were.
@@ -158,9 +183,16 @@ fn support(seed: u64) -> Duration {
         .map_or(Duration::ZERO, |millis| Duration::from_millis(*millis))
 }
 
-/// Limits so small that half a minute flushes, compacts, sends snapshots and rotates the log.
+/// Limits so small that half a minute flushes, compacts, sends snapshots, rotates the log, and catches up in many steps.
 fn options(chance: &mut Chance) -> Options {
+    let small = chance.permille(500);
+    let raft = flotilla_raft::Options {
+        append_bytes_max: if small { 1 << chance.between(7, 13) } else { 1 << 20 },
+        inflight_count_max: if small { chance.between(1, 16) as usize } else { 128 },
+        ..flotilla_raft::Options::default()
+    };
     Options {
+        raft,
         flush_bytes: 2 << chance.between(10, 14),
         flush_interval: Duration::from_millis(chance.between(200, 3000)),
         log_retain_bytes: 1 << chance.between(10, 15),
@@ -170,13 +202,20 @@ fn options(chance: &mut Chance) -> Options {
 }
 
 fn weather(chance: &mut Chance) -> Weather {
-    match chance.below(4) {
+    let calm = match chance.below(4) {
         0 => Weather::FAIR,
         1 => Weather { delay_us_max: chance.between(1000, 10_000), ..Weather::FAIR },
         _ => Weather {
             lost_permille: chance.below(30),
             doubled_permille: chance.below(30),
             delay_us_max: chance.between(300, 15_000),
+            ..Weather::FAIR
         },
+    };
+    match chance.below(3) {
+        0 => {
+            Weather { late_permille: chance.between(1, 10), late_us_max: 100_000 << chance.below(7), ..calm }
+        }
+        _ => calm,
     }
 }

@@ -63,14 +63,19 @@ fn list<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
     if out.is_empty() { "none".to_owned() } else { out }
 }
 
-/// Least, quartiles, greatest.
 fn distribution(each: &[u64]) -> String {
+    let ([least, quarter, half, most_of, most], mean) = quartiles(each);
+    format!("{least} | {quarter} | {half} | {most_of} | {most}, mean {mean:.1}")
+}
+
+/// Least, quartiles, greatest; and the mean.
+pub(crate) fn quartiles(each: &[u64]) -> ([u64; 5], f64) {
     let mut sorted = each.to_vec();
     sorted.sort_unstable();
     let at =
         |percent: usize| sorted.get((sorted.len().saturating_sub(1)) * percent / 100).copied().unwrap_or(0);
     let mean = sorted.iter().sum::<u64>() as f64 / sorted.len().max(1) as f64;
-    format!("{} | {} | {} | {} | {}, mean {mean:.1}", at(0), at(25), at(50), at(75), at(100))
+    ([0, 25, 50, 75, 100].map(at), mean)
 }
 
 /// All of it as one JSON document.

@@ -40,7 +40,7 @@ fn a_sample_of_worlds_keeps_every_promise_and_is_equal_when_run_again() {
 /// judge thought otherwise.)
 #[test]
 fn a_snapshot_in_the_base_and_announced_in_the_log_may_be_acknowledged() {
-    let outcome = run(&Scenario::draw(9, &Topology::default()), false);
+    let outcome = run(&Scenario::draw(44, &Topology::default()), false);
     assert_eq!(outcome.failure, None);
     assert!(outcome.coverage.of("power cuts at delicate moments") > 0);
 }

@@ -23,6 +23,6 @@ pub use backoff::Backoff;
 pub use failure::{Failure, Verdict};
 pub use lane::{Lane, Whereabouts};
 pub use operation::{Effect, Operation, Patience, Step};
-pub use requests::{Requests, Ticket};
+pub use requests::{Requests, Ticket, passed_on};
 pub use routes::{Routes, Target};
 pub use shard_clock::ShardClock;

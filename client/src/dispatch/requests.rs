@@ -65,6 +65,15 @@ impl Requests {
     }
 }
 
+/// The id under which a program between client and fleet passes a write on: the one with which it came, deadline included;
+/// its own only where there was none. No hop recomputes anything of an id (DESIGN §6). Counterexample: an attempt is held up
+/// here until its client has its answer from another attempt, and its deadline has passed, so that the shard has forgotten the
+/// client; with a new deadline it would be executed a second time.
+#[must_use]
+pub fn passed_on(came: Option<RequestId>, own: Option<RequestId>) -> Option<RequestId> {
+    came.or(own)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +107,13 @@ mod tests {
             assert_eq!((id.client, id.deadline_ms), (Some(u128::MAX.into()), 70));
             requests.end(&ticket);
         }
+    }
+
+    #[test]
+    fn an_id_is_passed_on_as_it_came() {
+        let id = |sequence, deadline_ms| RequestId { client: None, sequence, acknowledged: 0, deadline_ms };
+        assert_eq!(passed_on(Some(id(3, 70)), Some(id(9, 99))), Some(id(3, 70)));
+        assert_eq!(passed_on(None, Some(id(9, 99))), Some(id(9, 99)));
     }
 
     #[test]

@@ -9,20 +9,19 @@ use flotilla_client::dispatch::{
     Effect, Failure, Operation, Patience, Requests, Routes, ShardClock, Step, Target, Ticket,
 };
 use flotilla_history::{Answer, Call, History, Moment, OperationId, Outcome, Shard};
-use flotilla_node::api::request_id;
+use flotilla_proto::v1::RequestId;
 use flotilla_raft::Term;
-use flotilla_store::{Limits, Operation as Write, ScanRange};
+use flotilla_store::{Limits, ScanRange};
 use flotilla_topology::{ClusterMap, Slot};
 
 use super::translate;
-use super::{Ask, ClientId, HeardAnswer, Question, Said, Workload};
+use super::{Ask, Asker, ClientId, Habits, HeardAnswer, Question, Said, Workload};
 use crate::chance::Chance;
 use crate::clock::WALL_BEGINS_MS;
 use crate::coverage::Coverage;
 
-/// How long an operation may take altogether, and one attempt of it. The SDK's defaults are longer; faults are denser here.
+/// How long an operation may take altogether. The SDK's default is longer; faults are denser here.
 const DEADLINE: Duration = Duration::from_millis(2500);
-const ATTEMPT: Duration = Duration::from_millis(600);
 /// How long a request id is good for beyond the deadline, as in the SDK.
 const GRACE_MS: u64 = 2000;
 
@@ -44,6 +43,12 @@ pub struct Client {
     clock: ShardClock,
     /// What it asks.
     pub workload: Workload,
+    habits: Habits,
+    /// How long one attempt may take.
+    attempt: Duration,
+    map: ClusterMap,
+    /// The routers between it and the fleet; none: it finds its way itself.
+    routers: Vec<String>,
     chance: Chance,
     wall_ahead_ms: i64,
     under_way: Option<UnderWay>,
@@ -59,6 +64,7 @@ struct UnderWay {
     operation: Operation,
     call: Call,
     slot: Slot,
+    request: Option<RequestId>,
     ask: Ask,
     ticket: Option<Ticket>,
     recorded: OperationId,
@@ -68,24 +74,53 @@ struct UnderWay {
 }
 
 impl Client {
-    /// A client that knows the map.
-    pub fn new(id: ClientId, map: &ClusterMap, workload: Workload, mut chance: Chance) -> Self {
-        let endpoints = map.nodes.values().map(|info| info.client_addr.clone()).collect();
-        let mut routes = Routes::new(endpoints);
-        routes.set_map(map.clone());
-        let wall_ahead_ms = i64::try_from(chance.below(400)).unwrap_or(0) - 200;
-        Self {
+    /// A client that knows the map, or only these routers.
+    pub fn new(
+        id: ClientId,
+        map: &ClusterMap,
+        routers: Vec<String>,
+        (workload, habits): (Workload, Habits),
+        chance: Chance,
+    ) -> Self {
+        let mut client = Self {
             id,
-            routes,
-            requests: Requests::new(u128::from(chance.number()) << 64 | u128::from(id.0)),
+            routes: Routes::new(Vec::new()),
+            requests: Requests::new(1),
             clock: ShardClock::default(),
             workload,
+            habits,
+            attempt: Duration::ZERO,
+            map: map.clone(),
+            routers,
             chance,
-            wall_ahead_ms,
+            wall_ahead_ms: 0,
             under_way: None,
             attempts: 0,
             next_us: 0,
             begun: 0,
+        };
+        client.be_born();
+        client
+    }
+
+    /// A process like the one before, which knows nothing of it.
+    fn be_born(&mut self) {
+        self.lose_the_way();
+        self.requests = Requests::new(u128::from(self.chance.number()) << 64 | u128::from(self.id.0));
+        self.clock = ShardClock::default();
+        self.wall_ahead_ms = i64::try_from(self.chance.below(400)).unwrap_or(0) - 200;
+        let most = self.habits.attempt_ms_max;
+        self.attempt = Duration::from_millis(self.chance.between(most / 2, most));
+    }
+
+    /// Forgets who leads.
+    fn lose_the_way(&mut self) {
+        if self.routers.is_empty() {
+            let endpoints = self.map.nodes.values().map(|info| info.client_addr.clone()).collect();
+            self.routes = Routes::new(endpoints);
+            self.routes.set_map(self.map.clone());
+        } else {
+            self.routes = Routes::new(self.routers.clone());
         }
     }
 
@@ -103,27 +138,37 @@ impl Client {
         coverage: &mut Coverage,
     ) -> Vec<Deed> {
         self.begun += 1;
+        if self.chance.permille(self.habits.lost_permille) {
+            self.lose_the_way();
+        }
         let slot = slot_of(&call);
-        let target = Target::Slot(slot);
-        let shard = self.routes.shard(target).unwrap_or_default();
-        let patience = Patience { deadline: at(now_us) + DEADLINE, attempt: ATTEMPT };
-        let (effect, ask, ticket) = match translate::action(&call) {
-            None => (Effect::Read, read(&call), None),
+        let shard = self.map.shard_of(slot);
+        let target = if self.routers.is_empty() { Target::Slot(slot) } else { Target::Anyone };
+        let patience = Patience { deadline: at(now_us) + DEADLINE, attempt: self.attempt };
+        let (effect, ask, request, ticket) = match translate::action(&call) {
+            None => (Effect::Read, read(&call), None, None),
             Some(action) => {
                 let ticket = self.requests.begin();
                 let good_for = u64::try_from(DEADLINE.as_millis()).unwrap_or(0) + GRACE_MS;
                 let deadline_ms = self.clock.estimate(shard, self.wall_ms(now_us)) + good_for;
-                let request = request_id(self.requests.id(&ticket, deadline_ms));
-                let request =
-                    Some(request.unwrap_or_else(|error| panic!("the SDK's own id is wrong: {error}")));
-                (Effect::Write, Ask::Write(Write { request, action }), Some(ticket))
+                let request = Some(self.requests.id(&ticket, deadline_ms));
+                (Effect::Write, Ask::Write(action), request, Some(ticket))
             }
         };
         let operation = Operation::new(target, effect, patience, self.chance.number());
         let client = flotilla_history::Client(self.id.0);
         let recorded = history.invoke(Moment(now_us), client, Shard(shard.0), call.clone());
-        self.under_way =
-            Some(UnderWay { operation, call, slot, ask, ticket, recorded, waits: None, attempts: 0 });
+        self.under_way = Some(UnderWay {
+            operation,
+            call,
+            slot,
+            request,
+            ask,
+            ticket,
+            recorded,
+            waits: None,
+            attempts: 0,
+        });
         self.go_on(now_us, history, coverage)
     }
 
@@ -165,9 +210,8 @@ impl Client {
                 under_way.operation.redirected(at(now_us), &route, &mut self.routes);
             }
             Said::Failed(failure) => {
-                let shard = self.routes.shard(under_way.operation.target());
-                if let (Some(shard), Some(time_ms)) = (shard, failure.shard_time_ms) {
-                    self.clock.present(shard, time_ms, wall_ms);
+                if let Some(time_ms) = failure.shard_time_ms {
+                    self.clock.present(self.map.shard_of(under_way.slot), time_ms, wall_ms);
                 }
                 under_way.operation.failed(at(now_us), &failure, &mut self.routes);
             }
@@ -207,7 +251,9 @@ impl Client {
                 under_way.attempts += 1;
                 let ends_us = now_us + micros(timeout);
                 let (attempt, ask) = (self.attempts, under_way.ask.clone());
-                let question = Question { client: self.id, attempt, slot: under_way.slot, ask };
+                let (slot, request, within) = (under_way.slot, under_way.request, timeout);
+                let question =
+                    Question { asker: Asker::Client(self.id), attempt, slot, request, within, ask };
                 under_way.waits = Some((attempt, ends_us));
                 self.under_way = Some(under_way);
                 return vec![Deed::Send(to, Box::new(question)), Deed::WakeAt(ends_us)];
@@ -240,7 +286,10 @@ impl Client {
             self.requests.end(ticket);
         }
         history.complete(under_way.recorded, Moment(now_us), outcome);
-        self.next_us = now_us + self.chance.between(1_000, 120_000);
+        if self.chance.permille(self.habits.reborn_permille) {
+            self.be_born();
+        }
+        self.next_us = now_us + self.chance.between(1_000, self.habits.rest_us_max);
         vec![Deed::WakeAt(self.next_us)]
     }
 

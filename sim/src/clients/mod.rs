@@ -1,8 +1,8 @@
 //! Clients: what they ask, and the SDK's own dispatch and retry between them and the fleet.
 //!
 //! ```text
-//!   workload ─ call ─► Client ─ flotilla_client::dispatch ─► question ─ network ─► node
-//!      ▲                 │                                                          │
+//!   workload ─ call ─► Client ─ flotilla_client::dispatch ─► question ─ network ─► node, or router ─ network ─► node
+//!      ▲                 │                                                          │             (dispatch again)
 //!      └── history ◄─────┴──────────── said ◄──────────────── network ◄─────────────┘
 //! ```
 //!
@@ -11,32 +11,50 @@
 
 mod client;
 mod front;
+mod router;
 mod translate;
 mod workload;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_client::dispatch::Failure;
 use flotilla_node::host::Answer;
-use flotilla_store::{Limits, Operation, ScanRange};
+use flotilla_proto::v1;
+use flotilla_store::{Action, Limits, ScanRange};
 use flotilla_topology::{NodeId, Route, ShardId, Slot};
 
 pub use client::{Client, Deed};
 pub use front::{said, shard_of};
-pub use workload::{Final, Workload};
+pub use router::{Errand, Router, RouterId};
+pub use workload::{Final, Habits, Workload};
 
 /// A client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientId(pub u64);
 
-/// One attempt at an operation, on its way to a node.
+/// Who waits for the answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A client.
+    Client(ClientId),
+    /// A router, for one of its clients.
+    Router(RouterId),
+}
+
+/// One attempt at an operation, on its way to a node or to a router.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// Who asks.
-    pub client: ClientId,
+    pub asker: Asker,
     /// Which of its attempts this is.
     pub attempt: u64,
     /// What it is about.
     pub slot: Slot,
+    /// The name of the write, if it is one.
+    pub request: Option<v1::RequestId>,
+    /// How long who asks will wait.
+    pub within: Duration,
     /// What is asked.
     pub ask: Ask,
 }
@@ -45,7 +63,7 @@ pub struct Question {
 #[derive(Clone, Debug)]
 pub enum Ask {
     /// To write.
-    Write(Operation),
+    Write(Action),
     /// To read a key.
     Get(Bytes),
     /// To read a key from whichever replica.

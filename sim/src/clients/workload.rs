@@ -11,10 +11,35 @@ use crate::chance::Chance;
 /// The keys of a group.
 const KEYS: [&str; 3] = ["a", "b", "c"];
 
+/// What clients of a world are like.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// How long a client rests between two operations at most, in microseconds.
+    pub rest_us_max: u64,
+    /// How many groups are in use at the same time: of few, each is written and read by many.
+    pub groups_at_once: u64,
+    /// How many operations a client begins on one group at most. Then it turns to the next, and so do all others.
+    pub operations_per_group: u64,
+    /// How long an attempt may take at most, in milliseconds. Each client has its own patience.
+    pub attempt_ms_max: u64,
+    /// Of 1000 operations, how many begin without knowing who leads.
+    pub lost_permille: u64,
+    /// Of 1000 operations, after how many a client ends, and a new one comes in its place.
+    pub reborn_permille: u64,
+    /// Of 1000 values, how many are large.
+    pub large_permille: u64,
+    /// How large they are at most, in bytes.
+    pub large_bytes_max: u64,
+}
+
 /// What a client asks.
 #[derive(Debug)]
 pub struct Workload {
-    groups: u64,
+    /// The crowd that it belongs to, of so many.
+    crowd: (u64, u64),
+    habits: Habits,
+    /// How many operations are left on each group.
+    left: Vec<u64>,
     chance: Chance,
     /// Who writes: each write has a value of its own.
     writer: u64,
@@ -28,17 +53,18 @@ pub struct Workload {
 pub struct Final(Vec<Call>);
 
 impl Workload {
-    /// What one client asks of so many groups.
+    /// What one client of a crowd asks of so many groups. Where there are `(crowd, of)` crowds, each has groups of its own.
     #[must_use]
-    pub fn new(groups: u64, writer: u64, chance: Chance) -> Self {
-        Self { groups, chance, writer, written: 0, seen: BTreeMap::new() }
+    pub fn new(crowd: (u64, u64), groups: u64, habits: Habits, writer: u64, chance: Chance) -> Self {
+        let left = (0..groups).map(|_| habits.operations_per_group).collect();
+        Self { crowd, habits, left, chance, writer, written: 0, seen: BTreeMap::new() }
     }
 
-    /// The next thing to ask.
-    pub fn draw(&mut self) -> Call {
-        let group = self.chance.below(self.groups);
+    /// The next thing to ask; nothing when the judges could take no more.
+    pub fn draw(&mut self) -> Option<Call> {
+        let group = self.group()?;
         let key = self.key(group);
-        match self.chance.below(100) {
+        Some(match self.chance.below(100) {
             0..32 => Call::Get { key },
             32..60 => Call::Put { key, value: self.value() },
             60..76 => {
@@ -48,7 +74,18 @@ impl Workload {
             76..84 => Call::Delete { key },
             84..94 => Call::Txn(self.transaction(group)),
             _ => scan(group),
-        }
+        })
+    }
+
+    /// One of the first groups on which something is left.
+    fn group(&mut self) -> Option<u64> {
+        let at_once = usize::try_from(self.habits.groups_at_once).unwrap_or(usize::MAX);
+        let open = self.left.iter().enumerate().filter(|(_, left)| **left > 0);
+        let open: Vec<usize> = open.map(|(place, _)| place).take(at_once).collect();
+        let place = *self.chance.pick(&open)?;
+        self.left[place] -= 1;
+        let (crowd, crowds) = self.crowd;
+        Some(place as u64 * crowds + crowd)
     }
 
     /// A version of a key was seen.
@@ -63,7 +100,8 @@ impl Workload {
 
     fn value(&mut self) -> Bytes {
         self.written += 1;
-        let padding = if self.chance.permille(50) { self.chance.below(2000) } else { self.chance.below(60) };
+        let large = self.chance.permille(self.habits.large_permille);
+        let padding = self.chance.below(if large { self.habits.large_bytes_max } else { 60 });
         let padding = "x".repeat(usize::try_from(padding).unwrap_or(0));
         Bytes::from(format!("{}-{}-{padding}", self.writer, self.written))
     }

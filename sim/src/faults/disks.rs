@@ -7,11 +7,16 @@ use crate::event::Event;
 use crate::world::World;
 
 impl World {
-    pub(super) fn slow_disk(&mut self) -> bool {
+    pub(super) fn slow(&mut self, kind: FaultKind) -> bool {
         let until_us = self.fault_until();
         let Some(node) = self.victim(until_us) else { return false };
         let slow_us = self.faults.chance.between(5_000, 700_000);
-        self.node(node).slow_us = slow_us;
+        let node_of = self.node(node);
+        if kind == FaultKind::SlowDisk {
+            node_of.slow_us = slow_us;
+        } else {
+            node_of.slow_reads_us = slow_us;
+        }
         self.events.push(until_us, Event::Ends(Ending::Disk(node)));
         true
     }
@@ -32,6 +37,23 @@ impl World {
             // What a failed sync left in the kernel's memory is read by the next life, and gone when the power fails.
             self.ambush(node, 2_000_000);
         }
+        true
+    }
+
+    /// Part of the log cannot be read: who starts meanwhile must not take that for a torn tail, nor for a log without votes.
+    pub(super) fn read_error(&mut self) -> bool {
+        let until_us = self.fault_until();
+        let Some(node) = self.victim(until_us) else { return false };
+        let disk = self.node(node).disk.clone();
+        let mut files = disk.names();
+        files.retain(|name| disk.content(name).is_some_and(|content| !content.is_empty()));
+        let Some(name) = self.faults.chance.pick(&files).cloned() else { return false };
+        let length = disk.content(&name).map_or(1, |content| content.len() as u64);
+        let byte = self.faults.chance.below(length);
+        disk.set_faults(DiskFaults { read_error: Some((name, byte)), ..DiskFaults::default() });
+        self.events.push(until_us, Event::Ends(Ending::Disk(node)));
+        self.end_process(node);
+        self.start_at(self.now_us + 10_000, node);
         true
     }
 

@@ -14,6 +14,7 @@ impl World {
             lost_permille: chance.between(20, 300),
             doubled_permille: chance.below(100),
             delay_us_max: chance.between(1_000, 80_000),
+            ..self.scenario.weather
         };
         let until_us = self.now_us + self.faults.chance.between(200_000, 2_000_000);
         self.events.push(until_us, Event::Ends(Ending::Storm));
@@ -23,9 +24,40 @@ impl World {
     pub(super) fn isolate(&mut self) -> bool {
         let until_us = self.fault_until();
         let Some(node) = self.victim(until_us) else { return false };
+        self.cut_off(&[node], until_us);
+        true
+    }
+
+    /// Cuts all links between these nodes and all others, both ways.
+    pub(super) fn cut_off(&mut self, group: &[NodeId], until_us: u64) {
+        for other in self.node_ids().into_iter().filter(|other| !group.contains(other)) {
+            for node in group {
+                self.network.block(*node, other, Block::Cut, until_us);
+                self.network.block(other, *node, Block::Cut, until_us);
+            }
+        }
+    }
+
+    /// Who is cut off together goes on talking with each other.
+    pub(super) fn split(&mut self) -> bool {
+        let until_us = self.fault_until();
+        let mut group: Vec<NodeId> = Vec::new();
+        for _ in 0..self.faults.minority().max(1) {
+            let next = self.victim(until_us).filter(|next| !group.contains(next));
+            group.extend(next);
+        }
+        self.cut_off(&group, until_us);
+        self.trace.line(self.now_us, || format!("split: {group:?} cut off"));
+        !group.is_empty()
+    }
+
+    /// All links of a node in one direction.
+    pub(super) fn silence(&mut self, kind: FaultKind) -> bool {
+        let until_us = self.fault_until();
+        let Some(node) = self.victim(until_us) else { return false };
         for other in self.node_ids() {
-            self.network.block(node, other, Block::Cut, until_us);
-            self.network.block(other, node, Block::Cut, until_us);
+            let (from, to) = if kind == FaultKind::Mute { (node, other) } else { (other, node) };
+            self.network.block(from, to, Block::Cut, until_us);
         }
         true
     }

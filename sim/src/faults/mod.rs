@@ -15,6 +15,7 @@ use flotilla_topology::NodeId;
 use serde::Deserialize;
 
 use crate::chance::Chance;
+use crate::profile::Aim;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -24,6 +25,12 @@ pub enum FaultKind {
     Storm,
     /// A node is cut off from all others, both ways.
     Isolate,
+    /// A group of nodes, as many as a quorum can spare, is cut off from all others, both ways.
+    Split,
+    /// A node hears all, and nobody hears it.
+    Mute,
+    /// All hear a node, and it hears nobody.
+    Deaf,
     /// One directed link is cut.
     OneWay,
     /// Two halves that only one node can reach.
@@ -40,14 +47,24 @@ pub enum FaultKind {
     PowerCutAll,
     /// A process stands still.
     Pause,
+    /// A machine sleeps: nothing happens on it, what is sent to it is lost, its clocks go on.
+    Suspend,
+    /// A router is killed, and another takes its place.
+    RouterKill,
+    /// A router stands still.
+    RouterPause,
     /// The log's disk is slow.
     SlowDisk,
+    /// Readers of the base are slow.
+    SlowReads,
     /// The log's disk takes fewer bytes than it was given.
     ShortWrites,
     /// The log's disk is full.
     FullDisk,
     /// A sync of the log fails, and marks its pages clean.
     SyncError,
+    /// A part of the log cannot be read for a while, and the process ends and is started again meanwhile.
+    ReadError,
     /// A bit of an old segment flips; found at the next start, if it matters.
     Rot,
     /// The flusher hangs.
@@ -69,6 +86,9 @@ impl FaultKind {
     pub const ALL: &[Self] = &[
         Self::Storm,
         Self::Isolate,
+        Self::Split,
+        Self::Mute,
+        Self::Deaf,
         Self::OneWay,
         Self::Bridge,
         Self::Clog,
@@ -77,10 +97,15 @@ impl FaultKind {
         Self::PowerCut,
         Self::PowerCutAll,
         Self::Pause,
+        Self::Suspend,
+        Self::RouterKill,
+        Self::RouterPause,
         Self::SlowDisk,
+        Self::SlowReads,
         Self::ShortWrites,
         Self::FullDisk,
         Self::SyncError,
+        Self::ReadError,
         Self::Rot,
         Self::FlusherStall,
         Self::BaseFails,
@@ -96,6 +121,9 @@ impl FaultKind {
         match self {
             Self::Storm => "storm",
             Self::Isolate => "isolate",
+            Self::Split => "split",
+            Self::Mute => "mute",
+            Self::Deaf => "deaf",
             Self::OneWay => "one-way",
             Self::Bridge => "bridge",
             Self::Clog => "clog",
@@ -104,10 +132,15 @@ impl FaultKind {
             Self::PowerCut => "power-cut",
             Self::PowerCutAll => "power-cut-all",
             Self::Pause => "pause",
+            Self::Suspend => "suspend",
+            Self::RouterKill => "router-kill",
+            Self::RouterPause => "router-pause",
             Self::SlowDisk => "slow-disk",
+            Self::SlowReads => "slow-reads",
             Self::ShortWrites => "short-writes",
             Self::FullDisk => "full-disk",
             Self::SyncError => "sync-error",
+            Self::ReadError => "read-error",
             Self::Rot => "rot",
             Self::FlusherStall => "flusher-stall",
             Self::BaseFails => "base-fails",
@@ -136,6 +169,7 @@ pub struct Faults {
     /// Where their chance comes from.
     pub chance: Chance,
     suffering: BTreeMap<NodeId, u64>,
+    aim: Aim,
     spared: bool,
     minority: usize,
     /// How many there were of each kind.
@@ -145,21 +179,37 @@ pub struct Faults {
 impl Faults {
     /// No fault yet. At most so many nodes suffer at a time, unless nobody is spared.
     #[must_use]
-    pub fn new(chance: Chance, minority: usize, ruthless: bool) -> Self {
-        Self { chance, suffering: BTreeMap::new(), spared: !ruthless, minority, made: BTreeMap::new() }
+    pub fn new(chance: Chance, aim: Aim, minority: usize, ruthless: bool) -> Self {
+        Self { chance, suffering: BTreeMap::new(), aim, spared: !ruthless, minority, made: BTreeMap::new() }
     }
 
-    /// Chooses one of these nodes to suffer until a moment, if a quorum is spared.
-    pub fn victim(&mut self, among: &[NodeId], now_us: u64, until_us: u64) -> Option<NodeId> {
+    /// Chooses one of these nodes to suffer until a moment, if a quorum is spared: perhaps the leader of a shard that chance
+    /// chose, perhaps one that suffers already.
+    pub fn victim(
+        &mut self,
+        among: &[NodeId],
+        leader: Option<NodeId>,
+        now_us: u64,
+        until_us: u64,
+    ) -> Option<NodeId> {
         self.suffering.retain(|_, until| *until > now_us);
-        let well: Vec<NodeId> =
-            among.iter().copied().filter(|node| !self.suffering.contains_key(node)).collect();
-        if self.spared && self.suffering.len() >= self.minority {
+        let (ill, well): (Vec<NodeId>, Vec<NodeId>) =
+            among.iter().partition(|node| self.suffering.contains_key(node));
+        let again = self.chance.permille(self.aim.again_permille) && !ill.is_empty();
+        if !again && self.spared && self.suffering.len() >= self.minority {
             return None;
         }
-        let node = *self.chance.pick(&well)?;
+        let candidates = if again { ill } else { well };
+        let aimed = leader.filter(|leader| candidates.contains(leader));
+        let aimed = aimed.filter(|_| self.chance.permille(self.aim.leader_permille));
+        let node = aimed.or_else(|| self.chance.pick(&candidates).copied())?;
         self.suffer(node, until_us);
         Some(node)
+    }
+
+    /// How many nodes may suffer at the same time and leave a quorum of every shard.
+    pub const fn minority(&self) -> usize {
+        self.minority
     }
 
     /// Whether a quorum is spared when this node suffers: it does already, or there is room for one more.
@@ -186,14 +236,19 @@ impl crate::world::World {
         let begun = match kind {
             FaultKind::Storm => self.storm(),
             FaultKind::Isolate => self.isolate(),
+            FaultKind::Split => self.split(),
+            FaultKind::Mute | FaultKind::Deaf => self.silence(kind),
             FaultKind::OneWay | FaultKind::Clog => self.block_one_way(kind),
             FaultKind::Bridge => self.bridge(),
             FaultKind::Reset => self.reset(),
             FaultKind::Kill => self.kill(),
             FaultKind::PowerCut | FaultKind::PowerCutAll => self.power_cut(kind),
             FaultKind::Pause => self.pause(),
-            FaultKind::SlowDisk => self.slow_disk(),
+            FaultKind::Suspend => self.suspend(),
+            FaultKind::RouterKill | FaultKind::RouterPause => self.router_fault(kind),
+            FaultKind::SlowDisk | FaultKind::SlowReads => self.slow(kind),
             FaultKind::ShortWrites | FaultKind::FullDisk | FaultKind::SyncError => self.disk_fault(kind),
+            FaultKind::ReadError => self.read_error(),
             FaultKind::Rot => self.rot(),
             FaultKind::FlusherStall | FaultKind::BaseFails => self.base_fault(kind),
             FaultKind::WallJump => self.wall_jump(),

@@ -3,6 +3,7 @@
 use flotilla_topology::NodeId;
 
 use super::FaultKind;
+use crate::clients::RouterId;
 use crate::event::Event;
 use crate::world::World;
 
@@ -53,11 +54,39 @@ impl World {
         }
     }
 
+    /// Some stand still for about an election timeout: long enough to be replaced, short enough not to notice it at once.
     pub(super) fn pause(&mut self) -> bool {
+        let nap = self.faults.chance.permille(500);
+        let nap_us = self.faults.chance.between(50_000, 450_000);
+        let long_us = self.fault_until();
+        let until_us = if nap { self.now_us + nap_us } else { long_us };
+        let Some(node) = self.victim(until_us) else { return false };
+        let terms_before = self.leading_terms(node);
+        self.pause_until(node, until_us, terms_before);
+        true
+    }
+
+    /// A machine sleeps. The clocks of the product count that time (`CLOCK_BOOTTIME`), so here they go on.
+    pub(super) fn suspend(&mut self) -> bool {
         let until_us = self.fault_until();
         let Some(node) = self.victim(until_us) else { return false };
         let terms_before = self.leading_terms(node);
         self.pause_until(node, until_us, terms_before);
+        self.cut_off(&[node], until_us);
+        self.coverage.count("machines suspended");
+        true
+    }
+
+    /// Routers keep nothing, so that no quorum suffers. A request can wait in one for longer than its client lives.
+    pub(super) fn router_fault(&mut self, kind: FaultKind) -> bool {
+        let routers: Vec<RouterId> = self.routers.keys().copied().collect();
+        let Some(id) = self.faults.chance.pick(&routers).copied() else { return false };
+        let until_us = self.now_us + self.faults.chance.between(20_000, 8_000_000);
+        if kind == FaultKind::RouterKill {
+            self.end_router(id, until_us);
+        } else if let Some(router) = self.routers.get_mut(&id) {
+            router.paused_until_us = until_us;
+        }
         true
     }
 }

@@ -61,8 +61,8 @@ impl ShardLog {
         self.entries.last_key_value().map_or(self.compacted.index, |(index, _)| Index(*index))
     }
 
-    /// Takes a record. Whether it cut entries off.
-    fn apply(&mut self, record: &Record) -> bool {
+    /// Takes a record. How many entries it cut off.
+    fn apply(&mut self, record: &Record) -> u64 {
         let last = self.last();
         match record {
             Record::Birth { replica, .. } => *self = Self { replica: *replica, ..Self::default() },
@@ -89,7 +89,8 @@ impl ShardLog {
             }
             Record::Tombstone { .. } => {}
         }
-        matches!(record, Record::Entries(entries) if entries.first().is_some_and(|first| first.index() <= last))
+        let Record::Entries(entries) = record else { return 0 };
+        entries.first().map_or(0, |first| (last.0 + 1).saturating_sub(first.index().0))
     }
 
     /// Whether that is what was found.
@@ -103,11 +104,12 @@ impl ShardLog {
     }
 }
 
-/// Writes a batch into a model. How often entries were cut off.
-pub fn write(model: &mut LogModel, batch: &Batch) -> u64 {
-    let mut cuts = 0;
+/// Writes a batch into a model. How many entries each cut took off.
+pub fn write(model: &mut LogModel, batch: &Batch) -> Vec<u64> {
+    let mut cuts = Vec::new();
     for (shard, record) in batch.records() {
-        cuts += u64::from(model.entry(*shard).or_default().apply(record));
+        let cut = model.entry(*shard).or_default().apply(record);
+        cuts.extend((cut > 0).then_some(cut));
         if matches!(record, Record::Tombstone { .. }) {
             model.remove(shard);
         }

@@ -29,8 +29,8 @@ struct NodeLog {
 }
 
 impl Logs {
-    /// A worker handed out a batch. How often it cut entries off.
-    pub fn accepted(&mut self, node: NodeId, batch: &Batch) -> u64 {
+    /// A worker handed out a batch. How many entries each of its cuts took off.
+    pub fn accepted(&mut self, node: NodeId, batch: &Batch) -> Vec<u64> {
         write(&mut self.nodes.entry(node).or_default().accepted, batch)
     }
 

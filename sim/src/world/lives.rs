@@ -8,7 +8,7 @@ use flotilla_wal::{Batch, OpenError};
 
 use super::{Waiter, World};
 use crate::clients::Said;
-use crate::event::Event;
+use crate::event::{AtNode, Event};
 use crate::judges::violated;
 
 /// Who ended because its disk failed is started again after so long, as by a service manager.
@@ -32,11 +32,13 @@ impl World {
                 self.coverage.count("starts");
                 self.place(id);
                 let boot = self.node(id).boot;
-                self.events.push(now_us, Event::AtNode(id, boot, crate::event::AtNode::Beat));
+                self.events.push(now_us, Event::AtNode(id, boot, AtNode::Beat));
             }
             // The disk is full or fails at the moment: the service manager tries again.
-            Err(OpenError::NoSpace(_) | OpenError::Disk { .. }) => {
+            Err(error @ (OpenError::NoSpace(_) | OpenError::Disk { .. })) => {
                 self.coverage.count("starts put off");
+                let unread = matches!(error, OpenError::Disk { action: "read", .. });
+                self.coverage.add("reads that failed at a start", u64::from(unread));
                 // What the failed start may have written is not what was in flight: it stays possible.
                 self.node(id).disk.kill();
                 self.start_at(now_us + RESTART_US, id);
@@ -103,10 +105,10 @@ impl World {
 
     /// A node notices that its connections with another broke.
     pub(crate) fn break_connection(&mut self, at: NodeId, with: NodeId) {
-        for input in [Input::PeerLost { node: with }, Input::PeerSilent { node: with }] {
-            let at_us = self.now_us + self.network.delay_us();
-            self.input(at, input, at_us);
-        }
+        let at_us = self.now_us + self.network.delay_us();
+        self.input_to_all(at, || Input::PeerLost { node: with }, at_us);
+        let at_us = self.now_us + self.network.delay_us();
+        self.input_to_all(at, || Input::PeerSilent { node: with }, at_us);
     }
 
     /// Those who talked with a node notice, or not.
@@ -117,11 +119,11 @@ impl World {
         for other in self.running() {
             if self.chance.permille(700) {
                 let at_us = self.now_us + self.network.delay_us();
-                self.input(other, Input::PeerLost { node: id }, at_us);
+                self.input_to_all(other, || Input::PeerLost { node: id }, at_us);
             }
             if self.chance.permille(700) {
                 let at_us = self.now_us + self.network.delay_us();
-                self.input(other, Input::PeerSilent { node: id }, at_us);
+                self.input_to_all(other, || Input::PeerSilent { node: id }, at_us);
             }
         }
         let waits_there = |waiter: &Waiter| match waiter {
@@ -147,6 +149,17 @@ impl World {
     pub(crate) fn pause_until(&mut self, id: NodeId, until_us: u64, leading: Vec<(ShardId, Term)>) {
         self.node(id).paused_until_us = until_us;
         self.paused_leading.insert(id, (until_us, leading));
+    }
+
+    /// A process stands still no more.
+    pub(super) fn wake(&mut self, id: NodeId) {
+        let (now_us, node) = (self.now_us, self.node(id));
+        node.paused_until_us = node.paused_until_us.min(now_us);
+        let boot = node.boot;
+        let workers = node.running.as_ref().map_or(0, |running| running.inboxes.len());
+        for worker in 0..workers {
+            self.events.push(now_us, Event::AtNode(id, boot, AtNode::Turn(worker)));
+        }
     }
 
     /// Whether a leader slept so long that another was elected.

@@ -28,7 +28,7 @@ use flotilla_topology::{ClusterMap, NodeId, NodeInfo, ShardId, plan_initial};
 use flotilla_wal::Batch;
 
 use crate::chance::Chance;
-use crate::clients::{Client, ClientId, Question, Workload};
+use crate::clients::{Client, ClientId, Question, Router, RouterId, Workload};
 use crate::clock::Clock;
 use crate::coverage::Coverage;
 use crate::event::{AtNode, Event, Events};
@@ -71,6 +71,7 @@ pub struct World {
     pub(crate) rotten: BTreeSet<NodeId>,
     nodes: BTreeMap<NodeId, Node>,
     clients: BTreeMap<ClientId, Client>,
+    pub(crate) routers: BTreeMap<RouterId, Router>,
     /// Whether clients begin new operations.
     loading: bool,
     waiters: BTreeMap<Token, Waiter>,
@@ -93,7 +94,7 @@ impl World {
         let seed = scenario.seed;
         let map = Arc::new(first_map(&scenario));
         let minority = scenario.replicas.saturating_sub(1) / 2;
-        let faults = Faults::new(Chance::new(seed, "faults"), minority, scenario.ruthless);
+        let faults = Faults::new(Chance::new(seed, "faults"), scenario.aim, minority, scenario.ruthless);
         let mut world = Self {
             now_us: 0,
             events: Events::default(),
@@ -107,6 +108,7 @@ impl World {
             rotten: BTreeSet::new(),
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
+            routers: BTreeMap::new(),
             loading: true,
             waiters: BTreeMap::new(),
             next_token: 1,
@@ -133,10 +135,14 @@ impl World {
             self.nodes.insert(*id, Node::new(*id, chance.number(), clock));
             self.start(*id);
         }
-        for id in (1..=self.scenario.clients).map(ClientId) {
-            let workload =
-                Workload::new(self.scenario.groups, id.0, Chance::new(seed ^ id.0 << 32, "workload"));
-            let client = Client::new(id, &self.map, workload, Chance::new(seed ^ id.0 << 32, "client"));
+        self.start_routers();
+        let routers: Vec<String> = self.routers.keys().map(|id| talk::router_address(*id)).collect();
+        let (crowds, groups, habits) = (self.scenario.crowds, self.scenario.groups, self.scenario.habits);
+        for id in (1..=self.scenario.clients * crowds).map(ClientId) {
+            let of = |part| Chance::new(seed ^ id.0 << 32, part);
+            let workload = Workload::new((id.0 % crowds, crowds), groups, habits, id.0, of("workload"));
+            let behind = if chance.permille(500) { routers.clone() } else { Vec::new() };
+            let client = Client::new(id, &self.map, behind, (workload, habits), of("client"));
             self.clients.insert(id, client);
             self.events.push(200_000 + id.0 * 1000, Event::ClientDue(id));
         }
@@ -207,7 +213,10 @@ impl World {
     /// Chooses a running node to suffer.
     pub(crate) fn victim(&mut self, until_us: u64) -> Option<NodeId> {
         let running = self.running();
-        self.faults.victim(&running, self.now_us, until_us)
+        let shards: Vec<ShardId> = self.map.shards.keys().copied().collect();
+        let shard = self.faults.chance.pick(&shards).copied();
+        let leader = shard.and_then(|shard| self.leader(shard));
+        self.faults.victim(&running, leader, self.now_us, until_us)
     }
 
     /// Asks a node something, now.
@@ -225,6 +234,33 @@ impl World {
         let Some(running) = &node.running else { return };
         let worker = steps::shard_of(&input).map_or(0, |shard| running.worker_of(shard));
         self.events.push(at_us, Event::AtNode(id, boot, AtNode::Input(worker, Box::new(input))));
+    }
+
+    /// Gives every worker of a node an input at some time.
+    fn input_to_all(&mut self, id: NodeId, input: impl Fn() -> Input, at_us: u64) {
+        let node = self.node(id);
+        let boot = node.boot;
+        let workers = node.running.as_ref().map_or(0, |running| running.inboxes.len());
+        for worker in 0..workers {
+            self.events.push(at_us, Event::AtNode(id, boot, AtNode::Input(worker, Box::new(input()))));
+        }
+    }
+
+    /// An input has reached a worker. Its turn comes when the worker has time; what arrives meanwhile shares it.
+    fn arrive(&mut self, id: NodeId, worker: usize, input: Input) {
+        let busy_us = self.chance.below(self.scenario.busy_us_max);
+        let (now_us, node) = (self.now_us, self.node(id));
+        let boot = node.boot;
+        let inbox = &mut node.up().inboxes[worker];
+        inbox.push(input);
+        if inbox.len() > 1 {
+            return;
+        }
+        if busy_us == 0 {
+            self.turn(id, worker);
+        } else {
+            self.events.push(now_us + busy_us, Event::AtNode(id, boot, AtNode::Turn(worker)));
+        }
     }
 
     /// Gives a node the replicas that the map places there. As a real node does whenever it knows the map.

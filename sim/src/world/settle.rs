@@ -36,12 +36,16 @@ impl World {
     fn make_peace(&mut self) {
         self.trace.line(self.now_us, || "peace".to_owned());
         self.network.heal();
+        self.scenario.weather.late_permille = 0;
         self.end_fault(Ending::Storm);
         let spare = self.faults.chance.permille(300).then(|| self.a_dispensable()).flatten();
+        for router in self.routers.values_mut() {
+            (router.paused_until_us, router.down_until_us) = (0, 0);
+        }
         for id in self.node_ids() {
             self.end_fault(Ending::Disk(id));
             self.resume_flusher(id);
-            self.node(id).paused_until_us = self.node(id).paused_until_us.min(self.now_us);
+            self.wake(id);
             if Some(id) == spare {
                 self.coverage.count("nodes left dead at the end");
                 self.cut_power(id);
@@ -95,8 +99,9 @@ impl World {
 
     /// Every key is read once more: whatever was acknowledged must be there.
     fn read_everything(&mut self) {
-        let mut reads = Final::of(self.scenario.groups);
-        let ids: Vec<ClientId> = self.clients.keys().copied().collect();
+        // Groups of all crowds, but never more clients at once than the judges take.
+        let mut reads = Final::of(self.scenario.groups * self.scenario.crowds);
+        let ids: Vec<ClientId> = self.clients.keys().copied().take(flotilla_history::IN_FLIGHT_MAX).collect();
         let mut left = true;
         while left {
             for id in &ids {

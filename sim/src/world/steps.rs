@@ -15,6 +15,11 @@ const LOG_IDLE_US: u64 = 100_000;
 /// A full disk is tried again after so long, and given up after so long, as the log thread does.
 const FULL_RETRY_US: u64 = 100_000;
 const FULL_PATIENCE_US: u64 = 5_000_000;
+/// Writes larger than a sector may be torn. Of 1000 of them so many are the moment of a power cut, where those are on.
+const DELICATE_WRITE_BYTES: u64 = 600;
+const DELICATE_WRITE_PERMILLE: u64 = 4;
+/// A tail of so many entries is worth telling.
+const LONG_TAIL: u64 = 6;
 
 /// The shard that an input is for; nothing: all.
 pub(super) const fn shard_of(input: &Input) -> Option<ShardId> {
@@ -52,7 +57,8 @@ impl World {
         match event {
             Event::AtNode(id, boot, what) => self.step_at(id, boot, what),
             Event::Asked(id, question) => self.asked(id, question),
-            Event::Answered(client, attempt, said) => self.hear(client, attempt, said),
+            Event::Answered(asker, attempt, said) => self.hear(asker, attempt, said),
+            Event::Routed(id, _) | Event::RouterDue(id, _) => self.at_router(id, event),
             Event::ClientDue(client) => self.client_due(client),
             Event::Start(id) => self.start(id),
             Event::Fault(kind) => self.begin_fault(kind),
@@ -69,16 +75,21 @@ impl World {
             return;
         }
         if node.paused_until_us > now_us {
-            let later_us = node.paused_until_us;
-            self.events.push(later_us, Event::AtNode(id, boot, what));
+            self.put_off(id, boot, what);
             return;
         }
         match what {
             AtNode::Wake(worker) => {
                 node.up().woken(worker);
-                self.turn(id, worker, None);
+                self.turn(id, worker);
             }
-            AtNode::Input(worker, input) => self.turn(id, worker, Some(*input)),
+            AtNode::Input(worker, input) => self.arrive(id, worker, *input),
+            AtNode::Turn(worker) => {
+                // A deadline may have come first.
+                if !node.up().inboxes[worker].is_empty() {
+                    self.turn(id, worker);
+                }
+            }
             AtNode::Beat => self.beat(id),
             AtNode::Beaten(from, beat) => self.beaten(id, from, &beat),
             AtNode::BeatAnswered(from, answer) => self.beat_answered(id, from, answer),
@@ -98,19 +109,41 @@ impl World {
         }
     }
 
-    pub(super) fn turn(&mut self, id: NodeId, worker: usize, input: Option<Input>) {
+    /// A process stands still. What reaches it waits in its queues: when it wakes, one turn takes it all.
+    fn put_off(&mut self, id: NodeId, boot: u64, what: AtNode) {
+        let node = self.node(id);
+        let later_us = node.paused_until_us;
+        match what {
+            AtNode::Input(worker, input) => {
+                let inbox = &mut node.up().inboxes[worker];
+                inbox.push(*input);
+                if inbox.len() == 1 {
+                    self.events.push(later_us, Event::AtNode(id, boot, AtNode::Turn(worker)));
+                }
+            }
+            what => self.events.push(later_us, Event::AtNode(id, boot, what)),
+        }
+    }
+
+    /// A worker takes all that has reached it.
+    pub(super) fn turn(&mut self, id: NodeId, worker: usize) {
         let (now_us, mut effects) = (self.now_us, Effects::default());
         let node = self.node(id);
         let now = node.clock.now(now_us);
+        let inputs = std::mem::take(&mut node.up().inboxes[worker]);
+        let shared = inputs.len() > 1;
         let turning = &mut node.up().workers()[worker];
-        turning.turn(now, input, &mut effects);
+        turning.turn(now, inputs, &mut effects);
         let statuses = turning.statuses();
+        self.coverage.add("turns shared", u64::from(shared));
         let (sent, replied, written) =
             (effects.messages.len(), effects.replies.len(), effects.batch.is_some());
         self.trace.hash(&[now_us, id.0, worker as u64, sent as u64, replied as u64, u64::from(written)]);
         if let Some((_, batch)) = &effects.batch {
             let cuts = self.judges.logs.accepted(id, batch);
-            self.coverage.add("log truncated", cuts);
+            self.coverage.add("log truncated", cuts.len() as u64);
+            let long = cuts.iter().filter(|cut| **cut >= LONG_TAIL).count();
+            self.coverage.add("long tails cut", long as u64);
         }
         for (_, shard, message) in &effects.messages {
             self.judges.logs.check_message(id, *shard, message);
@@ -166,7 +199,8 @@ impl World {
             self.events.push(at_us, Event::AtNode(id, boot, AtNode::JobDone));
         }
         for job in effects.reads {
-            let at_us = self.now_us + self.network.delay_us();
+            let slow_us = self.node(id).slow_reads_us;
+            let at_us = self.now_us + self.network.delay_us() + self.chance.below(slow_us);
             self.events.push(at_us, Event::AtNode(id, boot, AtNode::ReadDone(Box::new(job))));
         }
         for job in effects.snapshots {
@@ -210,7 +244,12 @@ impl World {
         let node = self.node(id);
         let (boot, slow_us) = (node.boot, node.slow_us);
         if node.up().start_log_write() {
+            let bytes: u64 = node.up().writing.iter().map(|(_, _, batch)| batch.bytes()).sum();
             self.events.push(now_us + took_us + slow_us, Event::AtNode(id, boot, AtNode::LogWritten));
+            if bytes > DELICATE_WRITE_BYTES && self.chance.permille(DELICATE_WRITE_PERMILLE) {
+                // Of a large frame, a power cut leaves some sectors and not others.
+                self.ambush(id, took_us + slow_us);
+            }
         }
     }
 
@@ -241,7 +280,7 @@ impl World {
                     self.judges.logs.durable(id, batch);
                 }
                 for (worker, ticket) in stable {
-                    self.turn(id, worker, Some(Input::Persisted { ticket }));
+                    self.arrive(id, worker, Input::Persisted { ticket });
                 }
                 self.after_log_write(id);
             }
@@ -320,7 +359,7 @@ impl World {
             Ending::Storm => self.network.weather = self.scenario.weather,
             Ending::Disk(id) => {
                 let node = self.node(id);
-                node.slow_us = 0;
+                (node.slow_us, node.slow_reads_us) = (0, 0);
                 node.disk.set_faults(flotilla_wal::simulated::Faults::default());
             }
             Ending::Flusher(id) => self.resume_flusher(id),

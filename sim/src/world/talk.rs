@@ -1,14 +1,30 @@
 //! Clients and nodes talk: questions, answers, and connections that break.
 
 use flotilla_client::dispatch::Failure;
+use flotilla_node::api::request_id;
 use flotilla_node::host::{Answer, Consistency, Input, Refusal, Reply};
+use flotilla_store::Operation;
 use flotilla_topology::NodeId;
 
 use super::{Waiter, World};
-use crate::clients::{Ask, ClientId, Deed, Question, Said, said, shard_of};
+use crate::chance::Chance;
+use crate::clients::{Ask, Asker, ClientId, Deed, Errand, Question, Router, RouterId, Said, said, shard_of};
 use crate::event::Event;
 
+/// Where a router listens.
+pub(super) fn router_address(id: RouterId) -> String {
+    format!("client.r{}.sim:1", id.0)
+}
+
 impl World {
+    /// The routers of a world.
+    pub(super) fn start_routers(&mut self) {
+        for id in (1..=self.scenario.routers).map(RouterId) {
+            let chance = Chance::new(self.scenario.seed ^ id.0 << 40, "router");
+            self.routers.insert(id, Router::new(id, &self.map, chance));
+        }
+    }
+
     /// A client's time has come.
     pub(super) fn client_due(&mut self, id: ClientId) {
         let (now_us, loading, operations_max) = (self.now_us, self.loading, self.scenario.operations_max);
@@ -17,7 +33,7 @@ impl World {
             if !loading || now_us < client.next_us || client.begun >= operations_max {
                 return;
             }
-            let call = client.workload.draw();
+            let Some(call) = client.workload.draw() else { return };
             client.begin(now_us, call, &mut self.history, &mut self.coverage)
         } else {
             client.due(now_us, &mut self.history, &mut self.coverage)
@@ -25,8 +41,15 @@ impl World {
         self.carry_out_deeds(id, deeds);
     }
 
-    /// Something reaches a client.
-    pub(super) fn hear(&mut self, id: ClientId, attempt: u64, heard: Said) {
+    /// Something reaches who asked.
+    pub(super) fn hear(&mut self, asker: Asker, attempt: u64, heard: Said) {
+        let id = match asker {
+            Asker::Client(id) => id,
+            Asker::Router(id) => {
+                self.at_router(id, Event::Answered(asker, attempt, heard));
+                return;
+            }
+        };
         let Some(client) = self.clients.get_mut(&id) else { return };
         let deeds = client.hear(self.now_us, attempt, heard, &mut self.history, &mut self.coverage);
         self.carry_out_deeds(id, deeds);
@@ -36,14 +59,66 @@ impl World {
         for deed in deeds {
             match deed {
                 Deed::WakeAt(at_us) => self.events.push(at_us, Event::ClientDue(id)),
-                Deed::Send(to, question) => {
-                    let node = self.map.nodes.iter().find(|(_, info)| *info.client_addr == *to);
-                    let Some((node, _)) = node else { continue };
-                    let node = *node;
-                    for delay_us in self.network.weathered() {
-                        self.events.push(self.now_us + delay_us, Event::Asked(node, (*question).clone()));
-                    }
-                }
+                Deed::Send(to, question) => self.carry_question(&to, &question),
+            }
+        }
+    }
+
+    /// A question is on its way to the node or router of this address.
+    fn carry_question(&mut self, to: &str, question: &Question) {
+        let router = self.routers.keys().find(|router| router_address(**router) == to).copied();
+        let node = self.map.nodes.iter().find(|(_, info)| info.client_addr == to).map(|(node, _)| *node);
+        for delay_us in self.network.weathered() {
+            let question = question.clone();
+            let event = match (router, node) {
+                (Some(router), _) => Event::Routed(router, question),
+                (None, Some(node)) => Event::Asked(node, question),
+                (None, None) => continue,
+            };
+            self.events.push(self.now_us + delay_us, event);
+        }
+    }
+
+    /// Something happens at a router, unless it stands still or is not there.
+    pub(super) fn at_router(&mut self, id: RouterId, event: Event) {
+        let now_us = self.now_us;
+        let Some(router) = self.routers.get_mut(&id) else { return };
+        if router.paused_until_us > now_us {
+            let later_us = router.paused_until_us;
+            self.events.push(later_us, event);
+            return;
+        }
+        if router.down_until_us > now_us {
+            if let Event::Routed(_, question) = event {
+                self.tell(&question, Said::Failed(Failure::not_sent("connection refused")));
+            }
+            return;
+        }
+        let errands = match event {
+            Event::Routed(_, question) => {
+                self.coverage.count("requests through a router");
+                router.asked(now_us, question)
+            }
+            Event::Answered(_, attempt, said) => router.hear(now_us, attempt, said),
+            Event::RouterDue(_, hop) => router.due(now_us, hop),
+            other => unreachable!("{other:?} is not for a router"),
+        };
+        for errand in errands {
+            match errand {
+                Errand::WakeAt(at_us, hop) => self.events.push(at_us, Event::RouterDue(id, hop)),
+                Errand::Send(to, question) => self.carry_question(&to, &question),
+                Errand::Tell(question, said) => self.tell(&question, said),
+            }
+        }
+    }
+
+    /// The process of a router ends until a moment. Who waits there notices, or not.
+    pub(crate) fn end_router(&mut self, id: RouterId, until_us: u64) {
+        let Some(router) = self.routers.get_mut(&id) else { return };
+        router.down_until_us = until_us;
+        for question in router.end() {
+            if self.chance.permille(700) {
+                self.tell(&question, Said::Failed(Failure::lost("the connection broke")));
             }
         }
     }
@@ -65,8 +140,11 @@ impl World {
         let shard = shard_of(&self.map, &question);
         let consistency = Consistency::Linearizable;
         let asked = question.ask.clone();
+        let request = question
+            .request
+            .map(|id| request_id(id).unwrap_or_else(|error| panic!("the SDK's own id is wrong: {error}")));
         self.ask(id, Waiter::Client(id, Box::new(question)), |token| match asked {
-            Ask::Write(operation) => Input::Write { shard, token, operation },
+            Ask::Write(action) => Input::Write { shard, token, operation: Operation { request, action } },
             Ask::Get(key) => Input::Get { shard, token, key, consistency },
             Ask::Stale(key) => Input::Get { shard, token, key, consistency: Consistency::Stale },
             Ask::Scan(range, limits) => Input::Scan { shard, token, range, limits, consistency },
@@ -95,7 +173,7 @@ impl World {
     /// Something is on its way to a client.
     pub(super) fn tell(&mut self, question: &Question, told: Said) {
         for delay_us in self.network.weathered() {
-            let event = Event::Answered(question.client, question.attempt, told.clone());
+            let event = Event::Answered(question.asker, question.attempt, told.clone());
             self.events.push(self.now_us + delay_us, event);
         }
     }
