@@ -227,9 +227,11 @@ fn check_chain<F>(
     if let Some(segment) = newest.scanned.successor {
         return Err(OpenError::Missing { segment });
     }
-    let first = chain.first().map(|number| &segments[number]);
-    let previous = first.and_then(|segment| segment.header).map_or(0, |header| header.previous.segment);
-    if previous != 0 && previous >= newest.oldest {
+    let Some(first) = chain.first().map(|number| &segments[number]) else { return Ok(()) };
+    let previous = first.header.map_or(0, |header| header.previous.segment);
+    // Numbers only grow: a header that names a later one was not written by a log, and what it says of its predecessor's being
+    // needed no longer is not believed either.
+    if previous != 0 && (previous >= newest.oldest || previous >= first.number) {
         return Err(OpenError::Missing { segment: previous });
     }
     Ok(())
