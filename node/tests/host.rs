@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fleet::{Fleet, SHARD, Weather, put_action};
-use flotilla_node::host::{Answer, Consistency, Input, Options, Refusal};
+use flotilla_node::host::{Answer, Consistency, Input, Options, Refusal, Token};
 use flotilla_raft::{Index, LogId};
 use flotilla_store::{Action, Operation, Outcome};
 use flotilla_topology::{NodeId, ShardId};
@@ -32,6 +32,15 @@ fn write(fleet: &mut Fleet, node: NodeId, operation: Operation) -> Option<Answer
     let token = fleet.ask(node, |token| Input::Write { shard: SHARD, token, operation });
     fleet.run(Duration::from_millis(20));
     fleet.answer(token)
+}
+
+/// What each of these writes was answered with.
+fn versions(fleet: &mut Fleet, tokens: Vec<Token>) -> Vec<u64> {
+    let version = |token| match fleet.answer(token) {
+        Some(Answer::Written(_, Outcome::Written { version })) => version,
+        other => panic!("expected a version, got {other:?}"),
+    };
+    tokens.into_iter().map(version).collect()
 }
 
 #[test]
@@ -186,13 +195,7 @@ fn writes_of_one_turn_share_an_entry_and_each_gets_its_own_version() {
         (0..10).map(|number| Operation { request: None, action: put_action("k", &number.to_string()) });
     let tokens = fleet.ask_together(leader, operations.collect());
     fleet.run(Duration::from_millis(50));
-    let versions: Vec<u64> = tokens
-        .into_iter()
-        .map(|token| match fleet.answer(token) {
-            Some(Answer::Written(_, Outcome::Written { version })) => version,
-            other => panic!("expected a version, got {other:?}"),
-        })
-        .collect();
+    let versions = versions(&mut fleet, tokens);
     assert_eq!(versions, (2..=11).collect::<Vec<_>>());
     assert_eq!(fleet.status(SHARD)[&leader].last, before.next(), "ten writes, one entry");
 }
@@ -211,13 +214,7 @@ fn writes_that_come_while_the_log_is_busy_share_the_next_entry() {
         })
         .collect();
     fleet.run(Duration::from_millis(50));
-    let versions: Vec<u64> = tokens
-        .into_iter()
-        .map(|token| match fleet.answer(token) {
-            Some(Answer::Written(_, Outcome::Written { version })) => version,
-            other => panic!("expected a version, got {other:?}"),
-        })
-        .collect();
+    let versions = versions(&mut fleet, tokens);
     assert_eq!(versions, (2..=11).collect::<Vec<_>>(), "in the order in which they came");
     let after = fleet.status(SHARD)[&leader].last;
     assert_eq!(after, before.next().next(), "the first found the log idle, nine waited and share an entry");

@@ -1,7 +1,7 @@
 //! What a node counts, and how it is shown.
 //!
 //! ```text
-//!   worker thread ─ events of the host ─► ShardEvents (kept handles)  ┐
+//!   worker's task ─ events of the host ─► ShardEvents (kept handles)  ┐
 //!   api ─ what became of a request ─────► OpTable (an array)          ├─► Scraper: asks the workers and the transport
 //!   log thread, flusher, disk ──────────► NodeMetrics (kept handles)  ┘   how they are, sets the gauges, renders
 //! ```
@@ -208,7 +208,7 @@ impl PeerSeries {
     }
 }
 
-/// What one worker thread counts: the handles of its replicas, kept.
+/// What one worker counts: the handles of its replicas, kept.
 #[derive(Debug)]
 pub struct WorkerMetrics {
     node: Arc<NodeMetrics>,

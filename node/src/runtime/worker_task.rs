@@ -62,7 +62,7 @@ pub struct WorkerTask {
 }
 
 impl WorkerTask {
-    /// The thread of the worker with this number.
+    /// The task of the worker with this number.
     pub fn new(
         number: usize,
         worker: Worker<NodeBase>,
