@@ -1,15 +1,15 @@
 //! The cluster map as it comes over the wire.
 //!
 //! The wire says what clients need: who is where. It does not say what only changes of the map need (removed nodes, the
-//! greatest ids, weights on the ring, how a shard began), so a map from here is good for routing and showing, and must never be changed and written back.
+//! greatest ids, weights on the ring, how a shard began, what its log reported, who joined, what moves), so a map from here is good for routing and showing, and must never be changed and written back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_proto::v1;
-use flotilla_raft::ReplicaId;
+use flotilla_raft::{Index, ReplicaId};
 use flotilla_topology::{
-    ClusterMap, Epoch, Fault, Membership, NodeId, NodeInfo, Placement, ShardGenesis, ShardId, ShardInfo,
-    Slot, SlotMap, SlotSet,
+    ClusterMap, Epoch, Fault, Membership, MoveId, NodeId, NodeInfo, Placement, ShardGenesis, ShardId,
+    ShardInfo, Slot, SlotMap, SlotSet,
 };
 
 /// Why a map cannot be used.
@@ -36,10 +36,14 @@ pub fn decode(map: v1::ClusterMap) -> Result<ClusterMap, MapError> {
         cluster: map.cluster.map(u128::from).unwrap_or_default(),
         epoch: Epoch(map.epoch),
         nodes: map.nodes.into_iter().map(node).collect(),
+        joined: BTreeMap::new(),
         removed_nodes: BTreeSet::new(),
         greatest_shard: shards.keys().next_back().copied().unwrap_or_default(),
         shards,
         slots,
+        // Of no use to a client.
+        moves: BTreeMap::new(),
+        greatest_move: MoveId::default(),
     };
     decoded.validate()?;
     Ok(decoded)
@@ -55,6 +59,7 @@ fn info(replicas: &[v1::Replica]) -> ShardInfo {
         let membership = match replica.membership() {
             v1::Membership::Voter => Membership::Voter,
             v1::Membership::Learner => Membership::Learner,
+            v1::Membership::Expected => Membership::Expected,
         };
         (ReplicaId(replica.replica), Placement { node: NodeId(replica.node), membership })
     };
@@ -63,7 +68,7 @@ fn info(replicas: &[v1::Replica]) -> ShardInfo {
     // How the shard began is of no use to a client; that it began with a voter must hold of every map.
     let voters = replicas.iter().map(|(replica, placement)| (*replica, placement.node)).collect();
     let genesis = ShardGenesis { epoch: Epoch::default(), slots: SlotSet::new(), voters };
-    ShardInfo { replicas, greatest_replica, virtual_nodes: 0, genesis }
+    ShardInfo { replicas, greatest_replica, virtual_nodes: 0, genesis, reported: Index::default() }
 }
 
 fn slots(shards: &[v1::Shard]) -> Result<SlotMap, MapError> {

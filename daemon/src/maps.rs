@@ -48,6 +48,7 @@ fn encode_shard(map: &ClusterMap, shard: ShardId) -> v1::Shard {
         membership: match placement.membership {
             Membership::Voter => v1::Membership::Voter.into(),
             Membership::Learner => v1::Membership::Learner.into(),
+            Membership::Expected => v1::Membership::Expected.into(),
         },
     });
     v1::Shard { shard: shard.0, replicas: replica.collect(), slots: slots(map, shard) }

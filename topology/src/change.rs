@@ -3,9 +3,11 @@
 //! Whoever changes the map reads it from shard 0, applies a [`Change`], and writes the result by compare-and-swap on the
 //! version that it read. If the swap fails, it starts again from the map that won.
 
-use crate::{ClusterMap, Fault, NodeId, NodeInfo};
+use flotilla_raft::{Index, ReplicaId};
 
-/// One step of the map. More kinds come with joining, moving and ring changes.
+use crate::{ClusterMap, Fault, MoveId, NodeId, NodeInfo, Report, ShardId};
+
+/// One step of the map. More kinds come with ring changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
@@ -15,6 +17,36 @@ pub enum Change {
         node: NodeId,
         /// All of its addresses.
         info: NodeInfo,
+    },
+    /// A node with an empty directory comes into the fleet.
+    Join {
+        /// The node: an id that the fleet never knew.
+        node: NodeId,
+        /// All of its addresses.
+        info: NodeInfo,
+        /// The id of its directory. It may ask again under the same.
+        directory: u128,
+    },
+    /// A replica shall move to another node.
+    StartMove {
+        /// Its shard.
+        shard: ShardId,
+        /// Where it is.
+        from: NodeId,
+        /// Where it shall be.
+        to: NodeId,
+    },
+    /// A move shall be undone.
+    CancelMove {
+        /// The move.
+        id: MoveId,
+    },
+    /// The leader of a shard says who its members are.
+    Report {
+        /// The shard.
+        shard: ShardId,
+        /// What it says.
+        report: Report,
     },
 }
 
@@ -29,6 +61,78 @@ pub enum Refusal {
     UnknownNode {
         /// The node.
         node: NodeId,
+    },
+    /// The node joined before, or founded the fleet, with another directory.
+    #[error("{node} is already a member of this fleet, with another directory: it forgot its votes")]
+    Forgotten {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node was removed.
+    #[error("{node} was removed from the fleet, and its id never comes back")]
+    Removed {
+        /// The node.
+        node: NodeId,
+    },
+    /// The map does not name this shard.
+    #[error("there is no {shard}")]
+    UnknownShard {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The node has no replica of the shard.
+    #[error("{shard} has no replica on {node}")]
+    NotMember {
+        /// The shard.
+        shard: ShardId,
+        /// The node.
+        node: NodeId,
+    },
+    /// The node has a replica of the shard already.
+    #[error("{shard} has a replica on {node} already")]
+    Member {
+        /// The shard.
+        shard: ShardId,
+        /// The node.
+        node: NodeId,
+    },
+    /// Another move of the shard is under way.
+    #[error("{shard} is being moved already, by {id}")]
+    Moving {
+        /// The shard.
+        shard: ShardId,
+        /// Its move.
+        id: MoveId,
+    },
+    /// There is no such move, or no more.
+    #[error("no {id} is under way")]
+    UnknownMove {
+        /// The move.
+        id: MoveId,
+    },
+    /// The new replica votes.
+    #[error("{id} can no longer be cancelled: its new replica votes already, and it will finish")]
+    TooLate {
+        /// The move.
+        id: MoveId,
+    },
+    /// The map has heard as much, or more.
+    #[error("{shard} reported the configuration of entry {reported}; that of entry {index} is no news")]
+    OldReport {
+        /// The shard.
+        shard: ShardId,
+        /// What is reported.
+        index: Index,
+        /// What the map knows.
+        reported: Index,
+    },
+    /// A replica would leave the map while its vote may still be needed.
+    #[error("{shard}: {replica} is no member any more, but that is not settled")]
+    Unsettled {
+        /// The shard.
+        shard: ShardId,
+        /// The replica.
+        replica: ReplicaId,
     },
     /// The map would not be sound.
     #[error(transparent)]
@@ -45,10 +149,27 @@ impl ClusterMap {
         let mut next = self.clone();
         match change {
             Change::SetAddresses { node, info } => next.set_addresses(node, info)?,
+            Change::Join { node, info, directory } => next.join(node, info, directory)?,
+            Change::StartMove { shard, from, to } => next.start_move(shard, from, to)?,
+            Change::CancelMove { id } => next.cancel_move(id)?,
+            Change::Report { shard, report } => next.report(shard, &report)?,
         }
         next.epoch = self.epoch.next();
         next.validate()?;
         Ok(next)
+    }
+
+    fn join(&mut self, node: NodeId, info: NodeInfo, directory: u128) -> Result<(), Refusal> {
+        if self.removed_nodes.contains(&node) {
+            return Err(Refusal::Removed { node });
+        }
+        if self.nodes.contains_key(&node) {
+            let is_same = self.joined.get(&node) == Some(&directory);
+            return Err(if is_same { Refusal::Unchanged } else { Refusal::Forgotten { node } });
+        }
+        self.nodes.insert(node, info);
+        self.joined.insert(node, directory);
+        Ok(())
     }
 
     fn set_addresses(&mut self, node: NodeId, info: NodeInfo) -> Result<(), Refusal> {
@@ -79,6 +200,28 @@ mod tests {
         assert_eq!(next.nodes[&NodeId(2)], at(9000));
         let back = ClusterMap { epoch: map.epoch, nodes: map.nodes.clone(), ..next };
         assert_eq!(back, map, "nothing else changed");
+    }
+
+    /// Lost answers are asked for again; a wiped directory must not come back under its id.
+    #[test]
+    fn a_node_joins_once_with_one_directory() {
+        let map = fleet(3, 2, 3);
+        let join = |map: &ClusterMap, node, directory| {
+            map.apply(Change::Join { node: NodeId(node), info: at(9000), directory })
+        };
+        let joined = join(&map, 4, 44).unwrap();
+        assert_eq!(joined.nodes[&NodeId(4)], at(9000));
+        assert_eq!(joined.replicas_on(NodeId(4)).count(), 0, "it has no replica yet");
+        assert_eq!(join(&joined, 4, 44).unwrap_err(), Refusal::Unchanged);
+        assert_eq!(join(&joined, 4, 45).unwrap_err(), Refusal::Forgotten { node: NodeId(4) });
+        assert_eq!(
+            join(&joined, 1, 11).unwrap_err(),
+            Refusal::Forgotten { node: NodeId(1) },
+            "it founded the fleet"
+        );
+        let mut shrunk = map.clone();
+        shrunk.removed_nodes.insert(NodeId(5));
+        assert_eq!(join(&shrunk, 5, 55).unwrap_err(), Refusal::Removed { node: NodeId(5) });
     }
 
     #[test]

@@ -6,15 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_raft::ReplicaId;
+use flotilla_raft::{Index, ReplicaId};
 
 use crate::{
-    ClusterMap, Epoch, Fault, Membership, NodeId, NodeInfo, Placement, ShardGenesis, ShardId, ShardInfo,
-    Slot, SlotMap, SlotMapError, SlotRange,
+    ClusterMap, Epoch, Fault, Membership, Move, MoveId, NodeId, NodeInfo, Placement, ShardGenesis, ShardId,
+    ShardInfo, Slot, SlotMap, SlotMapError, SlotRange,
 };
 
-/// The version of the encoding that this release writes, and the only one that it reads.
-pub const FORMAT: u8 = 1;
+/// The newest version of the encoding. It is written only for a map that says what the first one cannot: so a fleet in which
+/// nothing joined or moved yet can go back to a release that knows the first one only.
+pub const FORMAT: u8 = 2;
+
+/// The version that knows of no joining and no moving.
+const FIRST_FORMAT: u8 = 1;
 
 const MAGIC: [u8; 4] = *b"FMAP";
 const CHECKSUM_BYTES: usize = 4;
@@ -26,7 +30,7 @@ pub enum DecodeError {
     #[error("not a cluster map: it does not start with FMAP")]
     Magic,
     /// They are of a version that this release does not know.
-    #[error("cluster map of format {format}, this release reads {FORMAT}")]
+    #[error("cluster map of format {format}, this release reads {FIRST_FORMAT} and {FORMAT}")]
     Format {
         /// What they say.
         format: u8,
@@ -59,7 +63,8 @@ impl ClusterMap {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        out.push(FORMAT);
+        let format = if self.is_plain() { FIRST_FORMAT } else { FORMAT };
+        out.push(format);
         out.extend(self.cluster.to_be_bytes());
         put(&mut out, self.epoch.0);
         put(&mut out, self.nodes.len() as u64);
@@ -84,9 +89,21 @@ impl ClusterMap {
             put(&mut out, range.count() as u64);
             put(&mut out, shard.0);
         }
+        if format == FORMAT {
+            put_moving(&mut out, self);
+        }
         let checksum = crc32fast::hash(&out);
         out.extend(checksum.to_le_bytes());
         out
+    }
+
+    /// Whether the first format can say it all.
+    fn is_plain(&self) -> bool {
+        let is_plain = |info: &ShardInfo| {
+            let mut placements = info.replicas.values();
+            info.reported == Index(0) && placements.all(|at| at.membership != Membership::Expected)
+        };
+        self.joined.is_empty() && self.greatest_move == MoveId(0) && self.shards.values().all(is_plain)
     }
 
     /// Reads a map.
@@ -97,7 +114,7 @@ impl ClusterMap {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let body = bytes.strip_prefix(&MAGIC).ok_or(DecodeError::Magic)?;
         let format = *body.first().ok_or(DecodeError::Short { field: "format" })?;
-        if format != FORMAT {
+        if ![FIRST_FORMAT, FORMAT].contains(&format) {
             return Err(DecodeError::Format { format });
         }
         let Some((checked, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
@@ -107,8 +124,12 @@ impl ClusterMap {
             return Err(DecodeError::Checksum);
         }
         let rest = checked.get(MAGIC.len() + 1..).ok_or(DecodeError::Short { field: "format" })?;
-        let map = Reader { rest }.map()?;
+        let map = Reader { rest, format }.map()?;
         map.validate()?;
+        // The same map in the newer format would be a second form of it.
+        if format == FORMAT && map.is_plain() {
+            return Err(DecodeError::Value { field: "format" });
+        }
         Ok(map)
     }
 }
@@ -124,6 +145,7 @@ fn put_shard(out: &mut Vec<u8>, shard: ShardId, info: &ShardInfo) {
         out.push(match placement.membership {
             Membership::Voter => 0,
             Membership::Learner => 1,
+            Membership::Expected => 2,
         });
     }
     put_genesis(out, &info.genesis);
@@ -145,6 +167,28 @@ fn put_genesis(out: &mut Vec<u8>, genesis: &ShardGenesis) {
     }
 }
 
+/// What only the newer format knows.
+fn put_moving(out: &mut Vec<u8>, map: &ClusterMap) {
+    put(out, map.joined.len() as u64);
+    for (node, directory) in &map.joined {
+        put(out, node.0);
+        out.extend(directory.to_be_bytes());
+    }
+    let reported = || map.shards.iter().filter(|(_, info)| info.reported > Index(0));
+    put(out, reported().count() as u64);
+    for (shard, info) in reported() {
+        put(out, shard.0);
+        put(out, info.reported.0);
+    }
+    put(out, map.greatest_move.0);
+    put(out, map.moves.len() as u64);
+    for (id, it) in &map.moves {
+        let numbers = [id.0, it.shard.0, it.from.0, it.to.0, it.leaving.0, it.arriving.0];
+        numbers.into_iter().for_each(|number| put(out, number));
+        out.push(u8::from(it.cancelled));
+    }
+}
+
 /// A number as LEB128: seven bits a byte, lowest first, the high bit says that more follow.
 fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
@@ -156,6 +200,7 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
 
 struct Reader<'a> {
     rest: &'a [u8],
+    format: u8,
 }
 
 impl Reader<'_> {
@@ -172,11 +217,60 @@ impl Reader<'_> {
             lengths.push((self.number("run length")?, ShardId(self.number("run owner")?)));
         }
         let slots = SlotMap::from_lengths(lengths)?;
+        let removed_nodes: BTreeSet<NodeId> = removed_nodes.into_keys().collect();
+        let (joined, moves, greatest_move) = Default::default();
+        let mut map = ClusterMap {
+            cluster,
+            epoch,
+            nodes,
+            joined,
+            removed_nodes,
+            shards,
+            greatest_shard,
+            slots,
+            moves,
+            greatest_move,
+        };
+        if self.format == FORMAT {
+            self.moving(&mut map)?;
+        }
         if !self.rest.is_empty() {
             return Err(DecodeError::Value { field: "end" });
         }
-        let removed_nodes: BTreeSet<NodeId> = removed_nodes.into_keys().collect();
-        Ok(ClusterMap { cluster, epoch, nodes, removed_nodes, shards, greatest_shard, slots })
+        Ok(map)
+    }
+
+    /// What only the newer format knows.
+    fn moving(&mut self, map: &mut ClusterMap) -> Result<(), DecodeError> {
+        map.joined = self.list("joined node", |reader| {
+            let node = NodeId(reader.number("joined node")?);
+            Ok((node, u128::from_be_bytes(reader.array("directory")?)))
+        })?;
+        let reports = self.list("report", |reader| {
+            Ok((ShardId(reader.number("report")?), Index(reader.number("reported index")?)))
+        })?;
+        for (shard, index) in reports {
+            let info = map.shards.get_mut(&shard).filter(|_| index > Index(0));
+            info.ok_or(DecodeError::Value { field: "report" })?.reported = index;
+        }
+        map.greatest_move = MoveId(self.number("greatest move")?);
+        map.moves = self.list("move", |reader| Ok((MoveId(reader.number("move")?), reader.a_move()?)))?;
+        Ok(())
+    }
+
+    fn a_move(&mut self) -> Result<Move, DecodeError> {
+        Ok(Move {
+            shard: ShardId(self.number("moved shard")?),
+            from: NodeId(self.number("move's origin")?),
+            to: NodeId(self.number("move's destination")?),
+            leaving: ReplicaId(self.number("leaving replica")?),
+            arriving: ReplicaId(self.number("arriving replica")?),
+            cancelled: match self.array("cancellation")? {
+                [0] => false,
+                [1] => true,
+                _ => return Err(DecodeError::Value { field: "cancellation" }),
+            },
+        })
     }
 
     fn node(&mut self) -> Result<NodeInfo, DecodeError> {
@@ -198,11 +292,13 @@ impl Reader<'_> {
             let membership = match reader.array("membership")? {
                 [0] => Membership::Voter,
                 [1] => Membership::Learner,
+                [2] if reader.format == FORMAT => Membership::Expected,
                 _ => return Err(DecodeError::Value { field: "membership" }),
             };
             Ok((replica, Placement { node, membership }))
         })?;
-        Ok(ShardInfo { replicas, greatest_replica, virtual_nodes, genesis: self.genesis()? })
+        let (genesis, reported) = (self.genesis()?, Index::default());
+        Ok(ShardInfo { replicas, greatest_replica, virtual_nodes, genesis, reported })
     }
 
     fn genesis(&mut self) -> Result<ShardGenesis, DecodeError> {

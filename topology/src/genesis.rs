@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flotilla_raft::ReplicaId;
+use flotilla_raft::{Index, ReplicaId};
 
 use crate::{
-    ClusterMap, Epoch, Fault, Membership, NodeId, NodeInfo, Placement, SLOTS, ShardGenesis, ShardId,
+    ClusterMap, Epoch, Fault, Membership, MoveId, NodeId, NodeInfo, Placement, SLOTS, ShardGenesis, ShardId,
     ShardInfo, SlotSet, ring,
 };
 
@@ -70,10 +70,13 @@ pub fn plan_initial(
         cluster,
         epoch: FIRST_EPOCH,
         nodes,
+        joined: BTreeMap::new(),
         removed_nodes: BTreeSet::new(),
         shards: shards_of_map,
         greatest_shard: ShardId(shards),
         slots,
+        moves: BTreeMap::new(),
+        greatest_move: MoveId::default(),
     };
     map.validate()?;
     Ok(map)
@@ -100,6 +103,7 @@ fn shard(homes: &[NodeId], virtual_nodes: u32) -> ShardInfo {
         genesis: ShardGenesis { epoch: FIRST_EPOCH, slots: SlotSet::new(), voters },
         replicas,
         virtual_nodes,
+        reported: Index::default(),
     }
 }
 

@@ -7,9 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use flotilla_raft::{Configuration, ReplicaId};
+use flotilla_raft::{Configuration, Index, ReplicaId};
 
-use crate::{Epoch, NodeId, ShardId, Slot, SlotMap, SlotSet};
+use crate::{Epoch, Move, MoveId, NodeId, ShardId, Slot, SlotMap, SlotSet};
 
 /// The longest address, in bytes: a host name has at most 253 (RFC 1035), a port at most 5 digits.
 pub const ADDRESS_BYTES_MAX: usize = 260;
@@ -23,6 +23,8 @@ pub struct ClusterMap {
     pub epoch: Epoch,
     /// The nodes.
     pub nodes: BTreeMap<NodeId, NodeInfo>,
+    /// The directories of the nodes that joined the running fleet. One that comes back with another has forgotten its votes.
+    pub joined: BTreeMap<NodeId, u128>,
     /// Nodes that were removed. Their ids never come back.
     pub removed_nodes: BTreeSet<NodeId>,
     /// The shards, the meta shard among them.
@@ -31,6 +33,10 @@ pub struct ClusterMap {
     pub greatest_shard: ShardId,
     /// Which shard owns each slot. The meta shard owns none.
     pub slots: SlotMap,
+    /// The replicas that are on their way, at most one of each shard.
+    pub moves: BTreeMap<MoveId, Move>,
+    /// The greatest move id ever given.
+    pub greatest_move: MoveId,
 }
 
 /// Where a node is found. Each address is `host:port`; host names are resolved at each connection.
@@ -55,6 +61,8 @@ pub struct ShardInfo {
     pub virtual_nodes: u32,
     /// How the shard began. Never changes.
     pub genesis: ShardGenesis,
+    /// The index of the configuration that the memberships of the replicas report; 0: the genesis configuration.
+    pub reported: Index,
 }
 
 /// How a shard began: what each of its first replicas starts from.
@@ -87,6 +95,8 @@ pub enum Membership {
     Voter,
     /// It receives the log only.
     Learner,
+    /// It has an id and a node, so that it may be created and proposed. No report named it yet.
+    Expected,
 }
 
 /// What is wrong with a map.
@@ -154,6 +164,34 @@ pub enum Fault {
         /// The node of both.
         node: NodeId,
     },
+    /// Somebody joined, but is no member.
+    #[error("{node} joined the fleet and is no member")]
+    StrayJoiner {
+        /// The node.
+        node: NodeId,
+    },
+    /// A move id of 0 or beyond the greatest one ever given.
+    #[error("{id} is not among the moves ever given, m1 to {greatest}")]
+    MoveBeyond {
+        /// The move.
+        id: MoveId,
+        /// The greatest one.
+        greatest: MoveId,
+    },
+    /// A move of replicas that are not where it says.
+    #[error("{id} moves a replica of {shard} that is not there")]
+    StrayMove {
+        /// The move.
+        id: MoveId,
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Two moves of one shard.
+    #[error("{shard} is moved twice at once")]
+    CrowdedMove {
+        /// The shard.
+        shard: ShardId,
+    },
     /// A slot without a home.
     #[error("slots are owned by {shard}, which is no shard that may own them")]
     StraySlots {
@@ -194,7 +232,7 @@ impl ClusterMap {
     }
 
     /// The nodes of a shard in the order in which they should lead it: by replica id. The planner gives the lowest id to
-    /// the node that it means to lead. Learners are left out.
+    /// the node that it means to lead. Who does not vote is left out.
     pub fn preference(&self, shard: ShardId) -> impl Iterator<Item = NodeId> {
         let replicas = self.shards.get(&shard).into_iter().flat_map(|info| info.replicas.values());
         replicas.filter(|placement| placement.membership == Membership::Voter).map(|placement| placement.node)
@@ -224,11 +262,33 @@ impl ClusterMap {
             }
             self.validate_shard(*shard, info)?;
         }
+        if let Some(node) = self.joined.keys().find(|node| !self.nodes.contains_key(node)) {
+            return Err(Fault::StrayJoiner { node: *node });
+        }
+        self.validate_moves()?;
         let stray = |shard: &ShardId| *shard == ShardId::META || !self.shards.contains_key(shard);
         match self.slots.runs().iter().map(|run| run.shard).find(stray) {
             Some(shard) => Err(Fault::StraySlots { shard }),
             None => Ok(()),
         }
+    }
+
+    fn validate_moves(&self) -> Result<(), Fault> {
+        let mut moving = BTreeSet::new();
+        for (id, it) in &self.moves {
+            let (id, shard) = (*id, it.shard);
+            if id == MoveId(0) || id > self.greatest_move {
+                return Err(Fault::MoveBeyond { id, greatest: self.greatest_move });
+            }
+            let is_there = |replica, node| self.node_of(shard, replica) == Some(node);
+            if !is_there(it.leaving, it.from) || !is_there(it.arriving, it.to) || it.from == it.to {
+                return Err(Fault::StrayMove { id, shard });
+            }
+            if !moving.insert(shard) {
+                return Err(Fault::CrowdedMove { shard });
+            }
+        }
+        Ok(())
     }
 
     fn validate_shard(&self, shard: ShardId, info: &ShardInfo) -> Result<(), Fault> {
@@ -300,6 +360,7 @@ impl fmt::Display for Membership {
         f.write_str(match self {
             Self::Voter => "voter",
             Self::Learner => "learner",
+            Self::Expected => "expected",
         })
     }
 }

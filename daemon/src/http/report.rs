@@ -186,6 +186,7 @@ impl ShardReport {
             role: match placement.membership {
                 Membership::Voter => "voter",
                 Membership::Learner => "learner",
+                Membership::Expected => "expected",
             },
         });
         let leads = leader.as_ref().and_then(|leader| map.nodes.get(&leader.node));

@@ -237,6 +237,7 @@ impl Replica {
         match self.membership {
             wire::Membership::Voter => "voter",
             wire::Membership::Learner => "learner",
+            wire::Membership::Expected => "expected",
         }
     }
 }

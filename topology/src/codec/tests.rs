@@ -1,8 +1,8 @@
 //! A map survives its encoding; no damage does.
 
 use super::*;
-use crate::SlotSet;
 use crate::genesis::tests::fleet;
+use crate::{Change, SlotSet};
 use rand_core::{Rng, SeedableRng};
 
 /// A map that uses everything the format can say.
@@ -14,6 +14,25 @@ fn rich() -> ClusterMap {
     shard.greatest_replica = ReplicaId(300);
     shard.replicas.get_mut(&ReplicaId(2)).unwrap().membership = Membership::Learner;
     map
+}
+
+/// A map that uses everything the newer format can say.
+fn moving() -> ClusterMap {
+    let mut map = rich();
+    map.joined.insert(NodeId(4), 0xD1 << 120 | 4);
+    for shard in [1, 3] {
+        map.shards.get_mut(&ShardId(shard)).unwrap().reported = Index(300 * shard);
+    }
+    let from = map.shards[&ShardId(1)].replicas[&ReplicaId(1)].node;
+    let to = map.nodes.keys().copied().find(|node| map.replica_on(ShardId(1), *node).is_none()).unwrap();
+    let mut map = map_at(map, Epoch(7)).apply(Change::StartMove { shard: ShardId(1), from, to }).unwrap();
+    map.moves.get_mut(&MoveId(1)).unwrap().cancelled = true;
+    map.greatest_move = MoveId(300);
+    map
+}
+
+fn map_at(map: ClusterMap, epoch: Epoch) -> ClusterMap {
+    ClusterMap { epoch, ..map }
 }
 
 /// Puts the right checksum under bytes that were changed.
@@ -31,7 +50,7 @@ fn body(map: &ClusterMap) -> Vec<u8> {
 
 #[test]
 fn a_map_comes_back_as_it_was() {
-    for map in [fleet(1, 1, 1), fleet(3, 8, 3), fleet(7, 64, 5), rich()] {
+    for map in [fleet(1, 1, 1), fleet(3, 8, 3), fleet(7, 64, 5), rich(), moving()] {
         assert_eq!(ClusterMap::decode(&map.encode()), Ok(map));
     }
 }
@@ -44,13 +63,14 @@ fn the_map_of_the_readme_fleet_is_small() {
 
 #[test]
 fn every_flipped_bit_and_every_cut_is_noticed() {
-    let bytes = rich().encode();
-    for at in 0..bytes.len() {
-        assert!(ClusterMap::decode(&bytes[..at]).is_err(), "cut at {at}");
-        for bit in 0..8 {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 1 << bit;
-            assert!(ClusterMap::decode(&flipped).is_err(), "bit {bit} of byte {at}");
+    for bytes in [rich().encode(), moving().encode()] {
+        for at in 0..bytes.len() {
+            assert!(ClusterMap::decode(&bytes[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                assert!(ClusterMap::decode(&flipped).is_err(), "bit {bit} of byte {at}");
+            }
         }
     }
 }
@@ -58,14 +78,19 @@ fn every_flipped_bit_and_every_cut_is_noticed() {
 /// With a right checksum the fields themselves must be checked: whatever is accepted has exactly one encoding.
 #[test]
 fn damage_under_a_right_checksum_never_panics_and_never_has_a_second_form() {
-    let sound = body(&rich());
+    let sound = [body(&rich()), body(&moving())];
     let mut random = rand_pcg::Pcg64Mcg::seed_from_u64(11);
     let mut accepted = 0;
-    for _ in 0..20_000 {
-        let mut bytes = sound.clone();
+    for round in 0..20_000 {
+        let mut bytes = sound[round % 2].clone();
+        // What is joined, reported and moved stands at the end.
+        let from_end = round % 4 == 3;
         for _ in 0..=random.next_u32() % 3 {
             // The head of the map, before the long list of runs, is where most can go wrong.
-            let at = MAGIC.len() + 1 + random.next_u32() as usize % 400;
+            let at = match from_end {
+                true => bytes.len() - 1 - random.next_u32() as usize % 60,
+                false => MAGIC.len() + 1 + random.next_u32() as usize % 400,
+            };
             match random.next_u32() % 3 {
                 0 => bytes[at] = random.next_u32() as u8,
                 1 => drop(bytes.remove(at)),
@@ -88,7 +113,7 @@ fn each_damage_is_named() {
     assert_eq!(ClusterMap::decode(b""), Err(DecodeError::Magic));
     assert_eq!(ClusterMap::decode(b"FMAP"), Err(DecodeError::Short { field: "format" }));
     assert_eq!(ClusterMap::decode(b"FMAP\x01"), Err(DecodeError::Checksum));
-    assert_eq!(ClusterMap::decode(b"FMAP\x02whatever"), Err(DecodeError::Format { format: 2 }));
+    assert_eq!(ClusterMap::decode(b"FMAP\x03whatever"), Err(DecodeError::Format { format: 3 }));
     assert_eq!(ClusterMap::decode(&sound), Err(DecodeError::Checksum));
     assert_eq!(decode([sound.clone(), vec![0]].concat()), DecodeError::Value { field: "end" });
 
@@ -103,6 +128,22 @@ fn each_damage_is_named() {
     );
     let huge = [&sound[..=epoch], &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F]].concat();
     assert_eq!(decode(huge), DecodeError::Short { field: "node" }, "a huge count allocates nothing");
+}
+
+/// What the first format can say has no second form, and what it cannot say is not in it.
+#[test]
+fn the_format_is_the_oldest_that_can_say_it() {
+    assert_eq!((rich().encode()[4], moving().encode()[4]), (1, 2));
+    let mut plain = body(&fleet(3, 2, 3));
+    plain[4] = 2;
+    plain.extend([0, 0, 0, 0]);
+    assert_eq!(ClusterMap::decode(&sealed(plain)), Err(DecodeError::Value { field: "format" }));
+    let mut expected = fleet(4, 1, 3);
+    expected =
+        expected.apply(Change::StartMove { shard: ShardId(1), from: NodeId(1), to: NodeId(4) }).unwrap();
+    let mut old = body(&expected);
+    old[4] = 1;
+    assert_eq!(ClusterMap::decode(&sealed(old)), Err(DecodeError::Value { field: "membership" }));
 }
 
 #[test]
@@ -159,5 +200,41 @@ fn the_bytes_of_a_map_are_these() {
         &[2, 100, 1, 0x9C, 0x7F, 2],
     ]
     .concat();
-    assert_eq!(map.encode(), sealed(body));
+    assert_eq!(map.encode(), sealed(body.clone()));
+
+    // Format 2: the membership of who is expected, and at the end who joined, what was reported, what moves.
+    let place = Placement { node: NodeId(3), membership: Membership::Expected };
+    map.nodes.insert(
+        NodeId(3),
+        NodeInfo { client_addr: "a:1".into(), peer_addr: "b:2".into(), http_addr: String::new() },
+    );
+    map.joined.insert(NodeId(3), 0x0300);
+    let shard = map.shards.get_mut(&ShardId(2)).unwrap();
+    (shard.greatest_replica, shard.reported) = (ReplicaId(3), Index(300));
+    shard.replicas.insert(ReplicaId(3), place);
+    let it = Move {
+        shard: ShardId(2),
+        from: NodeId(1),
+        to: NodeId(3),
+        leaving: ReplicaId(2),
+        arriving: ReplicaId(3),
+        cancelled: true,
+    };
+    map.moves.insert(MoveId(7), it);
+    map.greatest_move = MoveId(130);
+    assert_eq!(map.validate(), Ok(()));
+    let mut newer = body;
+    newer[4] = 2;
+    // The nodes end before the removed ones: 1 of them, 9.
+    let nodes_end = 4 + 1 + 16 + 2 + 1 + 2 * (1 + 3 * 15);
+    newer[4 + 1 + 16 + 2] = 3;
+    newer.splice(nodes_end..nodes_end, [&[3, 3][..], b"a:1", &[3], b"b:2", &[0]].concat());
+    let shard_2 = [&weight[..], &[2, 2, 1, 2, 0, 2, 1, 1]].concat();
+    let at = newer.windows(shard_2.len()).position(|bytes| bytes == shard_2).unwrap();
+    newer.splice(at..at + shard_2.len(), [&weight[..], &[3, 3, 1, 2, 0, 2, 1, 1, 3, 3, 2]].concat());
+    newer.extend([&[1, 3][..], &[0; 14], &[3, 0]].concat());
+    newer.extend([1, 2, 0xAC, 0x02]);
+    newer.extend([0x82, 0x01]);
+    newer.extend([1, 7, 2, 1, 3, 2, 3, 1]);
+    assert_eq!(map.encode(), sealed(newer));
 }

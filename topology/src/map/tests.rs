@@ -1,6 +1,7 @@
 //! A planned map answers who is where, and every fault of a map is found.
 
 use super::*;
+use crate::Change;
 use crate::genesis::tests::fleet;
 
 #[test]
@@ -92,9 +93,38 @@ fn every_fault_of_the_shards_is_found() {
         }),
         Fault::CrowdedNode { shard: one, node: NodeId(3) }
     );
+    assert_eq!(broken(|map| map.joined.extend([(NodeId(9), 1)])), Fault::StrayJoiner { node: NodeId(9) });
     assert_eq!(broken(|map| drop(map.shards.remove(&ShardId(2)))), Fault::StraySlots { shard: ShardId(2) });
     assert_eq!(
         broken(|map| map.slots = SlotMap::from_owners(|_| ShardId::META)),
         Fault::StraySlots { shard: ShardId::META }
     );
+}
+
+#[test]
+fn every_fault_of_the_moves_is_found() {
+    let one = ShardId(1);
+    let sound =
+        || fleet(4, 2, 3).apply(Change::StartMove { shard: one, from: NodeId(1), to: NodeId(4) }).unwrap();
+    let broken = |breaking: &dyn Fn(&mut Move, &mut ClusterMap)| {
+        let mut map = sound();
+        let mut it = map.moves[&MoveId(1)];
+        breaking(&mut it, &mut map);
+        map.moves.insert(MoveId(1), it);
+        map.validate().unwrap_err()
+    };
+    let stray = Fault::StrayMove { id: MoveId(1), shard: one };
+    assert_eq!(sound().validate(), Ok(()));
+    assert_eq!(broken(&|it, _| it.from = NodeId(2)), stray);
+    assert_eq!(broken(&|it, _| it.to = NodeId(2)), stray);
+    assert_eq!(broken(&|it, _| it.arriving = ReplicaId(9)), stray);
+    assert_eq!(broken(&|it, _| it.leaving = ReplicaId(9)), stray);
+    assert_eq!(broken(&|it, _| (it.to, it.arriving) = (it.from, it.leaving)), stray);
+    let beyond = Fault::MoveBeyond { id: MoveId(1), greatest: MoveId(0) };
+    assert_eq!(broken(&|_, map| map.greatest_move = MoveId(0)), beyond);
+    let twice = |it: &mut Move, map: &mut ClusterMap| {
+        map.greatest_move = MoveId(2);
+        map.moves.insert(MoveId(2), *it);
+    };
+    assert_eq!(broken(&twice), Fault::CrowdedMove { shard: one });
 }
