@@ -124,7 +124,10 @@ impl Head {
         };
         // Marks and seals have no records: nobody would look for them there.
         let fits = head.kind == FrameKind::Records || (head.shards, head.body) == (0, 0);
-        head.padded().filter(|_| fits && head.sequence <= SEQUENCE_MAX).map(|_| head)
+        // One write at a time: no log writes a frame before all that precedes it is durable. A head that says less would make of
+        // rot before it a torn tail, and be taken for the last frame.
+        let follows = head.durable == salt.offset;
+        head.padded().filter(|_| fits && follows && head.sequence <= SEQUENCE_MAX).map(|_| head)
     }
 
     pub fn write(&self, out: &mut [u8], salt: Salt) {

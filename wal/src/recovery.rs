@@ -251,7 +251,11 @@ fn replay_closed<F: File>(
     visitor.done()?;
     rot.extend(scanned.damage.iter().map(|damage| (segment.number, damage.offset)));
     let Some(end) = end else { return Ok(()) };
-    if scanned.end != end.offset || scanned.checksum.is_some_and(|checksum| checksum != end.checksum) {
+    // Opening writes a seal at the end: not where no file reaches.
+    if scanned.end != end.offset
+        || end.offset > segment.bytes
+        || scanned.checksum.is_some_and(|checksum| checksum != end.checksum)
+    {
         rot.push((segment.number, scanned.end.min(end.offset)));
         plan.replay.lost(None);
     }
