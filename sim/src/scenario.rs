@@ -16,6 +16,9 @@ use crate::profile::{Aim, Profile};
 /// it is found out.
 pub const DRIFT_PPM_MAX: u32 = 250_000;
 
+/// A world of the usual length goes on until so many operations were answered.
+const OPERATIONS_MIN: usize = 1000;
+
 /// What users may fix of all worlds; what is left open follows from each seed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,7 +35,7 @@ pub struct Topology {
     pub crowds: Option<u64>,
     /// What the worlds are about; the seed decides if open.
     pub profile: Option<Profile>,
-    /// How long the faults last, in seconds of virtual time; 30 if open.
+    /// How long the faults last, in seconds of virtual time; if open 30, and longer until 1000 operations were answered.
     pub seconds: Option<u64>,
     /// Which faults are on, by name; about half of all if open.
     pub faults: Option<Vec<FaultKind>>,
@@ -92,6 +95,8 @@ pub struct Scenario {
     pub operations_max: u64,
     /// How long the faults last.
     pub lasts: Duration,
+    /// They go on, up to four times as long, until so many operations were answered: what hardly got an answer was hardly tried.
+    pub operations_min: usize,
     /// The mean time between two faults.
     pub fault_every: Duration,
     /// Which faults are on.
@@ -141,6 +146,7 @@ impl Scenario {
             busy_us_max: [0, 50, 500, 3000][chance.below(4) as usize],
             operations_max: u64::MAX,
             lasts: Duration::from_secs(topology.seconds.unwrap_or(30)),
+            operations_min: if topology.seconds.is_some() { 0 } else { OPERATIONS_MIN },
             fault_every: Duration::from_millis(chance.between(*every_ms.start(), *every_ms.end())),
             faults: topology.faults.clone().unwrap_or_else(|| profile.faults(&mut chance)),
             aim: profile.aim(&mut chance),

@@ -45,6 +45,9 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
         change(&mut candidate);
         all.push(candidate);
     };
+    if scenario.operations_min > 0 {
+        push(&|it| it.operations_min = 0);
+    }
     if scenario.lasts > Duration::from_secs(2) {
         push(&|it| it.lasts /= 2);
     }

@@ -45,6 +45,20 @@ fn a_snapshot_in_the_base_and_announced_in_the_log_may_be_acknowledged() {
     assert!(outcome.coverage.of("power cuts at delicate moments") > 0);
 }
 
+/// In this world hardly anything is answered within its half minute.
+#[test]
+fn a_world_goes_on_until_enough_was_answered() {
+    let scenario = Scenario::draw(37, &Topology::default());
+    let outcome = run(&scenario, false);
+    assert_eq!(outcome.failure, None);
+    assert!(
+        u128::from(outcome.virtual_us) > scenario.lasts.as_micros() + 10_000_000,
+        "{}",
+        outcome.virtual_us
+    );
+    assert!(outcome.operations.0 >= 1000, "{:?}", outcome.operations);
+}
+
 #[test]
 fn another_seed_is_another_world() {
     let digest = |seed| run(&Scenario::draw(seed, &short()), false).digest;

@@ -76,6 +76,8 @@ pub struct Slots {
     /// One bit per slot that is served: a ring interleaves shards, so a search among thousands of ranges per
     /// operation would cost more than the operation.
     served: Arc<[u64; WORDS]>,
+    /// How many bits are set: asked for with every status.
+    count: usize,
 }
 
 impl Slots {
@@ -99,7 +101,8 @@ impl Slots {
                 served[usize::from(slot / 64)] |= 1 << (slot % 64);
             }
         }
-        Self { meta, ranges: ranges.into(), served: Arc::new(served) }
+        let count = served.iter().map(|word| word.count_ones() as usize).sum();
+        Self { meta, ranges: ranges.into(), served: Arc::new(served), count }
     }
 
     /// Whether the shard serves this key.
@@ -151,8 +154,8 @@ impl Slots {
 
     /// How many slots the shard serves.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.served.iter().map(|word| word.count_ones() as usize).sum()
+    pub const fn count(&self) -> usize {
+        self.count
     }
 
     pub(crate) fn encode(&self, out: &mut BytesMut) {

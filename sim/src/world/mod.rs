@@ -39,6 +39,9 @@ use crate::node::Node;
 use crate::scenario::{DRIFT_PPM_MAX, Scenario};
 use crate::trace::Trace;
 
+/// How often it is looked whether enough was answered.
+const RUN_ON_US: u64 = 2_000_000;
+
 /// Who waits for an answer.
 #[derive(Debug)]
 pub enum Waiter {
@@ -146,15 +149,23 @@ impl World {
             self.clients.insert(id, client);
             self.events.push(200_000 + id.0 * 1000, Event::ClientDue(id));
         }
-        let last_us = u64::try_from(self.scenario.lasts.as_micros()).unwrap_or(u64::MAX);
+        self.plan_faults(1_000_000, self.lasts_us());
+    }
+
+    /// Draws the faults between two moments.
+    fn plan_faults(&mut self, from_us: u64, until_us: u64) {
         let every_us = u64::try_from(self.scenario.fault_every.as_micros()).unwrap_or(u64::MAX);
-        let mut at_us = 1_000_000;
-        while at_us < last_us && !self.scenario.faults.is_empty() {
+        let mut at_us = from_us;
+        while at_us < until_us && !self.scenario.faults.is_empty() {
             if let Some(kind) = self.draw_fault() {
                 self.events.push(at_us, Event::Fault(kind));
             }
             at_us += self.faults.chance.between(every_us / 4, every_us * 2);
         }
+    }
+
+    fn lasts_us(&self) -> u64 {
+        u64::try_from(self.scenario.lasts.as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Rot is rare: it takes a node for ever, and with it the room for other faults.
@@ -166,9 +177,22 @@ impl World {
 
     /// Runs to the end: load and faults, then peace. Throws at the first broken promise.
     pub fn run(&mut self) {
-        let last_us = u64::try_from(self.scenario.lasts.as_micros()).unwrap_or(u64::MAX);
-        self.run_until(last_us);
+        self.run_until(self.lasts_us());
+        self.run_on();
         self.settle();
+    }
+
+    /// The same goes on until enough was answered, unless nothing will be any more.
+    fn run_on(&mut self) {
+        let end_us = self.lasts_us().saturating_mul(4);
+        while self.now_us < end_us
+            && self.history.outcomes().0 < self.scenario.operations_min
+            && self.quorums_live()
+        {
+            let until_us = self.now_us + RUN_ON_US;
+            self.plan_faults(self.now_us, until_us);
+            self.run_until(until_us);
+        }
     }
 
     fn run_until(&mut self, end_us: u64) {

@@ -65,7 +65,7 @@ impl World {
     }
 
     /// Whether every shard has a majority of nodes that can live.
-    fn quorums_live(&mut self) -> bool {
+    pub(super) fn quorums_live(&mut self) -> bool {
         let map = self.map.clone();
         map.shards.keys().all(|shard| {
             let homes: Vec<NodeId> = map.preference(*shard).collect();
