@@ -8,8 +8,8 @@ use flotilla_node::transport::codec;
 use flotilla_proto::v1;
 use flotilla_proto::v1::pipeline_operation::Operation as Asked;
 use flotilla_raft::{
-    Configuration, Entry, HardState, Index, LogId, Message, Payload, ReplicaId, Round, Rpc, SupportNumber,
-    Term,
+    Configuration, Entry, HardState, Index, Life, LogId, Message, Payload, ReplicaId, Round, Rpc, Sleep,
+    SupportNumber, Term,
 };
 use flotilla_store::memory::Memory;
 use flotilla_store::snapshot::Reader;
@@ -241,7 +241,13 @@ fn append(previous: LogId, entries: Vec<Entry>, commit: u64) -> Rpc {
 }
 
 fn heartbeat(commit: u64, sent: u64, round: u64) -> Rpc {
-    Rpc::Heartbeat { commit: Index(commit), sent: Index(sent), round: Round(round) }
+    Rpc::Heartbeat { commit: Index(commit), sent: Index(sent), round: Round(round), sleep: None }
+}
+
+/// It asks to sleep.
+fn lullaby(all: u64, round: u64) -> Rpc {
+    let sleep = Some(Sleep { life: Life(1), number: SupportNumber(1) });
+    Rpc::Heartbeat { commit: Index(all), sent: Index(all), round: Round(round), sleep }
 }
 
 fn follows() -> Talk {
@@ -251,6 +257,7 @@ fn follows() -> Talk {
         (1, heartbeat(1, 2, 1)),
         (1, append(id(2, 1), vec![entry(3, 1, change)], 2)),
         (1, append(id(3, 1), vec![], 3)),
+        (1, lullaby(3, 2)),
         (2, append(id(3, 1), vec![entry(4, 2, Payload::Noop)], 3)),
         (2, Rpc::TimeoutNow),
     ]
@@ -286,6 +293,7 @@ fn answers(term: u64) -> Talk {
         accepted: Index(accepted),
         matched: Index(matched),
         support: (round % 2 == 0).then_some(SupportNumber(round)),
+        asleep: round % 4 == 2,
     };
     vec![
         (term, Rpc::AppendRejected { previous: Index(1), hint: id(0, 0) }),

@@ -7,6 +7,7 @@ mod handover;
 mod members;
 mod pressure;
 mod remembering;
+mod sleep;
 mod transactions;
 
 use std::time::Duration;

@@ -98,8 +98,13 @@ impl Core {
 
     /// A moment at which an election timeout that begins now is over.
     pub(crate) fn draw_election_time(&mut self) -> Time {
+        self.draw_election_time_from(self.now)
+    }
+
+    /// A moment at which an election timeout is over that began earlier.
+    pub(crate) fn draw_election_time_from(&mut self, begin: Time) -> Time {
         let (min, max) = (self.options.election_timeout_min, self.options.election_timeout_max);
-        self.now + self.draw_between(min, max)
+        begin + self.draw_between(min, max)
     }
 
     /// A moment shortly after now, for who knows that its leader is gone; not before it may campaign.

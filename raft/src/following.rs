@@ -6,6 +6,7 @@ use crate::id::{Index, LogId, ReplicaId};
 use crate::liveness::ElectionTimer;
 use crate::message::Rpc;
 use crate::raft::{Raft, Role};
+use crate::sleep::Life;
 use crate::time::Time;
 
 /// A replica that follows, or waits for someone to follow.
@@ -18,6 +19,8 @@ pub(crate) struct Follower {
     pub(crate) accepted: Index,
     /// The greatest index acknowledged to this term's leader.
     acknowledged: Index,
+    /// It sleeps, as long as the leader's node lives this life.
+    pub(crate) asleep: Option<Life>,
     /// The leader wants this replica to lead: for so long it campaigns as soon as it may.
     pub(crate) summoned: Option<Time>,
 }
@@ -27,7 +30,7 @@ impl Follower {
         // Of a new leader's log nothing is known but that it holds everything committed.
         let commit = core.commit();
         let timer = ElectionTimer::start(core);
-        Self { leader, timer, accepted: commit, acknowledged: commit, summoned: None }
+        Self { leader, timer, accepted: commit, acknowledged: commit, asleep: None, summoned: None }
     }
 
     /// Acknowledges what is both accepted and durable, if that is news, or if it answers a request about
@@ -119,6 +122,7 @@ impl Role {
         let Self::Follower(follower) = self else {
             unreachable!("a replica follows {leader} in another role")
         };
+        follower.asleep = None;
         follower.timer.on_leader(core);
         follower
     }

@@ -104,7 +104,7 @@ impl Raft {
                 Err(Impossible::Snapshot { from, last: meta.last, term: message.term })
             }
             (Role::Leader(_), Rpc::AppendReply { matched }) => self.check_index(from, *matched),
-            (Role::Leader(leader), Rpc::HeartbeatReply { round, sent, accepted, matched, support: _ }) => {
+            (Role::Leader(leader), Rpc::HeartbeatReply { round, sent, accepted, matched, .. }) => {
                 if *round > leader.round {
                     return Err(Impossible::Round { from, round: *round, last: leader.round });
                 }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn no_message_uses_up_the_terms() {
         let mut raft = replica();
-        let heartbeat = || Rpc::Heartbeat { commit: Index(0), sent: Index(0), round: Round(1) };
+        let heartbeat = || Rpc::Heartbeat { commit: Index(0), sent: Index(0), round: Round(1), sleep: None };
         for term in [TERM_LEAP_MAX + 1, u64::MAX] {
             let refused = step(&mut raft, OTHERS[0], term, heartbeat());
             assert!(matches!(refused, Err(Impossible::Term { .. })), "term {term}");

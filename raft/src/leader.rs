@@ -12,6 +12,7 @@ use crate::message::Round;
 use crate::progress::Progress;
 use crate::raft::{Raft, Role};
 use crate::reads::Reads;
+use crate::sleep::Rest;
 use crate::transfer::Transfer;
 
 /// A replica that leads.
@@ -33,6 +34,7 @@ pub(crate) struct Leader {
     /// Somebody was told to campaign in this term: no lease holds any more.
     pub(crate) sent_timeout_now: bool,
     pub(crate) pulse: Pulse,
+    pub(crate) rest: Rest,
     /// The size of the entries that are not committed.
     pub(crate) uncommitted_bytes: u64,
     /// Whether there may be something to send to someone.
@@ -88,6 +90,7 @@ impl Leader {
             explicit_leave: None,
             sent_timeout_now: false,
             pulse: Pulse::start(core),
+            rest: Rest::begin(core.now),
             uncommitted_bytes: uncommitted.map(Entry::bytes).sum(),
             unsent: false,
         }
@@ -104,6 +107,7 @@ impl Leader {
     pub(crate) fn append(&mut self, core: &mut Core, payload: Payload) -> LogId {
         let id = LogId::new(core.log.last().index.next(), core.term());
         let entry = Entry { id, payload };
+        self.stir(core);
         self.uncommitted_bytes += entry.bytes();
         self.unsent = true;
         core.log.append(entry);

@@ -85,7 +85,8 @@
 //! * That replica ids are never reused is for the caller to ensure: a configuration remembers nobody who left.
 //!   So is the time at which a removed replica's disk may be dropped: not before a leader says that the
 //!   configuration without it is settled ([`Status::configuration_settled`]).
-//! * Heartbeats are per shard (`liveness.rs`), also of shards in which nothing happens.
+//! * Heartbeats are per shard (`liveness.rs`) while anything happens there. A quiet group sleeps (`sleep.rs`), if its host can say
+//!   that the other nodes live.
 //! * A follower does not forward proposals or reads: the caller is told who leads.
 //! * The live log is in memory. Its host bounds it by compaction; while a snapshot streams, it should keep
 //!   the entries after it, or the follower needs another one.
@@ -98,7 +99,7 @@
 //!
 //! The words: `id`, `entry`, `configuration`, `message`, `ready`. The frame: `raft` (doors and roles), `core`
 //! (what every role has). Then one idea per file: `quorum`, `log`, `persistence`, `progress`; `election`,
-//! `leader`, `replication`, `following`, `liveness`, `reads`, `transfer`, `installation`; `support`;
+//! `leader`, `replication`, `following`, `liveness`, `reads`, `transfer`, `installation`; `support`, `sleep`;
 //! `change`, `membership`. The stories in `tests/scripts` show all of it at work.
 
 mod change;
@@ -124,6 +125,7 @@ mod reads;
 mod ready;
 mod recovered;
 mod replication;
+mod sleep;
 mod snapshot;
 mod status;
 mod support;
@@ -143,6 +145,7 @@ pub use raft::Raft;
 pub use reads::NotLeader;
 pub use ready::{ReadId, Ready, Ticket, Write};
 pub use recovered::Recovered;
+pub use sleep::{Life, Sign, Sleep};
 pub use snapshot::SnapshotMeta;
 pub use status::{ProgressKind, ProgressStatus, RoleKind, Status};
 pub use support::{Acknowledged, Held, SupportNumber};

@@ -1,6 +1,6 @@
 //! Who is alive: election timers, heartbeats, and the check that a leader still has a quorum.
 //!
-//! Everything here is per shard. It is kept together so that liveness per pair of nodes can take its place;
+//! Everything here is per shard. While a group sleeps (`sleep.rs`), the pairs of nodes take its place;
 //! nothing else in this crate knows of time, except the limit of a leadership transfer.
 
 use crate::core::Core;
@@ -10,6 +10,7 @@ use crate::membership::farewell;
 use crate::message::{Round, Rpc};
 use crate::quorum;
 use crate::raft::{Raft, Role};
+use crate::sleep::Sleep;
 use crate::support::SupportNumber;
 use crate::time::Time;
 
@@ -44,6 +45,14 @@ impl ElectionTimer {
     pub(crate) fn on_silence(&mut self, core: &mut Core) {
         self.heard = None;
         self.at = self.at.min(core.draw_silence_time());
+    }
+
+    /// It waits again, after a sleep during which the leader's node was last heard at this moment.
+    pub(crate) fn on_woken(&mut self, core: &mut Core, heard: Time) {
+        let heard = heard.min(core.now);
+        self.heard = Some(heard);
+        core.heard_leader = core.heard_leader.max(heard);
+        self.at = core.draw_election_time_from(heard).max(core.now);
     }
 
     /// The patience is over, but the node's promise to the leader's is not: asks again soon after that. If the node is alive it
@@ -98,12 +107,16 @@ impl Leader {
         }
         for (id, progress) in &self.progress {
             let commit = core.commit().min(progress.matched);
-            core.send(*id, Rpc::Heartbeat { commit, sent: progress.sent(), round: self.round });
+            let (sent, sleep) = (progress.sent(), self.rest.request(progress));
+            core.send(*id, Rpc::Heartbeat { commit, sent, round: self.round, sleep });
         }
     }
 
     /// Does what is due by now. Returns whether the leader has lost its quorum.
     pub(crate) fn tick(&mut self, core: &mut Core) -> bool {
+        if self.rest.is_asleep() {
+            return false;
+        }
         if self.pulse.check_at <= core.now && self.has_lost_quorum(core) {
             return true;
         }
@@ -123,6 +136,11 @@ impl Leader {
         end <= core.now
     }
 
+    /// Decides anew when the quorum is to be checked.
+    pub(crate) fn look_for_quorum(&mut self, core: &Core) {
+        let _ = self.has_lost_quorum(core); // If it is lost, the next tick says so: that is due at once.
+    }
+
     fn heard(&self, core: &Core, id: ReplicaId) -> Time {
         if id == core.id {
             return core.now;
@@ -136,6 +154,8 @@ impl Raft {
     pub(crate) fn hears_leader(&self) -> bool {
         match &self.role {
             Role::Leader(_) => true,
+            // Through its node, or it would have been woken.
+            Role::Follower(follower) if follower.asleep.is_some() => true,
             Role::Follower(follower) => follower.timer.hears_leader(&self.core),
             Role::Candidate(_) => false,
         }
@@ -150,12 +170,21 @@ impl Raft {
         if let Role::Follower(follower) = &mut self.role
             && follower.leader == Some(leader)
         {
+            if follower.asleep.take().is_some() {
+                follower.timer.restart(&mut self.core);
+            }
             follower.timer.on_silence(&mut self.core);
         }
     }
 
     /// A follower hears its leader.
-    pub(crate) fn on_heartbeat(&mut self, from: ReplicaId, commit: Index, sent: Index, round: Round) {
+    pub(crate) fn on_heartbeat(
+        &mut self,
+        from: ReplicaId,
+        (commit, sent): (Index, Index),
+        round: Round,
+        sleep: Option<Sleep>,
+    ) {
         let core = &mut self.core;
         let follower = self.role.follow(core, from);
         if core.installing.is_none() {
@@ -166,7 +195,8 @@ impl Raft {
         let accepted = follower.accepted;
         let matched = accepted.min(core.persistence.stable());
         let support = core.bond.acknowledge(core.term(), from);
-        core.send(from, Rpc::HeartbeatReply { round, sent, accepted, matched, support });
+        let asleep = self.fall_asleep(sleep, support);
+        self.core.send(from, Rpc::HeartbeatReply { round, sent, accepted, matched, support, asleep });
     }
 
     /// A leader hears a follower answer it: both directions work. (A mere request, such as a pre-vote, shows
@@ -187,6 +217,7 @@ impl Raft {
         round: Round,
         (sent, accepted, matched): (Index, Index, Index),
         support: Option<SupportNumber>,
+        asleep: bool,
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
         leader.on_matched(&mut self.core, from, matched);
@@ -198,5 +229,8 @@ impl Raft {
         progress.round = progress.round.max(round);
         progress.support = progress.support.max(support); // An older answer may come later.
         leader.confirm_reads(&mut self.core);
+        if let Some(number) = support.filter(|_| asleep) {
+            leader.on_asleep(&self.core, from, round, number);
+        }
     }
 }

@@ -217,6 +217,7 @@ impl Leader {
     /// A configuration took effect. Returns whether this leader has to leave office, being no voter any more.
     fn on_configuration(&mut self, core: &mut Core, before: &Configuration) -> bool {
         let is_removed = !core.configuration.is_voter(core.id);
+        self.stir(core);
         if is_removed || self.progress.keys().any(|id| !core.configuration.is_member(*id)) {
             // The last word to those who leave (who answer, see `farewell`), and of one who leaves to those who
             // stay.
@@ -254,7 +255,7 @@ impl Leader {
 
     /// Whether a follower was heard within the last election timeout.
     pub(crate) fn is_active(&self, core: &Core, progress: &Progress) -> bool {
-        progress.heard + core.options.election_timeout_max > core.now
+        self.rest.is_asleep() || progress.heard + core.options.election_timeout_max > core.now
     }
 }
 

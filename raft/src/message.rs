@@ -5,6 +5,7 @@
 
 use crate::entry::Entry;
 use crate::id::{Index, LogId, ReplicaId, Term};
+use crate::sleep::Sleep;
 use crate::snapshot::SnapshotMeta;
 use crate::support::SupportNumber;
 
@@ -89,6 +90,8 @@ pub enum Rpc {
         sent: Index,
         /// The round of heartbeats that this belongs to.
         round: Round,
+        /// Nothing happens here: the receiver shall sleep, if it can.
+        sleep: Option<Sleep>,
     },
     /// The answer to [`Rpc::Heartbeat`]. What it says of the log repairs lost appends *and* lost replies
     /// within one round, without a proposal to provoke it.
@@ -106,6 +109,8 @@ pub enum Rpc {
         /// The number under which the sender's node supports the leader's node: while that stands, the sender votes for
         /// nobody else. `None`: it promises nothing.
         support: Option<SupportNumber>,
+        /// It sleeps, as this heartbeat asked.
+        asleep: bool,
     },
     /// "A snapshot is at your door." The host injects this at the follower once the data is staged there in
     /// full.

@@ -16,6 +16,9 @@ pub struct Options {
     /// ([`crate::Raft::silent`]). Drawn from the upper three quarters of it, so that the others have noticed too
     /// and do not all campaign at once.
     pub silence_wait_max: Duration,
+    /// A leader of which nothing was asked for so long puts its group to sleep, if all have everything and the host can say that
+    /// their nodes live ([`crate::Raft::quiesce`]). `None`: never.
+    pub idle_after: Option<Duration>,
     /// How many appends may be on the way to one follower.
     pub inflight_count_max: usize,
     /// How many bytes of entries may be on the way to one follower. The last append may exceed it, so that an
@@ -37,6 +40,7 @@ impl Default for Options {
             election_timeout_max: Duration::from_millis(300),
             heartbeat_interval: Duration::from_millis(50),
             silence_wait_max: Duration::from_millis(20),
+            idle_after: Some(Duration::from_secs(1)),
             inflight_count_max: 128,
             inflight_bytes_max: 8 << 20,
             append_bytes_max: 1 << 20,

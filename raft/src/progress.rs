@@ -33,6 +33,8 @@ pub(crate) struct Progress {
     pub(crate) round: Round,
     /// The number under which its node supports ours, as it acknowledged in this term.
     pub(crate) support: Option<SupportNumber>,
+    /// It sleeps, under this number of its node, and since the leader last asked it to.
+    pub(crate) asleep: Option<SupportNumber>,
     state: State,
 }
 
@@ -62,6 +64,7 @@ impl Progress {
             heard: now,
             round: Round(0),
             support: None,
+            asleep: None,
             state: State::Probe(Probe::Due),
         }
     }

@@ -88,9 +88,11 @@ impl Raft {
             Rpc::Append { previous, entries, commit } => self.on_append(from, previous, entries, commit),
             Rpc::AppendReply { matched } => self.on_append_reply(from, matched),
             Rpc::AppendRejected { previous, hint } => self.on_append_rejected(from, previous, hint),
-            Rpc::Heartbeat { commit, sent, round } => self.on_heartbeat(from, commit, sent, round),
-            Rpc::HeartbeatReply { round, sent, accepted, matched, support } => {
-                self.on_heartbeat_reply(from, round, (sent, accepted, matched), support);
+            Rpc::Heartbeat { commit, sent, round, sleep } => {
+                self.on_heartbeat(from, (commit, sent), round, sleep);
+            }
+            Rpc::HeartbeatReply { round, sent, accepted, matched, support, asleep } => {
+                self.on_heartbeat_reply(from, round, (sent, accepted, matched), support, asleep);
             }
             Rpc::InstallSnapshot { meta } => self.on_install_snapshot(from, meta),
             Rpc::TimeoutNow => self.on_timeout_now(from),
@@ -133,8 +135,10 @@ impl Raft {
         self.core.advance(now);
         let now = self.core.now;
         match &mut self.role {
+            Role::Follower(follower) if follower.asleep.is_some() => {}
             Role::Follower(follower) if follower.timer.at <= now && self.core.is_bound(false) => {
                 follower.timer.postpone(&mut self.core);
+                self.doze();
             }
             Role::Follower(follower) if follower.timer.at <= now => {
                 follower.timer.restart(&mut self.core);
@@ -156,9 +160,12 @@ impl Raft {
     }
 
     /// When [`Raft::tick`] is due next; `None` if only a message or a proposal can wake this replica (a
-    /// learner, a leader alone).
+    /// learner, a leader alone), or [`Raft::wake`] (who sleeps).
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
+        if self.is_asleep() {
+            return None;
+        }
         match &self.role {
             Role::Follower(follower) => {
                 self.core.configuration.is_voter(self.core.id).then_some(follower.timer.at)
@@ -296,6 +303,7 @@ impl Raft {
         {
             let last = self.core.log.last().index;
             progress.on_snapshot_done(sent.map(|id| id.index.min(last)));
+            leader.stir(&self.core);
             leader.unsent = true;
         }
     }
@@ -307,6 +315,7 @@ impl Raft {
             && let Some(progress) = leader.progress.get_mut(&to)
         {
             progress.on_unreachable();
+            leader.stir(&self.core);
             // What had to wait for the transfer is due now.
             leader.unsent |= leader.transfer.take_if(|transfer| transfer.to == to).is_some();
         }
@@ -411,6 +420,7 @@ impl Raft {
             configuration: core.configuration.clone(),
             configuration_index: core.configuration_index,
             configuration_settled: self.is_configuration_settled(),
+            asleep: self.is_asleep(),
             transfer: self.role.transfer_target(),
             progress: self.progress(),
         }
@@ -427,7 +437,7 @@ impl Raft {
     }
 
     /// Asserts what must hold between any two calls.
-    fn validate(&self) {
+    pub(crate) fn validate(&self) {
         self.core.validate();
         if let Role::Leader(_) = &self.role {
             let (commit, stable) = (self.core.commit(), self.core.persistence.stable());

@@ -49,6 +49,11 @@ impl Reads {
         }
     }
 
+    /// Whether none waits for anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.rounds.is_empty()
+    }
+
     /// Every read that is not confirmed, in order of arrival.
     pub(crate) fn into_ids(self) -> impl Iterator<Item = ReadId> {
         self.rounds.into_iter().flat_map(|(_, reads)| reads).chain(self.waiting).map(|(id, _)| id)
@@ -58,6 +63,7 @@ impl Reads {
 impl Leader {
     /// A read arrives. Its round begins with the next `Ready`, so that the reads of a turn share it.
     pub(crate) fn read(&mut self, core: &Core, read: ReadId) {
+        self.stir(core);
         self.reads.waiting.push((read, core.commit()));
         self.unsent = true;
     }

@@ -13,6 +13,9 @@ impl Leader {
     /// Sends what has come together since the last `Ready`: appends, then the round of the reads that wait.
     pub(crate) fn send_due(&mut self, core: &mut Core) {
         if self.unsent {
+            if self.rest.is_asleep() {
+                self.stir(core); // Whatever is sent wakes its receiver.
+            }
             self.leave_joint(core);
             self.unsent = false;
             self.replicate(core);

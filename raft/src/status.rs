@@ -59,6 +59,8 @@ pub struct Status {
     /// On a leader: whether the vote of a replica that the configuration does not name is needed no more. Only
     /// then may the disk of such a replica be dropped (see `membership.rs`).
     pub configuration_settled: bool,
+    /// Whether it sleeps: the nodes of the others speak for them.
+    pub asleep: bool,
     /// To whom leadership is being transferred.
     pub transfer: Option<ReplicaId>,
     /// How far the others are; empty unless it leads.

@@ -25,6 +25,7 @@ use crate::quorum;
 use crate::raft::{Raft, Role};
 use crate::reads::NotLeader;
 use crate::ready::ReadId;
+use crate::sleep::Life;
 use crate::time::Time;
 
 /// Names one unbroken series of promises of one node to another. A later series has a greater number.
@@ -56,8 +57,12 @@ pub struct Acknowledged {
 #[derive(Debug, Default)]
 pub(crate) struct Bond {
     /// The number for the answer to the next heartbeat, if that comes from this replica.
-    offered: Option<(ReplicaId, SupportNumber)>,
+    offered: Option<(ReplicaId, SupportNumber, Life)>,
+    /// The last term of which it was said that its leader leads no more.
+    released_in: Option<Term>,
     acknowledged: Option<Acknowledged>,
+    /// The life of the leader's node in which that was acknowledged.
+    heard: Option<Life>,
     /// Until then the promise under the acknowledged number stands.
     support_until: Time,
     /// Until then a promise may stand that was forgotten in a restart.
@@ -67,9 +72,25 @@ pub(crate) struct Bond {
 impl Bond {
     /// The answer to a heartbeat of the leader of `term`.
     pub(crate) fn acknowledge(&mut self, term: Term, leader: ReplicaId) -> Option<SupportNumber> {
-        let (_, number) = self.offered.take_if(|(offered_to, _)| *offered_to == leader)?;
+        let (_, number, life) = self.offered.take_if(|(offered_to, _, _)| *offered_to == leader)?;
+        self.heard = Some(life);
         self.acknowledged = Some(Acknowledged { term, leader, number });
         Some(number)
+    }
+
+    /// In which life the leader's node was heard, when something was acknowledged last.
+    pub(crate) const fn heard(&self) -> Option<Life> {
+        self.heard
+    }
+
+    /// Whether it binds to the leader of `term`, at `now`.
+    pub(crate) fn binds_to(&self, leader: ReplicaId, term: Term, now: Time) -> bool {
+        self.acknowledged.is_some_and(|it| (it.leader, it.term) == (leader, term)) && now < self.support_until
+    }
+
+    /// The last term of which it was said that its leader leads no more.
+    pub(crate) const fn released_in(&self) -> Option<Term> {
+        self.released_in
     }
 
     /// Until when no vote may be given. `transfer`: to a candidate that the leader itself has sent. The leader reads by lease no
@@ -109,9 +130,9 @@ impl Leader {
 
 impl Raft {
     /// Before a heartbeat of `leader` is stepped: the number under which this node supports the leader's node. The answer will
-    /// carry it, and this replica is bound by it.
-    pub fn supported(&mut self, leader: ReplicaId, number: SupportNumber) {
-        self.core.bond.offered = Some((leader, number));
+    /// carry it, and this replica is bound by it. `life` is the one in which the leader's node was last heard.
+    pub const fn supported(&mut self, leader: ReplicaId, number: SupportNumber, life: Life) {
+        self.core.bond.offered = Some((leader, number, life));
     }
 
     /// What this replica acknowledged last, if it is still bound by it.
@@ -133,6 +154,7 @@ impl Raft {
     pub fn released(&mut self, now: Time, leader: ReplicaId, term: Term) {
         self.core.advance(now);
         let bond = &mut self.core.bond;
+        bond.released_in = bond.released_in.max(Some(term));
         if bond.acknowledged.is_some_and(|it| it.leader == leader && it.term <= term) {
             bond.acknowledged = None;
             bond.support_until = Time(0);
@@ -140,6 +162,12 @@ impl Raft {
         if self.core.term() <= term {
             self.silent(now, leader);
         }
+    }
+
+    /// Whether this replica leads, and no other can have been elected at `now`.
+    #[must_use]
+    pub fn has_lease(&self, now: Time, held: impl Fn(ReplicaId) -> Option<Held>) -> bool {
+        matches!(&self.role, Role::Leader(leader) if leader.lease(&self.core, held).is_some_and(|until| now < until))
     }
 
     /// As [`Raft::read`], and confirmed at once if this leader has a lease at `now`, which the host must have read from its clock

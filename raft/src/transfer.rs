@@ -64,6 +64,7 @@ impl Leader {
         if let Some(transfer) = &self.transfer {
             return Err(TransferError::InProgress { to: transfer.to });
         }
+        self.stir(core);
         let until = core.now + core.options.election_timeout_max;
         self.transfer = Some(Transfer { to, until, told: false });
         self.continue_transfer(core);

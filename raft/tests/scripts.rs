@@ -86,6 +86,14 @@ stories! {
     restart
     silent_leader
     single_voter
+    sleep
+    sleep_and_wake
+    sleep_fallen
+    sleep_follower_restarts
+    sleep_late_word
+    sleep_not_all
+    sleep_restart
+    sleep_silence
     snapshot
     snapshot_carries_joint
     snapshot_install_fails

@@ -154,7 +154,7 @@ impl Scenario {
             support: support(seed),
             // The same in all worlds, so that it does not tell them apart.
             clock_drift_ppm_max: DRIFT_PPM_MAX,
-            options: options(&mut chance),
+            options: options(seed, &mut chance),
             segment_bytes: [16 << 10, 32 << 10, 64 << 10][chance.below(3) as usize],
             ruthless: chance.permille(200),
         }
@@ -189,12 +189,21 @@ fn support(seed: u64) -> Duration {
         .map_or(Duration::ZERO, |millis| Duration::from_millis(*millis))
 }
 
+/// How soon quiet groups sleep; in some worlds never. From a chance of its own, as above.
+fn idle_after(seed: u64) -> Option<Duration> {
+    let choices = [0, 60, 60, 120, 250, 1000];
+    let millis = Chance::new(seed, "idle").pick(&choices).copied().filter(|millis| *millis > 0);
+    millis.map(Duration::from_millis)
+}
+
 /// Limits so small that half a minute flushes, compacts, sends snapshots, rotates the log, and catches up in many steps.
-fn options(chance: &mut Chance) -> Options {
+fn options(seed: u64, chance: &mut Chance) -> Options {
     let small = chance.permille(500);
+    let idle_after = idle_after(seed);
     let raft = flotilla_raft::Options {
         append_bytes_max: if small { 1 << chance.between(7, 13) } else { 1 << 20 },
         inflight_count_max: if small { chance.between(1, 16) as usize } else { 128 },
+        idle_after,
         ..flotilla_raft::Options::default()
     };
     Options {

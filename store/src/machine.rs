@@ -423,8 +423,15 @@ impl Machine {
     /// then.
     #[must_use]
     pub fn due(&self, now_ms: u64) -> bool {
-        let base = self.base.expires_ms.is_some_and(|due_ms| due_ms > self.time_ms && due_ms <= now_ms);
-        base || self.overlay.due(self.time_ms, now_ms) || self.remembered.due(now_ms)
+        self.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms)
+    }
+
+    /// From when on [`Machine::due`] holds, in shard time; `None`: nothing waits for it.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let base = self.base.expires_ms.filter(|due_ms| *due_ms > self.time_ms);
+        let overlay = self.overlay.next_due_ms(self.time_ms);
+        base.into_iter().chain(overlay).chain(self.remembered.next_due_ms()).min()
     }
 
     /// Whether a flush has something to do.

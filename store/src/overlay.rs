@@ -42,9 +42,9 @@ impl Layer {
         }
     }
 
-    /// Whether an expiry lies after `time_ms`, and not after `now_ms`.
-    fn due(&self, time_ms: u64, now_ms: u64) -> bool {
-        now_ms > time_ms && self.expiries.range(time_ms + 1..=now_ms).next().is_some()
+    /// The first expiry after `time_ms`.
+    fn next_due_ms(&self, time_ms: u64) -> Option<u64> {
+        self.expiries.range(time_ms.checked_add(1)?..).next().copied()
     }
 }
 
@@ -134,9 +134,9 @@ impl Overlay {
         self.loaded_bytes + self.clean.as_ref().map_or(0, |layer| layer.bytes)
     }
 
-    /// Whether a record not in the base yet expires after `time_ms`, and not after `now_ms`.
-    pub(crate) fn due(&self, time_ms: u64, now_ms: u64) -> bool {
-        self.active.due(time_ms, now_ms)
-            || self.frozen.as_ref().is_some_and(|layer| layer.due(time_ms, now_ms))
+    /// When the first record that is not in the base yet expires after `time_ms`.
+    pub(crate) fn next_due_ms(&self, time_ms: u64) -> Option<u64> {
+        let frozen = self.frozen.as_ref().and_then(|layer| layer.next_due_ms(time_ms));
+        self.active.next_due_ms(time_ms).into_iter().chain(frozen).min()
     }
 }

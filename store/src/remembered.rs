@@ -316,10 +316,10 @@ impl Remembered {
         1 + results.len()
     }
 
-    /// Whether something can be removed at `now_ms`.
-    pub(crate) fn due(&self, now_ms: u64) -> bool {
-        self.entries_due.first().is_some_and(|due| due.0 <= now_ms)
-            || self.clients_due.first().is_some_and(|due| due.0 <= now_ms)
+    /// When something can be removed next.
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        let entry = self.entries_due.first().map(|due| due.0);
+        entry.into_iter().chain(self.clients_due.first().map(|due| due.0)).min()
     }
 
     /// How many results are there.

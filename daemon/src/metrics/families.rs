@@ -108,6 +108,9 @@ pub const FAMILIES: &[Family] = &[
     gauge("kv_reads_queued", &[], "Reads that wait for the reader pool."),
     gauge("kv_flush_queue_jobs", &[], "Jobs that wait for the flusher."),
     histogram("kv_flush_seconds", buckets::SECONDS, &[], "How long writing an overlay into the base took, in seconds."),
+    gauge("kv_replicas_asleep", &[], "Replicas here that sleep: they send nothing and own no timer, the beats of their nodes speak for them."),
+    counter("kv_sleeps_total", &[], "How often a replica here fell asleep."),
+    counter("kv_wakeups_total", &["why"], "How often a sleeping replica here awoke, and why."),
     counter("kv_unplaced_ops_total", &["op", "outcome"], "Requests for no shard, or for one without a replica on this node, by what became of them."),
     gauge("kv_map_epoch", &[], "The epoch of the cluster map that this node knows."),
 

@@ -36,6 +36,13 @@ impl Config {
                 "--heartbeat-interval-ms: {beat} is more than half of --election-timeout-min-ms {min}"
             )));
         }
+        if timing.beat_interval_ms * 2 > min {
+            // Who sleeps would be woken between two beats.
+            let beat = timing.beat_interval_ms;
+            return Err(ConfigError(format!(
+                "--beat-interval-ms: {beat} is more than half of --election-timeout-min-ms {min}"
+            )));
+        }
         Ok(())
     }
 

@@ -129,6 +129,11 @@ pub struct Timing {
     #[arg(long, value_name = "MS", default_value_t = 25,
           value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub beat_interval_ms: u64,
+    /// A shard of which nobody wants anything for this long sleeps, in ms: it sends nothing and owns no timer, the beats of its
+    /// nodes speak for it. 0: never
+    #[arg(long, value_name = "MS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
+    pub idle_after_ms: u64,
     /// How long a node promises at each beat to vote for nobody but the leaders that it follows, in ms; they answer reads alone
     /// meanwhile. 0: every batch of reads asks the others
     #[arg(long, value_name = "MS", default_value_t = 0,

@@ -31,6 +31,7 @@ use flotilla_topology::{NodeId, ShardId};
 
 use super::birth::Birth;
 pub use super::refusal::Refusal;
+use super::sleep::Wakeup;
 use super::status::ReplicaStatus;
 use super::support::FallenLeader;
 
@@ -79,6 +80,11 @@ pub enum Input {
     /// The stream from a node broke: nothing more will be heard on it. Followers of leaders there need not wait for their
     /// election timeouts.
     PeerSilent {
+        /// That node.
+        node: NodeId,
+    },
+    /// A node is heard in another life, or promises under another number, than before. Only so that it is noticed at once.
+    PairChanged {
         /// That node.
         node: NodeId,
     },
@@ -293,6 +299,13 @@ pub enum Event {
     SnapshotSent,
     /// A snapshot took the place of this replica's state.
     SnapshotInstalled,
+    /// This replica fell asleep: it owns no timer and sends nothing.
+    Slept,
+    /// This replica slept, and does so no more.
+    Woke {
+        /// Why.
+        why: Wakeup,
+    },
 }
 
 /// An answer and who waits for it.

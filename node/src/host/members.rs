@@ -26,6 +26,7 @@ use super::birth::Birth;
 use super::boundary::{Answer, Refusal, Token};
 use super::recovery::FIRST_GENERATION;
 use super::replica::{Replica, Turn};
+use super::sleep::Wakeup;
 
 /// The shards whose replica here has ended.
 #[derive(Debug, Default)]
@@ -94,6 +95,9 @@ impl Replica {
         derived_from: Index,
     ) {
         let shard = self.shard;
+        if self.raft.is_leader() {
+            self.rouse(turn, Wakeup::Asked);
+        }
         match self.raft.propose_configuration(turn.now.time, change, derived_from) {
             Ok(entry) => turn.out.reply(token, Answer::Changing(entry)),
             Err(_) if !self.raft.is_leader() => turn.out.refuse(token, self.not_leader()),
@@ -103,6 +107,7 @@ impl Replica {
 
     /// This replica is about to be dropped: nobody shall wait for it.
     pub(super) fn end<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
+        self.fall_for_ever(turn);
         self.abandon_writes(turn);
         self.abandon_reads(turn);
         self.abandon_flushes(turn);

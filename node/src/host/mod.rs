@@ -25,7 +25,7 @@
 //!
 //! `boundary.rs` (what goes in and out, and the order of effects), `worker.rs` (the turn), `replica.rs` (one replica's
 //! part of it), `writes.rs`, `reads.rs`, `apply.rs`, `flushing.rs`, `install.rs`, `recovery.rs`; small rooms:
-//! `log_queue.rs`, `timers.rs`, `support/` (what nodes promise each other), `promises.rs`, `tail.rs`, `birth.rs`, `members.rs`,
+//! `log_queue.rs`, `timers.rs`, `sleepers.rs`, `sleep.rs`, `support/` (what nodes promise each other), `promises.rs`, `tail.rs`, `birth.rs`, `members.rs`,
 //! `transfer.rs`, `refusal.rs`, `status.rs`.
 //!
 //! # What it does not do
@@ -48,6 +48,8 @@ mod recovery;
 mod refusal;
 mod replica;
 mod results;
+mod sleep;
+mod sleepers;
 mod status;
 mod support;
 mod tail;
@@ -63,6 +65,7 @@ pub use boundary::{
 };
 pub use options::Options;
 pub use recovery::{RecoveredReplica, RecoveryError, ended, recover};
+pub use sleep::Wakeup;
 pub use status::{FollowerStatus, ReplicaStatus};
-pub use support::{Beat, BeatAnswer, FallenLeader, SupportOptions, Supports};
+pub use support::{Beat, BeatAnswer, FallenLeader, Pair, SupportOptions, Supports};
 pub use worker::Worker;

@@ -1,11 +1,12 @@
 //! What the promises between nodes mean for a replica here: told to the core before it acts on them.
 
-use flotilla_raft::{Message, Rpc, Time};
+use flotilla_raft::{Message, Rpc, Term, Time};
 use flotilla_store::Base;
 use flotilla_topology::NodeId;
 
 use super::boundary::Now;
 use super::replica::{Replica, Turn};
+use super::sleep::Wakeup;
 use super::support::{FallenLeader, Supports};
 
 impl Replica {
@@ -15,9 +16,10 @@ impl Replica {
             self.bind(turn.now, turn.supports);
         }
         if matches!(message.rpc, Rpc::Heartbeat { .. })
-            && let Some(number) = self.node_of(message.from).and_then(|node| turn.supports.number(node))
+            && let Some((number, life)) =
+                self.node_of(message.from).and_then(|node| turn.supports.number(node))
         {
-            self.raft.supported(message.from, number);
+            self.raft.supported(message.from, number, life);
         }
     }
 
@@ -37,6 +39,9 @@ impl Replica {
     /// The node of a leader says that it leads no more.
     pub(super) fn leader_fell(&mut self, now: Now, node: NodeId, leader: FallenLeader) {
         if self.node_of(leader.leader) == Some(node) {
+            if self.raft.is_asleep() {
+                self.woken_by = Some(Wakeup::Fallen);
+            }
             self.raft.released(now.time, leader.leader, leader.term);
         }
     }
@@ -48,6 +53,17 @@ impl Replica {
         else {
             return;
         };
+        self.tell_fall(turn, led);
+    }
+
+    /// This replica ends. If it leads, or led and has not said that it does no more, nobody shall wait for it.
+    pub(super) fn fall_for_ever<B: Base>(&mut self, turn: &Turn<'_, B>) {
+        if let Some(led) = self.raft.led().filter(|led| Some(*led) != self.fell_in) {
+            self.tell_fall(turn, led);
+        }
+    }
+
+    fn tell_fall<B: Base>(&mut self, turn: &Turn<'_, B>, led: Term) {
         self.fell_in = Some(led);
         let fallen = FallenLeader { shard: self.shard, leader: self.id, term: led };
         let here = self.node_of(self.id);

@@ -12,6 +12,7 @@ use flotilla_store::{Base, Limits, Lookup, ScanRange};
 
 use super::boundary::{Answer, Consistency, Event, ReadJob, Refusal, Token};
 use super::replica::{Replica, Turn};
+use super::sleep::Wakeup;
 
 /// What a client wants to read.
 #[derive(Debug)]
@@ -70,6 +71,11 @@ impl Replica {
         let id = ReadId(self.reads.newest);
         let Self { raft, placement, .. } = self;
         let held = |voter| placement.get(&voter).and_then(|node| turn.supports.held(*node));
+        if raft.is_asleep() && !raft.has_lease(turn.now.time, held) {
+            self.rouse(turn, Wakeup::Asked);
+        }
+        let Self { raft, placement, .. } = self;
+        let held = |voter| placement.get(&voter).and_then(|node| turn.supports.held(*node));
         match raft.read_by_lease(turn.now.time, id, held) {
             Ok(by_lease) => {
                 turn.out.event(self.shard, Event::ReadsAsked { by_lease });
@@ -126,7 +132,7 @@ impl Replica {
     }
 
     fn serve<B: Base>(&self, turn: &mut Turn<'_, B>, (token, wanted): Waiting, lag_entries: Option<u64>) {
-        let served = self.served(turn.now, lag_entries);
+        let served = self.served(turn, lag_entries);
         match wanted {
             Wanted::Key(key) => match self.machine.get(&key) {
                 Lookup::Record(record) => turn.out.reply(token, Answer::Got(served, record)),

@@ -188,6 +188,7 @@ impl Replica {
             placement: birth.placement.into_iter().collect::<BTreeMap<_, _>>(),
             raft: Raft::new(birth.replica, options, seed, now.time, recovered),
             fell_in: None,
+            woken_by: None,
             install: Install::new(newest_generation, leftovers),
             machine,
             writes: Writes::default(),

@@ -13,6 +13,7 @@ use super::install::Install;
 use super::log_queue::{Completion, LogQueue};
 use super::options::Options;
 use super::reads::Reads;
+use super::sleep::Wakeup;
 use super::status::{FollowerStatus, ReplicaStatus};
 use super::support::Supports;
 use super::tail::Tail;
@@ -54,6 +55,8 @@ pub(super) struct Replica {
     pub raft: Raft,
     /// The last term in which it led and of which the others were told that it does no more.
     pub fell_in: Option<Term>,
+    /// What woke it in this turn.
+    pub woken_by: Option<Wakeup>,
     pub machine: Machine,
     pub writes: Writes,
     pub reads: Reads,
@@ -86,8 +89,11 @@ impl Replica {
     }
 
     /// What to say of an answer that is made now.
-    pub(super) fn served(&self, now: Now, lag_entries: Option<u64>) -> Served {
-        let silence_ms = u64::try_from(self.raft.silence(now.time).as_millis()).unwrap_or(u64::MAX);
+    pub(super) fn served<B: Base>(&self, turn: &Turn<'_, B>, lag_entries: Option<u64>) -> Served {
+        let now = turn.now.time;
+        let by_node = self.heard_by_node(turn.supports).map(|heard| now.since(heard));
+        let silence = by_node.unwrap_or_else(|| self.raft.silence(now));
+        let silence_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
         Served {
             shard: self.shard,
             term: self.raft.term(),
@@ -108,6 +114,7 @@ impl Replica {
         if brings_entries && (turn.full || self.backlog_bytes > turn.options.backlog_bytes_max) {
             return;
         }
+        self.rouse_for(turn, &message);
         self.heed(turn, &message);
         if let Err(impossible) = self.raft.step(turn.now.time, message) {
             turn.out.impossible.push((self.shard, impossible));
@@ -119,6 +126,9 @@ impl Replica {
         let replicas: Vec<ReplicaId> =
             self.placement.iter().filter(|(_, at)| **at == node).map(|(replica, _)| *replica).collect();
         for replica in replicas {
+            if self.raft.is_asleep() {
+                self.woken_by = Some(Wakeup::Broken);
+            }
             self.raft.unreachable(replica);
         }
     }
@@ -128,6 +138,9 @@ impl Replica {
         let leader = self.raft.leader().filter(|leader| *leader != self.id);
         let Some(leader) = leader.filter(|leader| self.node_of(*leader) == Some(node)) else { return false };
         self.bind(turn.now, turn.supports);
+        if self.raft.is_asleep() {
+            self.woken_by = Some(Wakeup::Broken);
+        }
         self.raft.silent(turn.now.time, leader);
         true
     }
@@ -255,6 +268,7 @@ impl Replica {
             term: raft.term,
             leader: raft.leader,
             leader_node: self.leader_node(),
+            watched: self.watched(),
             commit: raft.commit,
             applied: self.machine.applied(),
             durable: self.machine.durable(),

@@ -1,6 +1,6 @@
 //! What a replica looks like from outside.
 
-use flotilla_raft::{Configuration, Index, LogId, ProgressKind, ReplicaId, RoleKind, Term};
+use flotilla_raft::{Configuration, Index, LogId, ProgressKind, ReplicaId, RoleKind, Sign, Term};
 use flotilla_topology::{NodeId, ShardId};
 
 /// One replica, as its worker sees it.
@@ -18,6 +18,8 @@ pub struct ReplicaStatus {
     pub leader: Option<ReplicaId>,
     /// Its node, if known.
     pub leader_node: Option<NodeId>,
+    /// The nodes that have to go on showing these signs while it sleeps; empty, if it is awake.
+    pub watched: Vec<(NodeId, Sign)>,
     /// The newest entry known to be committed.
     pub commit: Index,
     /// The newest entry applied.
@@ -49,6 +51,12 @@ pub struct ReplicaStatus {
 }
 
 impl ReplicaStatus {
+    /// Whether it sleeps: it owns no timer, sends nothing, and the nodes speak for all.
+    #[must_use]
+    pub fn sleeps(&self) -> bool {
+        !self.watched.is_empty()
+    }
+
     /// Whether it leads.
     #[must_use]
     pub fn leads(&self) -> bool {

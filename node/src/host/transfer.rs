@@ -6,6 +6,7 @@ use flotilla_topology::NodeId;
 
 use super::boundary::{Answer, Event, Refusal, Token};
 use super::replica::{Replica, Turn};
+use super::sleep::Wakeup;
 
 impl Replica {
     /// Starts a transfer to a replica on `to`, or to whichever follower is furthest.
@@ -14,6 +15,7 @@ impl Replica {
             turn.out.refuse(token, self.not_leader());
             return;
         }
+        self.rouse(turn, Wakeup::Asked);
         let answer = self.target(to).and_then(|target| {
             self.raft.transfer(turn.now.time, target).map_err(|error| format!("{}: {error}", self.shard))
         });

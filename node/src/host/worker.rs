@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use flotilla_raft::{ReplicaId, Term, Time};
 use flotilla_store::Base;
@@ -16,6 +17,7 @@ use super::options::Options;
 use super::reads::Wanted;
 use super::recovery::RecoveredReplica;
 use super::replica::{Replica, Turn};
+use super::sleepers::Sleepers;
 use super::status::ReplicaStatus;
 use super::support::Supports;
 use super::timers::Timers;
@@ -32,6 +34,7 @@ pub struct Worker<B: Base> {
     ending: Ending,
     log: LogQueue,
     timers: Timers,
+    sleepers: Sleepers,
     supports: Supports,
     /// When a stalled log is a reason to hand over again.
     next_hand_over: Time,
@@ -76,6 +79,7 @@ impl<B: Base> Worker<B> {
             ending: Ending::default(),
             log: LogQueue::default(),
             timers: Timers::default(),
+            sleepers: Sleepers::default(),
             supports: Supports::default(),
             next_hand_over: Time(0),
             held: BTreeSet::new(),
@@ -128,7 +132,10 @@ impl<B: Base> Worker<B> {
     /// When the next turn must be, whether or not anything arrives.
     pub fn deadline(&self) -> Option<Time> {
         let held_until = if self.held.is_empty() { None } else { self.held_until() };
-        [self.timers.earliest(), self.stalls_at(), held_until].into_iter().flatten().min()
+        [self.timers.earliest(), self.sleepers.deadline(), self.stalls_at(), held_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Until when writes are held at most, the log being busy.
@@ -150,9 +157,11 @@ impl<B: Base> Worker<B> {
         for input in inputs {
             self.take(now, input, &mut touched, out);
         }
+        self.look_after_sleepers(now, &mut touched, out);
         for shard in self.timers.due(now.time) {
             self.with(now, shard, out, |replica, turn| {
                 replica.bind(turn.now, turn.supports);
+                replica.quiesce(turn);
                 replica.raft.tick(turn.now.time);
             });
             touched.insert(shard);
@@ -168,7 +177,7 @@ impl<B: Base> Worker<B> {
         }
         for shard in touched {
             self.with(now, shard, out, Replica::drain);
-            self.settle(shard, out);
+            self.settle(now, shard, out);
         }
         out.batch = self.log.seal(now.time);
     }
@@ -181,6 +190,7 @@ impl<B: Base> Worker<B> {
                 touched.extend(self.replicas.keys());
             }
             Input::PeerSilent { node } => self.peer_silent(now, node, touched, out),
+            Input::PairChanged { .. } => self.sleepers.look_soon(),
             Input::Inspect { token } => {
                 out.reply(token, Answer::Status(self.statuses()));
             }
@@ -291,6 +301,15 @@ impl<B: Base> Worker<B> {
         }
     }
 
+    /// Wakes those for whom the nodes can speak no more.
+    fn look_after_sleepers(&mut self, now: Now, touched: &mut BTreeSet<ShardId>, out: &mut Effects<B>) {
+        let patience = self.options.raft.election_timeout_min;
+        for (shard, _, why) in self.sleepers.disturbed(now.time, &self.supports, patience) {
+            self.with(now, shard, out, |replica, turn| replica.disturbed(turn, why));
+            touched.insert(shard);
+        }
+    }
+
     fn persisted(
         &mut self,
         now: Now,
@@ -369,6 +388,7 @@ impl<B: Base> Worker<B> {
         self.log.expect(shard, Completion::Tombstone);
         self.ending.begin(shard, ended.install.newest_generation());
         self.timers.set(shard, None);
+        self.sleepers.set(shard, Vec::new(), &self.supports, Duration::ZERO);
         self.told.remove(&shard);
         out.leaders.push((shard, ended.raft.term(), None));
         let freed = self.memory.remove(&shard).unwrap_or_default();
@@ -418,8 +438,11 @@ impl<B: Base> Worker<B> {
         }
     }
 
-    /// After a replica has acted: its deadline, its leader, and its share of the memory.
-    fn settle(&mut self, shard: ShardId, out: &mut Effects<B>) {
+    /// After a replica has acted: its sleep, its deadline, its leader, and its share of the memory.
+    fn settle(&mut self, now: Now, shard: ShardId, out: &mut Effects<B>) {
+        if self.replicas.get(&shard).is_some_and(|it| it.raft.is_asleep() != self.sleepers.contains(shard)) {
+            self.with(now, shard, out, Replica::note_sleep);
+        }
         let Some(replica) = self.replicas.get(&shard) else { return };
         let (term, leader) = (replica.raft.term(), replica.leader_node());
         if replica.has_gathered() {
@@ -429,6 +452,8 @@ impl<B: Base> Worker<B> {
             out.leaders.push((shard, term, leader));
         }
         self.timers.set(shard, replica.deadline(&self.options));
+        let patience = self.options.raft.election_timeout_min;
+        self.sleepers.set(shard, replica.watched(), &self.supports, patience);
         let (dirty, clean) = (replica.machine.overlay_bytes(), replica.machine.clean_bytes());
         let before = self.memory.insert(shard, Memory { dirty, clean }).unwrap_or_default();
         self.memory_total.dirty = self.memory_total.dirty + dirty - before.dirty;

@@ -6,6 +6,7 @@
 //! happen.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use flotilla_raft::{LogId, ProposeError, Raft, RoleKind, Time};
 use flotilla_store::{Action, Base, Command, Machine, Operation, Outcome};
@@ -14,6 +15,7 @@ use flotilla_topology::ShardId;
 use super::boundary::{Answer, Event, Refusal, Token};
 use super::replica::{Replica, Turn};
 use super::results::{Freeing, Room};
+use super::sleep::Wakeup;
 
 /// The writes of one shard that are on their way.
 #[derive(Debug, Default)]
@@ -52,6 +54,9 @@ const TXN_PART_OVERHEAD_BYTES: usize = 24;
 /// memory than any replica has, now and at every restart. A transaction that names more has an entry of its own; the gate
 /// bounds what it may name.
 const LOADS_PER_ENTRY_MAX: usize = 64;
+/// How long a leader without a timer does not look at its clock, although something waits for shard time: so late is it at most, if the
+/// wall clock is set forward meanwhile.
+const TIME_LOOK_MAX: Duration = Duration::from_secs(10);
 
 /// How many keys apply may have to load for an operation.
 fn loads(operation: &Operation) -> usize {
@@ -72,11 +77,14 @@ fn bytes_of(operation: &Operation) -> usize {
 }
 
 impl Writes {
-    /// Sees to it that a leader looks at its clock while something waits for shard time to pass. One with followers does at each
-    /// heartbeat; one without has no timer of its own.
+    /// Sees to it that a leader looks at its clock when something that waits for shard time is due. One that beats does at each
+    /// heartbeat; one that sleeps, or has no followers, has no timer of its own.
     pub(super) fn look_at_time<B: Base>(&mut self, turn: &Turn<'_, B>, raft: &Raft, machine: &Machine) {
-        let waits = raft.is_leader() && raft.deadline().is_none() && machine.due(u64::MAX);
-        self.look_at = waits.then(|| turn.now.time + turn.options.raft.heartbeat_interval);
+        let looks_itself = !raft.is_leader() || raft.deadline().is_some();
+        self.look_at = machine.next_due_ms().filter(|_| !looks_itself).map(|due_ms| {
+            let wait = Duration::from_millis(due_ms.saturating_sub(turn.now.wall_ms));
+            turn.now.time + wait.clamp(turn.options.raft.heartbeat_interval, TIME_LOOK_MAX)
+        });
     }
 
     /// When the clock is looked at, whatever else happens.
@@ -143,6 +151,9 @@ impl Replica {
         }
         let mut gathered = std::mem::take(&mut self.writes.gathered).into_iter().peekable();
         self.writes.gathered_bytes = 0;
+        if gathered.peek().is_some() && self.raft.is_leader() {
+            self.rouse(turn, Wakeup::Asked);
+        }
         while gathered.peek().is_some() {
             let (mut tokens, mut operations, mut bytes, mut loaded) = (Vec::new(), Vec::new(), 0, 0);
             while let Some((token, operation)) = gathered.next_if(|(_, operation)| {
@@ -232,7 +243,7 @@ impl Replica {
         );
         let after = turn.now.time.since(proposal.at);
         turn.out.event(self.shard, Event::Applied { after });
-        let served = self.served(turn.now, None);
+        let served = self.served(turn, None);
         for (token, mut outcome) in proposal.tokens.into_iter().zip(outcomes) {
             if let Outcome::Txn(txn) = outcome {
                 // An answer must fit a message as an entry does, and must not keep a hundred loaded values in memory.

@@ -29,7 +29,7 @@ pub use ops::{Op, OpCounters, OpTable, Outcome};
 pub use scraper::Scraper;
 pub use shards::{ShardEvents, Shards, Stored};
 
-use crate::host::Event;
+use crate::host::{Event, ReplicaStatus, Wakeup};
 use crate::runtime::Load;
 use crate::transport::PeerStatus;
 use shards::OpSeries;
@@ -48,6 +48,7 @@ pub struct NodeMetrics {
     pub ops: OpTable,
     /// The replicas.
     pub shards: Shards,
+    sleep: SleepMetrics,
     unplaced: Mutex<OpSeries>,
     peers: Mutex<BTreeMap<NodeId, PeerSeries>>,
     load: LoadGauges,
@@ -101,6 +102,7 @@ impl NodeMetrics {
             flush_seconds: scope.histogram("kv_flush_seconds", &[]),
             ops: OpTable::default(),
             shards: Shards::new(&registry),
+            sleep: SleepMetrics::new(&scope),
             unplaced: Mutex::new(OpSeries::unplaced()),
             peers: Mutex::default(),
             load: LoadGauges {
@@ -136,6 +138,10 @@ impl NodeMetrics {
         unplaced.refresh(&self.scope, self.ops.unplaced());
     }
 
+    fn show_sleep(&self, replicas: &[ReplicaStatus]) {
+        self.sleep.asleep.set(replicas.iter().filter(|replica| replica.sleeps()).count() as f64);
+    }
+
     fn show_peers(&self, peers: &[PeerStatus]) {
         let mut shown = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         shown.retain(|node, _| peers.iter().any(|peer| peer.node == *node));
@@ -149,6 +155,48 @@ impl NodeMetrics {
 impl Default for NodeMetrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What is counted of sleep: per node, because most of a thousand shards do nothing else.
+#[derive(Debug)]
+struct SleepMetrics {
+    asleep: Gauge,
+    slept: Counter,
+    woken: [Counter; WAKEUPS.len()],
+}
+
+/// Every reason to wake, and its name.
+const WAKEUPS: [(Wakeup, &str); 6] = [
+    (Wakeup::Asked, "asked"),
+    (Wakeup::Told, "told"),
+    (Wakeup::Silent, "silent"),
+    (Wakeup::Changed, "changed"),
+    (Wakeup::Broken, "broken"),
+    (Wakeup::Fallen, "fallen"),
+];
+
+impl SleepMetrics {
+    fn new(scope: &Scope) -> Self {
+        let woken = |why: &str| scope.counter("kv_wakeups_total", &[("why", why.to_string())]);
+        Self {
+            asleep: scope.gauge("kv_replicas_asleep", &[]),
+            slept: scope.counter("kv_sleeps_total", &[]),
+            woken: WAKEUPS.map(|(_, name)| woken(name)),
+        }
+    }
+
+    fn count(&self, event: Event) {
+        match event {
+            Event::Slept => self.slept.increment(1),
+            Event::Woke { why } => {
+                let counters = WAKEUPS.iter().zip(&self.woken);
+                counters
+                    .filter(|((known, _), _)| *known == why)
+                    .for_each(|(_, counter)| counter.increment(1));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -234,6 +282,10 @@ impl WorkerMetrics {
             self.generation = generation;
         }
         for (shard, event) in events {
+            if matches!(event, Event::Slept | Event::Woke { .. }) {
+                self.node.sleep.count(event);
+                continue;
+            }
             self.kept.entry(shard).or_insert_with(|| self.node.shards.events(shard)).count(event);
         }
     }

@@ -77,6 +77,7 @@ impl Shared {
         let stored = self.stored(sources, &replicas).await;
         let dirty: usize = replicas.iter().map(|replica| replica.overlay_bytes).sum();
         metrics.load.overlay_bytes.set(dirty as f64);
+        metrics.show_sleep(&replicas);
         metrics.shards.show(&replicas, &stored, &metrics.ops);
     }
 

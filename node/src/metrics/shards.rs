@@ -1,6 +1,6 @@
 //! The series of the replicas that live here. Each replica has a scope, so that they vanish with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -102,6 +102,8 @@ impl ShardEvents {
             Event::HandsOver => self.handovers.increment(1),
             Event::SnapshotSent => self.snapshots_sent.increment(1),
             Event::SnapshotInstalled => self.snapshots_received.increment(1),
+            // Counted per node: see `NodeMetrics`.
+            Event::Slept | Event::Woke { .. } => {}
         }
     }
 }
@@ -126,7 +128,8 @@ impl Shards {
     pub fn show(&self, replicas: &[ReplicaStatus], stored: &BTreeMap<ShardId, Stored>, ops: &OpTable) {
         let mut shown = self.lock();
         let before = shown.len();
-        shown.retain(|shard, _| replicas.iter().any(|replica| replica.shard == *shard));
+        let living: BTreeSet<ShardId> = replicas.iter().map(|replica| replica.shard).collect();
+        shown.retain(|shard, _| living.contains(shard));
         if shown.len() < before {
             self.generation.fetch_add(1, Ordering::Release);
         }
@@ -275,6 +278,7 @@ mod tests {
             term: Term(3),
             leader: None,
             leader_node: None,
+            watched: Vec::new(),
             commit: Index(95),
             applied: LogId::default(),
             durable: LogId::default(),

@@ -19,6 +19,7 @@ pub(super) fn host(config: &Config) -> host::Options {
             election_timeout_max: Duration::from_millis(timing.election_timeout_max_ms),
             heartbeat_interval: Duration::from_millis(timing.heartbeat_interval_ms),
             silence_wait_max: silence_wait_max(timing.election_timeout_min_ms),
+            idle_after: (timing.idle_after_ms > 0).then(|| Duration::from_millis(timing.idle_after_ms)),
             inflight_bytes_max: batch_bytes_max.0 * APPENDS_PER_WINDOW / 4,
             append_bytes_max: batch_bytes_max.0 / 4,
             proposal_bytes_max: batch_bytes_max.0 * 2,

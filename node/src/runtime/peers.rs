@@ -59,6 +59,11 @@ impl PeerDesk {
                     inbox.deliver(Input::PeerSilent { node });
                 }
             }
+            PeerEvent::Changed { node } => {
+                for inbox in &self.inboxes {
+                    inbox.deliver(Input::PairChanged { node });
+                }
+            }
             PeerEvent::Fallen { node, leaders } => {
                 for leader in leaders {
                     self.inbox(leader.shard).deliver(Input::LeaderFell { node, leader });

@@ -126,12 +126,20 @@ impl Reader {
 
     /// Beats are answered right here: nothing that a worker or a disk has to do delays them.
     fn take_beats(&self, node: NodeId, beat: Option<v1::Beat>, answer: Option<v1::BeatAnswer>) {
+        if beat.is_none() && answer.is_none() {
+            return;
+        }
         let pulse = &self.shared.pulse;
+        let before = pulse.supports.pair(node);
         if let Some(answer) = answer {
             pulse.supports.answered(node, codec::decode_beat_answer(answer), pulse.clock.time());
         }
-        let Some(beat) = beat.map(codec::decode_beat) else { return };
-        let answer = pulse.supports.beaten(node, &beat, pulse.clock.time());
+        let beat = beat.map(codec::decode_beat);
+        let answer = beat.as_ref().and_then(|beat| pulse.supports.beaten(node, beat, pulse.clock.time()));
+        if pulse.supports.pair(node).differs(&before) {
+            (self.shared.events)(PeerEvent::Changed { node });
+        }
+        let Some(beat) = beat else { return };
         // The workers have it before it is answered: an answered fall is not told again.
         if !beat.fallen.is_empty() {
             (self.shared.events)(PeerEvent::Fallen { node, leaders: beat.fallen });

@@ -11,8 +11,8 @@ use flotilla_proto::v1;
 use flotilla_proto::v1::entry::Payload as WirePayload;
 use flotilla_proto::v1::shard_message::Rpc as WireRpc;
 use flotilla_raft::{
-    Configuration, Entry, Index, LogId, Message, Payload, ReplicaId, Round, Rpc, SnapshotMeta, SupportNumber,
-    Term, Time,
+    Configuration, Entry, Index, Life, LogId, Message, Payload, ReplicaId, Round, Rpc, Sleep, SnapshotMeta,
+    SupportNumber, Term, Time,
 };
 use flotilla_topology::ShardId;
 
@@ -105,16 +105,18 @@ pub fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
             previous: previous.0,
             hint: Some(encode_log_id(hint)),
         }),
-        Rpc::Heartbeat { commit, sent, round } => {
-            WireRpc::Heartbeat(v1::Heartbeat { commit: commit.0, sent: sent.0, round: round.0 })
+        Rpc::Heartbeat { commit, sent, round, sleep } => {
+            let sleep = sleep.map(|it| v1::Sleep { life: it.life.0, number: it.number.0 });
+            WireRpc::Heartbeat(v1::Heartbeat { commit: commit.0, sent: sent.0, round: round.0, sleep })
         }
-        Rpc::HeartbeatReply { round, sent, accepted, matched, support } => {
+        Rpc::HeartbeatReply { round, sent, accepted, matched, support, asleep } => {
             WireRpc::HeartbeatReply(v1::HeartbeatReply {
                 round: round.0,
                 sent: sent.0,
                 accepted: accepted.0,
                 matched: matched.0,
                 support: support.map_or(0, |number| number.0),
+                asleep,
             })
         }
         Rpc::TimeoutNow => WireRpc::TimeoutNow(v1::TimeoutNow {}),
@@ -143,7 +145,8 @@ pub fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), WireError
             Rpc::AppendRejected { previous: Index(it.previous), hint: decode_log_id(it.hint)? }
         }
         WireRpc::Heartbeat(it) => {
-            Rpc::Heartbeat { commit: Index(it.commit), sent: Index(it.sent), round: Round(it.round) }
+            let sleep = it.sleep.map(|it| Sleep { life: Life(it.life), number: SupportNumber(it.number) });
+            Rpc::Heartbeat { commit: Index(it.commit), sent: Index(it.sent), round: Round(it.round), sleep }
         }
         WireRpc::HeartbeatReply(it) => Rpc::HeartbeatReply {
             round: Round(it.round),
@@ -151,6 +154,7 @@ pub fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), WireError
             accepted: Index(it.accepted),
             matched: Index(it.matched),
             support: (it.support > 0).then_some(SupportNumber(it.support)),
+            asleep: it.asleep,
         },
         WireRpc::TimeoutNow(v1::TimeoutNow {}) => Rpc::TimeoutNow,
         WireRpc::TermOver(v1::TermOver {}) => Rpc::TermOver,

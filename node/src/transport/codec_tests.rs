@@ -70,13 +70,21 @@ impl Draw {
             }
             5 => Rpc::AppendReply { matched: index },
             6 => Rpc::AppendRejected { previous: index, hint: self.log_id() },
-            7 => Rpc::Heartbeat { commit: index, sent: Index(self.number()), round: Round(self.number()) },
+            7 => Rpc::Heartbeat {
+                commit: index,
+                sent: Index(self.number()),
+                round: Round(self.number()),
+                sleep: self
+                    .flag()
+                    .then(|| Sleep { life: Life(self.number()), number: SupportNumber(self.number()) }),
+            },
             8 => Rpc::HeartbeatReply {
                 round: Round(self.number()),
                 sent: index,
                 accepted: Index(self.number()),
                 matched: Index(self.number()),
                 support: self.flag().then(|| SupportNumber(self.number().max(1))),
+                asleep: self.flag(),
             },
             9 => Rpc::TimeoutNow,
             _ => Rpc::TermOver,
@@ -237,7 +245,11 @@ fn the_bytes_of_messages_are_these() {
     let (commit, sent, round) = (Index(1), Index(2), Round(3));
     let reply_before = Rpc::PreVoteReply { campaign: Term(4), granted: true, commit: id(8, 2) };
     let support = Some(SupportNumber(6));
-    let reply = Rpc::HeartbeatReply { round, sent, accepted: Index(4), matched: Index(5), support };
+    let reply =
+        Rpc::HeartbeatReply { round, sent, accepted: Index(4), matched: Index(5), support, asleep: false };
+    let asleep =
+        Rpc::HeartbeatReply { round, sent, accepted: Index(4), matched: Index(5), support, asleep: true };
+    let sleep = Some(Sleep { life: Life(2), number: SupportNumber(6) });
     let entries_bytes = [
         &[18, 8, 10, 4, 8, 5, 16, 3, 18, 0][..],
         &[18, 12, 10, 4, 8, 6, 16, 3, 26, 4],
@@ -246,7 +258,7 @@ fn the_bytes_of_messages_are_these() {
     ]
     .concat();
     let append = [&[74, 53, 10, 4, 8, 4, 16, 2][..], &entries_bytes, &[24, 1]].concat();
-    let golden: [(Rpc, &[u8]); 11] = [
+    let golden: [(Rpc, &[u8]); 13] = [
         (Rpc::PreVote { campaign: Term(4), last: id(9, 3) }, &[42, 8, 8, 4, 18, 4, 8, 9, 16, 3]),
         (reply_before, &[50, 10, 8, 4, 16, 1, 26, 4, 8, 8, 16, 2]),
         (Rpc::Vote { last: id(9, 3), transfer: true }, &[58, 8, 10, 4, 8, 9, 16, 3, 16, 1]),
@@ -254,8 +266,10 @@ fn the_bytes_of_messages_are_these() {
         (Rpc::Append { previous: id(4, 2), entries, commit }, &append),
         (Rpc::AppendReply { matched: Index(9) }, &[82, 2, 8, 9]),
         (Rpc::AppendRejected { previous: Index(9), hint: id(8, 2) }, &[90, 8, 8, 9, 18, 4, 8, 8, 16, 2]),
-        (Rpc::Heartbeat { commit, sent, round }, &[98, 6, 8, 1, 16, 2, 24, 3]),
+        (Rpc::Heartbeat { commit, sent, round, sleep: None }, &[98, 6, 8, 1, 16, 2, 24, 3]),
+        (Rpc::Heartbeat { commit, sent, round, sleep }, &[98, 12, 8, 1, 16, 2, 24, 3, 34, 4, 8, 2, 16, 6]),
         (reply, &[106, 10, 8, 3, 16, 2, 24, 4, 32, 5, 40, 6]),
+        (asleep, &[106, 12, 8, 3, 16, 2, 24, 4, 32, 5, 40, 6, 48, 1]),
         (Rpc::TimeoutNow, &[114, 0]),
         (Rpc::TermOver, &[122, 0]),
     ];

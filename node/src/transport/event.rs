@@ -42,6 +42,11 @@ pub enum PeerEvent {
         /// The messages.
         messages: Vec<(ShardId, Message)>,
     },
+    /// A node is heard in another life, or promises under another number, than before.
+    Changed {
+        /// The node.
+        node: NodeId,
+    },
     /// Leaders on a node lead no more. Told again until the node has heard that it was heard.
     Fallen {
         /// The node.

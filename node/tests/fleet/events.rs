@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_node::host::{Input, ReadJob, SnapshotJob};
+use flotilla_node::host::{Beat, BeatAnswer, Input, ReadJob, SnapshotJob};
 use flotilla_store::memory::MemoryView;
 use flotilla_topology::NodeId;
 
@@ -14,6 +14,9 @@ pub enum Event {
     JobDone { node: NodeId, boot: u64 },
     FlusherResumes { node: NodeId, boot: u64 },
     ReadDone { node: NodeId, boot: u64, job: Box<ReadJob<MemoryView>> },
+    Beat { node: NodeId, boot: u64 },
+    Beaten { node: NodeId, boot: u64, from: NodeId, beat: Beat },
+    BeatAnswered { node: NodeId, boot: u64, from: NodeId, answer: BeatAnswer },
     StreamSnapshot { from: NodeId, boot: u64, job: Box<SnapshotJob<MemoryView>> },
 }
 

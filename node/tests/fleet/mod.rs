@@ -1,6 +1,7 @@
 //! Whole hosts under virtual time: the production worker, log and state machine on a simulated disk, an in-memory
 //! base and a network that this file owns. One thread, one seed.
 
+mod beats;
 mod connections;
 mod events;
 mod node;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_node::host::{
-    Answer, Birth, Consistency, Effects, Input, Options, Refusal, ReplicaStatus, SnapshotJob, Token,
+    Answer, Birth, Consistency, Effects, Input, Options, Refusal, ReplicaStatus, SnapshotJob, Token, Wakeup,
 };
 use flotilla_raft::{Configuration, Index, LogId, Message, ReplicaId, Rpc, SnapshotMeta, Term};
 use flotilla_store::memory::{Memory, MemoryView};
@@ -70,6 +71,14 @@ pub struct Fleet {
     pub streams_hang: bool,
     /// How many snapshots became complete at their follower.
     pub snapshots_staged: usize,
+    /// Nodes beat each other.
+    beats: bool,
+    /// How many messages of replicas were sent.
+    pub messages_sent: u64,
+    /// How many turns workers took.
+    pub turns: u64,
+    /// Why sleeping replicas awoke.
+    pub wakeups: Vec<Wakeup>,
 }
 
 impl Fleet {
@@ -91,6 +100,10 @@ impl Fleet {
             in_this_moment: 0,
             streams_hang: false,
             snapshots_staged: 0,
+            beats: false,
+            messages_sent: 0,
+            turns: 0,
+            wakeups: Vec::new(),
             shape: (nodes, shards),
             placement: (1..=nodes).map(|node| (ReplicaId(node), NodeId(node))).collect(),
         };
@@ -129,6 +142,7 @@ impl Fleet {
             }
             self.input(node, Input::Placed { shard, placement });
         }
+        self.begin_beats(node);
         self.schedule_wake(node);
     }
 
@@ -245,8 +259,11 @@ impl Fleet {
         self.now_us = self.now_us.max(at);
         match event {
             Event::Wake { node, boot } => {
-                self.if_running(node, boot, Node::woken);
-                self.turn(node, boot, None);
+                // One that an earlier one replaced is no reason for a turn.
+                let now_us = self.now_us;
+                if self.if_running(node, boot, |it| it.woken(now_us)) == Some(true) {
+                    self.turn(node, boot, None);
+                }
             }
             Event::Arrive { node, boot, input } => self.turn(node, boot, Some(*input)),
             Event::LogWritten { node, boot } => {
@@ -273,6 +290,9 @@ impl Fleet {
                     }
                 }
             }
+            Event::Beat { node, boot } => self.beat(node, boot),
+            Event::Beaten { node, boot, from, beat } => self.beaten(node, boot, from, &beat),
+            Event::BeatAnswered { node, boot, from, answer } => self.beat_answered(node, boot, from, answer),
             Event::StreamSnapshot { from, boot, job } => self.stream_snapshot(from, boot, *job),
         }
     }
@@ -307,6 +327,7 @@ impl Fleet {
         let mut effects = Effects::default();
         let node = self.nodes.get_mut(&id).expect("node");
         node.worker().turn(now, inputs, &mut effects);
+        self.turns += 1;
         self.carry_out(id, boot, effects);
         self.schedule_wake(id);
     }
@@ -323,6 +344,11 @@ impl Fleet {
 
     fn carry_out(&mut self, id: NodeId, boot: u64, effects: Effects<Memory>) {
         assert!(effects.impossible.is_empty(), "nobody lies here: {:?}", effects.impossible);
+        self.messages_sent += effects.messages.len() as u64;
+        self.wakeups.extend(effects.events.iter().filter_map(|(_, event)| match event {
+            flotilla_node::host::Event::Woke { why } => Some(*why),
+            _ => None,
+        }));
         for (to, shard, message) in effects.messages {
             self.send(id, to, shard, message);
         }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use flotilla_node::host::{
-    Answer, BaseJob, BatchTicket, Input, Now, Options, ReadJob, Reply, SnapshotJob, Worker, ended, recover,
+    Answer, BaseJob, BatchTicket, Input, Now, Options, ReadJob, Reply, SnapshotJob, SupportOptions, Supports,
+    Worker, ended, recover,
 };
 use flotilla_raft::SnapshotMeta;
 use flotilla_store::memory::{Memory, MemoryView};
@@ -29,6 +30,7 @@ pub struct Node {
 }
 
 pub struct Running {
+    pub supports: Supports,
     worker: Worker<Memory>,
     log: Log<SimulatedDisk>,
     /// Batches that wait for the write under way to end.
@@ -52,10 +54,12 @@ impl Node {
     /// Opens the log, recovers every replica, and begins.
     pub fn start(&mut self, now: Now, options: &Options) {
         self.boot += 1;
+        let supports = Supports::new(SupportOptions { boot: self.boot, ..SupportOptions::default() });
         let segments = flotilla_wal::Options { segment_bytes: SEGMENT_BYTES, ..Default::default() };
         let (log, found) =
             Log::open(self.disk.clone(), segments, u128::from(self.id.0)).expect("the log opens");
-        let mut worker = Worker::new(self.id, options.clone(), self.base.clone(), self.seed ^ self.boot);
+        let worker = Worker::new(self.id, options.clone(), self.base.clone(), self.seed ^ self.boot);
+        let mut worker = worker.supported(supports.clone());
         for (shard, replica) in found.tombstones {
             worker.remember(shard, replica);
         }
@@ -67,6 +71,7 @@ impl Node {
             worker.adopt(now, recover(&self.base, shard, state).expect("the replica recovers"));
         }
         self.running = Some(Running {
+            supports,
             worker,
             log,
             queued: Vec::new(),
@@ -90,6 +95,10 @@ impl Node {
         self.base.crash(seed);
     }
 
+    pub fn supports(&mut self) -> &Supports {
+        &self.running.as_ref().expect("the node runs").supports
+    }
+
     pub fn worker(&mut self) -> &mut Worker<Memory> {
         &mut self.running.as_mut().expect("the node runs").worker
     }
@@ -104,9 +113,10 @@ impl Node {
         new
     }
 
-    /// The announced wake-up came.
-    pub fn woken(&mut self) {
-        self.running.as_mut().expect("the node runs").wake_us = None;
+    /// A wake-up came. Whether it is the one that is awaited.
+    pub fn woken(&mut self, at_us: u64) -> bool {
+        let awaited = &mut self.running.as_mut().expect("the node runs").wake_us;
+        awaited.take_if(|awaited| *awaited == at_us).is_some()
     }
 
     pub fn queue_log_write(&mut self, ticket: BatchTicket, batch: Batch) {

@@ -32,13 +32,16 @@ fn rpc_text(rpc: &Rpc) -> String {
         }
         Rpc::AppendReply { matched } => format!("AppendReply matched {matched}"),
         Rpc::AppendRejected { previous, hint } => format!("AppendRejected {previous}, hint {hint}"),
-        Rpc::Heartbeat { commit, sent, round } => {
-            format!("Heartbeat #{} sent {sent}, commit {commit}", round.0)
+        Rpc::Heartbeat { commit, sent, round, sleep } => {
+            let sleep = sleep
+                .map_or(String::new(), |it| format!(", sleep: life {}, support #{}", it.life.0, it.number.0));
+            format!("Heartbeat #{} sent {sent}, commit {commit}{sleep}", round.0)
         }
-        Rpc::HeartbeatReply { round, sent, accepted, matched, support } => {
+        Rpc::HeartbeatReply { round, sent, accepted, matched, support, asleep } => {
             let support = support.map_or(String::new(), |number| format!(", support #{}", number.0));
+            let asleep = if *asleep { ", asleep" } else { "" };
             format!(
-                "HeartbeatReply #{} sent {sent}, accepted {accepted}, matched {matched}{support}",
+                "HeartbeatReply #{} sent {sent}, accepted {accepted}, matched {matched}{support}{asleep}",
                 round.0
             )
         }
@@ -84,9 +87,10 @@ pub fn hard_state(state: &HardState) -> String {
 pub fn status(status: &Status) -> String {
     let leader = status.leader.map_or("-".into(), |id| id.to_string());
     let transfer = status.transfer.map_or(String::new(), |id| format!(" transfer to {id}"));
+    let asleep = if status.asleep { " asleep" } else { "" };
     let Status { id, role, term, last, persisted, commit, applied, .. } = status;
     format!(
-        "{id} {role} t{term} leader {leader}: last {last} persisted {persisted} commit {commit} applied {applied}{transfer}"
+        "{id} {role} t{term} leader {leader}: last {last} persisted {persisted} commit {commit} applied {applied}{transfer}{asleep}"
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flotilla_raft::{Held, ReplicaId, SupportNumber, Time};
+use flotilla_raft::{Held, Life, ReplicaId, SupportNumber, Time};
 
 /// Who promised what to whom.
 #[derive(Default)]
@@ -13,6 +13,8 @@ pub struct Promises {
     held: BTreeMap<(ReplicaId, ReplicaId), Held>,
     /// Until when who has restarted votes for nobody.
     restarted: BTreeMap<ReplicaId, Time>,
+    /// In which life each node is heard; the first, if nothing else was said.
+    lives: BTreeMap<ReplicaId, Life>,
 }
 
 impl Promises {
@@ -30,6 +32,15 @@ impl Promises {
         self.given.retain(|(from, _), _| *from != node);
         self.held.retain(|(_, to), _| *to != node);
         self.restarted.insert(node, until);
+    }
+
+    /// A node is heard in this life.
+    pub fn live(&mut self, node: ReplicaId, life: u64) {
+        self.lives.insert(node, Life(life));
+    }
+
+    pub fn life(&self, node: ReplicaId) -> Life {
+        self.lives.get(&node).copied().unwrap_or(Life(1))
     }
 
     /// The number under which a node supports another.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_raft::{
-    Configuration, HardState, Index, Message, Options, ReadId, Ready, ReplicaId, RoleKind, Round, Rpc, Term,
-    Time,
+    Configuration, HardState, Index, Life, Message, Options, ReadId, Ready, ReplicaId, RoleKind, Round, Rpc,
+    Sleep, SupportNumber, Term, Time,
 };
 use goldenscript::{ArgumentConsumer, Command, Context};
 
@@ -83,6 +83,7 @@ impl Stage {
                 stage.held.remove(&id);
             }),
             "support" | "restarted" | "lease-read" | "released" => self.support(name, args),
+            "beats" | "quiesce" | "wake" => self.sleep(name, args),
             "flush" => self.flush(args),
             "stream" => self.stream(args),
             "status" | "progress" | "log" | "disk" | "deadline" | "configuration" => self.show(name, args),
@@ -176,6 +177,7 @@ impl Stage {
                 "inflight_bytes_max" => self.options.inflight_bytes_max = value.parse()?,
                 "append_bytes_max" => self.options.append_bytes_max = value.parse()?,
                 "proposal_bytes_max" => self.options.proposal_bytes_max = value.parse()?,
+                "idle_after_ms" => self.options.idle_after = Some(Duration::from_millis(value.parse()?)),
                 "uncommitted_bytes_max" => self.options.uncommitted_bytes_max = value.parse()?,
                 _ => return Err(format!("no such option: {key}").into()),
             }
@@ -286,17 +288,24 @@ impl Stage {
 
     /// `forge from=2 to=1 term=3 previous=9@1 entries="10@3" [commit=9]`: an append that nobody sent. Instead of
     /// `previous`: `matched=9`, an answer to one; `heartbeat=9`, a heartbeat with this commit index; `answer=7`, the answer
-    /// to that round; nothing, a `TimeoutNow`.
+    /// to that round; `sleep=9 life=1 number=7`, a heartbeat that asks to sleep; nothing, a `TimeoutNow`.
     fn forge(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<()> {
         let mut take = |key: &str| args.take_key(key).ok_or(format!("{key}= is missing"));
         let (from, to) = (notation::parse_replica(take("from")?)?, notation::parse_replica(take("to")?)?);
         let term = Term(take("term")?.parse()?);
         let mut number = |key: &str| args.take_key(key).map(str::parse::<u64>).transpose();
         let (matched, heartbeat, answer) = (number("matched")?, number("heartbeat")?, number("answer")?);
+        let (sleep, life, promise) = (number("sleep")?, number("life")?, number("number")?);
         let vote = args.take_key("vote").map(notation::parse_id).transpose()?;
         let transfer = args.take_key("transfer").is_some();
         let rpc = match args.take_key("previous").map(notation::parse_id).transpose()? {
             _ if vote.is_some() => Rpc::Vote { last: vote.unwrap_or_default(), transfer },
+            None if sleep.is_some() => {
+                let (all, life) = (Index(sleep.unwrap_or_default()), Life(life.unwrap_or_default()));
+                let number = SupportNumber(promise.unwrap_or_default());
+                let sleep = Some(Sleep { life, number });
+                Rpc::Heartbeat { commit: all, sent: all, round: Round(1), sleep }
+            }
             None => forged(matched.map(Index), heartbeat.map(Index), answer.map(Round)),
             Some(previous) => {
                 let entries = notation::parse_log(args.take_key("entries").unwrap_or_default())?;
@@ -391,7 +400,8 @@ impl Stage {
         if matches!(message.rpc, Rpc::Heartbeat { .. })
             && let Some(number) = self.promises.number(to, from)
         {
-            self.replica(to).raft().supported(from, number);
+            let life = self.promises.life(from);
+            self.replica(to).raft().supported(from, number, life);
         }
     }
 
@@ -431,6 +441,34 @@ impl Stage {
                 let raft = self.replicas.get_mut(&id).and_then(|it| it.raft.as_mut()).ok_or("it is down")?;
                 let alone = raft.read_by_lease(now, read, |voter| self.promises.held(voter, id))?;
                 self.say(if alone { "by lease" } else { "no lease" });
+            }
+        }
+        Ok(())
+    }
+
+    /// `beats 1 life=2`: the node of 1 is heard in this life. `quiesce 1 [after=50] [silent="2"]`: so many ms later 1 may put its
+    /// group to sleep, and ticks; the nodes of these are silent. `wake 2 [ago=40]`: it is woken; the other nodes were heard so many ms ago.
+    fn sleep(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<()> {
+        let now = self.now;
+        let id = notation::parse_replica(args.next_pos().ok_or("who?")?)?;
+        match name {
+            "beats" => self.promises.live(id, args.take_key("life").ok_or("which life?")?.parse()?),
+            "quiesce" => {
+                let after = args.take_key("after").unwrap_or("0").parse()?;
+                self.now = now + Duration::from_millis(after);
+                let now = self.now;
+                let silent = notation::parse_set(args.take_key("silent").unwrap_or_default())?;
+                let life = self.promises.life(id);
+                let raft = self.replicas.get_mut(&id).and_then(|it| it.raft.as_mut()).ok_or("it is down")?;
+                let held = |other| self.promises.held(other, id).map(|held| held.number);
+                raft.quiesce(now, life, |other| held(other).filter(|_| !silent.contains(&other)));
+                raft.tick(now);
+            }
+            _ => {
+                let ago: u64 = args.take_key("ago").unwrap_or("0").parse()?;
+                let heard = Time(now.0.saturating_sub(ago * 1000));
+                self.bind(id);
+                self.replica(id).raft().wake(now, |_| Some(heard));
             }
         }
         Ok(())
@@ -532,9 +570,10 @@ fn forged(matched: Option<Index>, heartbeat: Option<Index>, answer: Option<Round
     let none = Index(0);
     match (matched, heartbeat, answer) {
         (_, _, Some(round)) => {
-            Rpc::HeartbeatReply { round, sent: none, accepted: none, matched: none, support: None }
+            let (sent, accepted, matched) = (none, none, none);
+            Rpc::HeartbeatReply { round, sent, accepted, matched, support: None, asleep: false }
         }
-        (_, Some(commit), None) => Rpc::Heartbeat { commit, sent: commit, round: Round(1) },
+        (_, Some(commit), None) => Rpc::Heartbeat { commit, sent: commit, round: Round(1), sleep: None },
         (Some(matched), None, None) => Rpc::AppendReply { matched },
         (None, None, None) => Rpc::TimeoutNow,
     }

@@ -8,6 +8,7 @@
 //! | monotone, order of indexes | no replica goes back while it runs; compacted ≤ in the base ≤ applied ≤ committed ≤ last |
 //! | equal states, equal bases | the same entries make the same state, by replay, flush or snapshot |
 //! | log | after a crash a log holds what was durable, perhaps what was being written, and nothing else |
+//! | sleep | who sleeps has everything, and its nodes hear each other as they did when it fell asleep |
 //! | liveness | when faults end, every shard serves, and all replicas become equal |
 //! | linearizable | what clients saw, by search and by replay (`flotilla-history`) |
 //! | assertion | the product's own |
@@ -15,10 +16,12 @@
 mod log_model;
 mod logs;
 mod replicas;
+mod sleepers;
 mod violation;
 
 pub use logs::Logs;
 pub use replicas::Replicas;
+pub use sleepers::Sleepers;
 pub use violation::{Violation, hold, violated};
 
 /// All of them.
@@ -28,4 +31,6 @@ pub struct Judges {
     pub logs: Logs,
     /// The replicas'.
     pub replicas: Replicas,
+    /// The sleepers'.
+    pub sleepers: Sleepers,
 }

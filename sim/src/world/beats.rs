@@ -1,6 +1,6 @@
 //! Beats between nodes: what the transport's own threads do in a real node.
 
-use flotilla_node::host::{Beat, BeatAnswer, Input};
+use flotilla_node::host::{Beat, BeatAnswer, Input, Pair};
 use flotilla_topology::NodeId;
 
 use super::World;
@@ -30,7 +30,10 @@ impl World {
         let now_us = self.now_us;
         let node = self.node(id);
         let now = node.clock.now(now_us).time;
-        let answer = node.up().supports.beaten(from, beat, now);
+        let supports = node.up().supports.clone();
+        let before = supports.pair(from);
+        let answer = supports.beaten(from, beat, now);
+        self.note_pair(id, from, &before, supports.pair(from));
         for leader in &beat.fallen {
             self.coverage.count("falls told by beats");
             self.input(id, Input::LeaderFell { node: from, leader: *leader }, now_us);
@@ -45,7 +48,24 @@ impl World {
         let now_us = self.now_us;
         let node = self.node(id);
         let now = node.clock.now(now_us).time;
-        node.up().supports.answered(from, answer, now);
+        let supports = node.up().supports.clone();
+        let before = supports.pair(from);
+        supports.answered(from, answer, now);
+        self.note_pair(id, from, &before, supports.pair(from));
+    }
+
+    /// A node hears of another under new names: its workers are told, or find out by themselves.
+    fn note_pair(&mut self, id: NodeId, other: NodeId, before: &Pair, after: Pair) {
+        if !after.differs(before) {
+            return;
+        }
+        let now_us = self.now_us;
+        self.coverage.count("pairs of nodes that changed their signs");
+        self.judges.sleepers.changed(id, other, now_us);
+        // Half of the time nobody says so. (No chance is drawn: worlds stay what they were.)
+        if (now_us ^ id.0) & 1 == 0 {
+            self.input_to_all(id, || Input::PairChanged { node: other }, now_us);
+        }
     }
 
     /// To whom runs now: what is on its way to a process that ends is lost with it.

@@ -115,6 +115,7 @@ impl World {
     fn mourn(&mut self, id: NodeId) {
         self.trace.line(self.now_us, || format!("{id} ended"));
         self.judges.replicas.forget(id);
+        self.judges.sleepers.forget(id);
         self.leading.retain(|(node, _)| *node != id);
         for other in self.running() {
             if self.chance.permille(700) {

@@ -27,9 +27,13 @@ impl World {
         }
         self.until("every operation has ended", Self::clients_idle);
         self.until("every shard has a leader", Self::all_led);
+        self.until("who sleeps follows a leader", Self::all_sleepers_led);
         self.read_everything();
         self.until("all replicas have applied the same", Self::all_equal);
         self.flush_everything();
+        if self.scenario.options.raft.idle_after.is_some() {
+            self.until("every whole group sleeps", Self::all_whole_sleep);
+        }
         self.judge_history();
     }
 
@@ -95,6 +99,29 @@ impl World {
     fn all_led(&mut self) -> bool {
         let shards: Vec<ShardId> = self.map.shards.keys().copied().collect();
         shards.into_iter().all(|shard| self.leader(shard).is_some())
+    }
+
+    /// Nobody sleeps behind a leader that is none.
+    fn all_sleepers_led(&mut self) -> bool {
+        let shards: Vec<ShardId> = self.map.shards.keys().copied().collect();
+        shards.into_iter().all(|shard| {
+            let statuses = self.statuses(shard);
+            let leads = |node, term| {
+                statuses.iter().any(|(at, it)| Some(*at) == node && it.leads() && it.term == term)
+            };
+            statuses.iter().all(|(_, it)| !it.sleeps() || leads(it.leader_node, it.term))
+        })
+    }
+
+    /// Where all members of a group live and nothing is asked, all sleep.
+    fn all_whole_sleep(&mut self) -> bool {
+        let map = self.map.clone();
+        map.shards.keys().all(|shard| {
+            let statuses = self.statuses(*shard);
+            // A learner has no timer in any case.
+            let rests = |it: &ReplicaStatus| it.sleeps() || !it.configuration.is_voter(it.replica);
+            statuses.len() < map.preference(*shard).count() || statuses.iter().all(|(_, it)| rests(it))
+        })
     }
 
     /// Every key is read once more: whatever was acknowledged must be there.

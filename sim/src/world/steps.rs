@@ -1,6 +1,6 @@
 //! What happens at a node: turns, and what comes out of them.
 
-use flotilla_node::host::{Effects, Event as Told, Input, ReplicaStatus};
+use flotilla_node::host::{Effects, Event as Told, FallenLeader, Input, ReplicaStatus, Wakeup};
 use flotilla_raft::{Message, Rpc, Term};
 use flotilla_store::memory::Memory;
 use flotilla_topology::{NodeId, ShardId};
@@ -44,9 +44,18 @@ pub(super) const fn shard_of(input: &Input) -> Option<ShardId> {
         Input::LeaderFell { leader, .. } => leader.shard,
         Input::PeerLost { .. }
         | Input::PeerSilent { .. }
+        | Input::PairChanged { .. }
         | Input::Persisted { .. }
         | Input::Inspect { .. } => return None,
     })
+}
+
+/// The fall that an input tells of.
+const fn fall(input: &Input) -> Option<FallenLeader> {
+    match input {
+        Input::LeaderFell { leader, .. } => Some(*leader),
+        _ => None,
+    }
 }
 
 impl World {
@@ -132,6 +141,8 @@ impl World {
         let now = node.clock.now(now_us);
         let inputs = std::mem::take(&mut node.up().inboxes[worker]);
         let shared = inputs.len() > 1;
+        let supports = node.up().supports.clone();
+        let falls: Vec<_> = inputs.iter().filter_map(fall).collect();
         let turning = &mut node.up().workers()[worker];
         turning.turn(now, inputs, &mut effects);
         let statuses = turning.statuses();
@@ -150,6 +161,10 @@ impl World {
         }
         if self.trace.all {
             self.trace.line(now_us, || format!("{id} {statuses:?} {:?}", effects.batch));
+        }
+        falls.into_iter().for_each(|leader| self.judges.sleepers.told(id, leader));
+        for status in statuses.iter().filter(|status| status.sleeps()) {
+            self.judges.sleepers.check(id, status, (now.time, now_us), |other| supports.pair(other));
         }
         for status in &statuses {
             self.judges.replicas.check(id, status, &self.judges.logs, &self.map);
@@ -222,6 +237,13 @@ impl World {
             Told::HandsOver => "leaders handed over",
             Told::SnapshotSent => "snapshots sent",
             Told::SnapshotInstalled => "snapshots installed",
+            Told::Slept => "replicas fell asleep",
+            Told::Woke { why: Wakeup::Asked } => "sleepers woken by being asked",
+            Told::Woke { why: Wakeup::Told } => "sleepers woken by another replica",
+            Told::Woke { why: Wakeup::Silent } => "sleepers woken by a silent node",
+            Told::Woke { why: Wakeup::Changed } => "sleepers woken by a node's new sign",
+            Told::Woke { why: Wakeup::Broken } => "sleepers woken by a broken connection",
+            Told::Woke { why: Wakeup::Fallen } => "sleepers woken by the fall of their leader",
         };
         self.coverage.count(what);
         if matches!(told, Told::Elected | Told::SnapshotInstalled) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flotilla_raft::{SupportNumber, Time};
+use flotilla_raft::{Life, SupportNumber, Time};
 use flotilla_topology::NodeId;
 
 use super::SupportOptions;
@@ -25,6 +25,8 @@ struct Promise {
     boot: u64,
     number: SupportNumber,
     until: Time,
+    /// When it was last heard in that life.
+    heard: Time,
 }
 
 impl Given {
@@ -46,20 +48,30 @@ impl Given {
     pub(super) fn renew(&mut self, from: NodeId, boot: u64, now: Time) -> Option<SupportNumber> {
         let newest = &mut self.newest;
         let until = now + self.support;
-        let promise =
-            self.promises.entry(from).or_insert_with(|| Promise { boot, number: Self::draw(newest), until });
+        let promise = self.promises.entry(from).or_insert_with(|| Promise {
+            boot,
+            number: Self::draw(newest),
+            until,
+            heard: now,
+        });
         if boot < promise.boot {
             return None;
         }
         if boot > promise.boot {
-            *promise = Promise { boot, number: Self::draw(newest), until };
+            *promise = Promise { boot, number: Self::draw(newest), until, heard: now };
         }
         promise.until = promise.until.max(until);
+        promise.heard = promise.heard.max(now);
         Some(promise.number)
     }
 
-    pub(super) fn number(&self, to: NodeId) -> Option<SupportNumber> {
-        self.promises.get(&to).map(|promise| promise.number)
+    pub(super) fn number(&self, to: NodeId) -> Option<(SupportNumber, Life)> {
+        self.promises.get(&to).map(|promise| (promise.number, Life(promise.boot)))
+    }
+
+    /// In which life a node beats, and when it last did.
+    pub(super) fn heard(&self, of: NodeId) -> Option<(Life, Time)> {
+        self.promises.get(&of).map(|promise| (Life(promise.boot), promise.heard))
     }
 
     /// See [`super::Supports::bound_until`]. A promise is never withdrawn before it ran out, whoever asks for it and why: its
@@ -70,6 +82,10 @@ impl Given {
         };
         if now < promise.until {
             return promise.until;
+        }
+        // Where nothing is ever promised there is nothing to withdraw: the number names a life of this node, and no more.
+        if self.support.is_zero() {
+            return Time(0);
         }
         promise.number = Self::draw(&mut self.newest);
         Time(0)

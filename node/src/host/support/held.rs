@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flotilla_raft::Held;
+use flotilla_raft::{Held, SupportNumber, Time};
 use flotilla_topology::NodeId;
 
 use super::BeatAnswer;
@@ -13,23 +13,37 @@ const WHOLE_PPM: u128 = 1_000_000;
 
 /// What each other node promised.
 #[derive(Debug, Default)]
-pub(super) struct Holding(BTreeMap<NodeId, Held>);
+pub(super) struct Holding(BTreeMap<NodeId, Promised>);
+
+#[derive(Debug)]
+struct Promised {
+    held: Held,
+    /// When the newest beat was sent that was answered under this number.
+    answered: Time,
+}
 
 impl Holding {
     /// An answer to a beat of this life. Answers may come late, twice, and in any order.
     pub(super) fn take(&mut self, from: NodeId, answer: BeatAnswer, drift_ppm: u32) {
         // From the moment of *sending*: the promise counts from receiving, which was later, however long the answer took.
         let promised = Held { number: answer.number, until: answer.sent + surely(answer.support, drift_ppm) };
-        let held = self.0.entry(from).or_insert(promised);
-        if promised.number > held.number {
-            *held = promised;
-        } else if promised.number == held.number {
-            held.until = held.until.max(promised.until);
+        let new = || Promised { held: promised, answered: answer.sent };
+        let known = self.0.entry(from).or_insert_with(new);
+        if promised.number > known.held.number {
+            *known = new();
+        } else if promised.number == known.held.number {
+            known.held.until = known.held.until.max(promised.until);
+            known.answered = known.answered.max(answer.sent);
         }
     }
 
     pub(super) fn of(&self, from: NodeId) -> Option<Held> {
-        self.0.get(&from).copied()
+        self.0.get(&from).map(|known| known.held)
+    }
+
+    /// Under which number a node answers, and when the newest of the beats was sent that it has.
+    pub(super) fn heard(&self, from: NodeId) -> Option<(SupportNumber, Time)> {
+        self.0.get(&from).map(|known| (known.held.number, known.answered))
     }
 }
 

@@ -22,7 +22,7 @@ mod held;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use flotilla_raft::{Held, ReplicaId, SupportNumber, Term, Time};
+use flotilla_raft::{Held, Life, ReplicaId, Sign, SupportNumber, Term, Time};
 use flotilla_topology::{NodeId, ShardId};
 
 use fallen::Fallen;
@@ -64,6 +64,36 @@ pub struct FallenLeader {
     pub term: Term,
 }
 
+/// What a node hears of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// The newest life in which it beats; none: it never did.
+    pub life: Option<Life>,
+    /// When its last beat arrived.
+    pub beaten: Time,
+    /// The newest number under which it promises something to this node.
+    pub number: Option<SupportNumber>,
+    /// When the newest of the beats was sent that it has answered: then, or later, both directions worked.
+    pub answered: Time,
+}
+
+impl Pair {
+    /// When it was last heard under this sign; nothing, if it shows another one now.
+    #[must_use]
+    pub fn shown(&self, sign: Sign) -> Option<Time> {
+        match sign {
+            Sign::Life(life) => (self.life == Some(life)).then_some(self.beaten),
+            Sign::Number(number) => (self.number == Some(number)).then_some(self.answered),
+        }
+    }
+
+    /// Whether it shows other signs than before.
+    #[must_use]
+    pub fn differs(&self, before: &Self) -> bool {
+        (self.life, self.number) != (before.life, before.number)
+    }
+}
+
 /// What a node knows when it starts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SupportOptions {
@@ -80,6 +110,7 @@ pub struct SupportOptions {
 /// The table of one node. Clones are handles of the same.
 #[derive(Clone, Debug, Default)]
 pub struct Supports {
+    life: Life,
     restart_until: Time,
     table: Arc<Mutex<Table>>,
 }
@@ -98,7 +129,8 @@ impl Supports {
     #[must_use]
     pub fn new(options: SupportOptions) -> Self {
         let table = Table { options, given: Given::new(options), ..Table::default() };
-        Self { restart_until: options.restart_until, table: Arc::new(Mutex::new(table)) }
+        let life = Life(options.boot);
+        Self { life, restart_until: options.restart_until, table: Arc::new(Mutex::new(table)) }
     }
 
     /// The beat for another node, to be sent at once.
@@ -128,10 +160,26 @@ impl Supports {
         table.fallen.heard(from, answer.sent);
     }
 
-    /// The number under which this node supports another.
+    /// The number under which this node supports another, and the life in which it hears that.
     #[must_use]
-    pub fn number(&self, to: NodeId) -> Option<SupportNumber> {
+    pub fn number(&self, to: NodeId) -> Option<(SupportNumber, Life)> {
         self.lock().given.number(to)
+    }
+
+    /// The life of this node.
+    #[must_use]
+    pub const fn life(&self) -> Life {
+        self.life
+    }
+
+    /// What this node hears of another.
+    #[must_use]
+    pub fn pair(&self, node: NodeId) -> Pair {
+        let table = self.lock();
+        let (life, beaten) = table.given.heard(node).unzip();
+        let (number, answered) = table.holding.heard(node).unzip();
+        let never = Time::default();
+        Pair { life, beaten: beaten.unwrap_or(never), number, answered: answered.unwrap_or(never) }
     }
 
     /// Someone here is about to vote, who acknowledged a leader on that node under this number: until when it is bound. In the

@@ -57,7 +57,7 @@ fn a_promise_that_ran_out_is_withdrawn_for_ever_and_for_the_whole_node() {
         at(91),
         "whoever asks: nothing is withdrawn before it ran out"
     );
-    assert_eq!(b.number(A), Some(number));
+    assert_eq!(b.number(A).unwrap().0, number);
     assert_eq!(b.bound_until(A, number, at(91)), Time(0));
     // Another replica here, which acknowledged under the same number, has nothing to wait for.
     assert_eq!(b.bound_until(A, number, at(91)), Time(0));
@@ -100,7 +100,7 @@ fn a_restart_of_the_supported_node_begins_a_new_series_and_its_former_life_count
     assert_eq!(b.bound_until(A, old, at(33)), Time(0), "nothing binds anyone to the dead");
     // A beat of the former life comes last. It neither renews nor withdraws anything.
     assert_eq!(b.beaten(A, &of_the_old_life, at(40)), None);
-    assert_eq!(b.number(A), Some(new));
+    assert_eq!(b.number(A).unwrap().0, new);
     assert_eq!(b.bound_until(A, new, at(41)), at(121));
 }
 

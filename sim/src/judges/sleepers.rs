@@ -1,0 +1,78 @@
+//! The judge of sleepers: whoever sleeps has everything, and depends on nodes that are heard as they were when it fell asleep.
+
+use std::collections::BTreeMap;
+
+use flotilla_node::host::{FallenLeader, Pair, ReplicaStatus};
+use flotilla_raft::{Sign, Term, Time};
+use flotilla_topology::{NodeId, ShardId};
+
+use super::violation::hold;
+
+/// In so much time after a node was first heard under another name, or not heard any more for an election timeout, whoever depends
+/// on it has been woken, on the slowest clock. (A sleeper is looked at once per election timeout, of 150 ms.)
+const GRACE_US: u64 = 250_000;
+
+/// What the nodes were told, in this boot of each.
+#[derive(Debug, Default)]
+pub struct Sleepers {
+    /// When a node last heard another one under new names, in true time.
+    changed_us: BTreeMap<(NodeId, NodeId), u64>,
+    /// The last term of which a node was told that its leader leads no more.
+    fallen: BTreeMap<(NodeId, ShardId), Term>,
+}
+
+impl Sleepers {
+    /// A node hears another one under new names.
+    pub fn changed(&mut self, at: NodeId, other: NodeId, now_us: u64) {
+        self.changed_us.insert((at, other), now_us);
+    }
+
+    /// A worker is told of a fall.
+    pub fn told(&mut self, at: NodeId, leader: FallenLeader) {
+        let term = self.fallen.entry((at, leader.shard)).or_default();
+        *term = leader.term.max(*term);
+    }
+
+    /// A node ended.
+    pub fn forget(&mut self, node: NodeId) {
+        self.changed_us.retain(|(at, _), _| *at != node);
+        self.fallen.retain(|(at, _), _| *at != node);
+    }
+
+    /// Looks at a replica that sleeps after a turn at `now`, on the clock of its node; in true time that is `now_us`. `pair` is what its
+    /// node hears of another.
+    pub fn check(
+        &self,
+        node: NodeId,
+        status: &ReplicaStatus,
+        (now, now_us): (Time, u64),
+        pair: impl Fn(NodeId) -> Pair,
+    ) {
+        let who = || format!("{node} {}", status.shard);
+        let last = status.last;
+        hold(
+            status.commit == last && status.applied.index == last && status.persisted == last,
+            "sleep",
+            || format!("{} sleeps and has not got everything: {status:?}", who()),
+        );
+        let fallen = self.fallen.get(&(node, status.shard));
+        hold(status.leads() || fallen.is_none_or(|term| *term < status.term), "sleep", || {
+            format!("{} sleeps in {}, whose leader has fallen", who(), status.term)
+        });
+        for (other, sign) in &status.watched {
+            let heard = pair(*other);
+            let (is_shown, at) = match sign {
+                Sign::Life(life) => (heard.life == Some(*life), heard.beaten),
+                Sign::Number(number) => (heard.number == Some(*number), heard.answered),
+            };
+            let changed_us = self.changed_us.get(&(node, *other)).copied().unwrap_or(0);
+            hold(is_shown || now_us - changed_us <= GRACE_US, "sleep", || {
+                format!("{} sleeps under {sign:?} of {other}, and its node hears {heard:?}", who())
+            });
+            let silent = now.since(at).as_micros();
+            hold(silent <= u128::from(2 * GRACE_US), "sleep", || {
+                format!("{} sleeps, and its node has not heard {other} for {silent} us", who())
+            });
+        }
+    }
+}
