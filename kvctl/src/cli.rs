@@ -24,7 +24,6 @@ pub const DEFAULT_ENDPOINTS: [&str; 4] =
 #[command(
     name = "kvctl",
     version = flotilla_node::VERSION_LINE,
-    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = "Start with `kvctl dev`: a whole fleet on this machine. Without a command, in a terminal, kvctl reads commands \
         interactively: `help` lists them.\n\n\

@@ -14,7 +14,7 @@ use crate::raft::{Raft, Role};
 
 /// How far a term may be ahead of ours. A replica that was away misses an election now and then, not one every tenth of a
 /// second for three thousand years. Without a bound one message could use up all terms there are: the next election would
-/// find none, here and wherever the term spread to.
+/// find none, here and wherever the term spread to (docs/decisions/0009).
 const TERM_LEAP_MAX: u64 = 1 << 40;
 
 /// What is impossible about a message.

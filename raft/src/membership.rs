@@ -12,8 +12,9 @@
 //! the last configuration of its log or by the one before, and quorums of neighbours intersect.
 //!
 //! *Not before an entry of the own term is committed*: until then an earlier leader's configuration may be on
-//! its way unknown to this one. Both would be derived from the same one, and quorums of the two need not
-//! intersect (Ongaro, "bug in single-server membership changes", raft-dev, 2015).
+//! its way unknown to this one, and both would be derived from the same one. Quorums of two single-server changes
+//! need not intersect (Ongaro, "bug in single-server membership changes", raft-dev, 2015). Ours do, for every change of
+//! voters is joint with what it came from; the rule keeps the argument from depending on that.
 //!
 //! *Settled*: a joint configuration was left, and r3 with it. Whoever does not know yet that this is committed
 //! campaigns by the joint one and may need the vote of r3; if the disk of r3 is dropped at once and the wrong

@@ -28,7 +28,10 @@ pub async fn run(args: &TransferLeaderArgs, admin: &Admin, console: &mut Console
     let (shard, to) = (ShardId(args.id), NodeId(args.to));
     let fleet = admin.fleet().await?;
     let leader_addr = leader_addr(&fleet, shard, to)?;
-    let (leader, term) = admin.transfer_leader(shard, to, leader_addr).await?;
+    let (leader, term) = match leads_already(&fleet, shard, to) {
+        Some(term) => (to, term),
+        None => admin.transfer_leader(shard, to, leader_addr).await?,
+    };
     if console.json_wanted() {
         console.json(&json!({ "shard": shard.0, "leader": leader.0, "term": term }))?;
     } else {
@@ -38,6 +41,11 @@ pub async fn run(args: &TransferLeaderArgs, admin: &Admin, console: &mut Console
         return Ok(());
     }
     Err(Failure::Refused(format!("shard {}: node {} was elected instead; ask again", shard.0, leader.0)))
+}
+
+/// In which term the node leads the shard already: then there is nothing to do.
+fn leads_already(fleet: &Fleet, id: ShardId, to: NodeId) -> Option<u64> {
+    fleet.shard(id).filter(|shard| shard.leader == Some(to)).map(|shard| shard.term)
 }
 
 /// Whom to ask: checked here, so that a wrong id is told from a fleet that refuses.
@@ -73,6 +81,15 @@ mod tests {
         assert_eq!(leader_addr(&fleet, ShardId(9), NodeId(3)), Err(no_shard));
         let no_replica = Failure::Usage("--to: node 4 has no replica of shard 1; 1, 2, 3 have".to_string());
         assert_eq!(leader_addr(&fleet, ShardId(1), NodeId(4)), Err(no_replica));
+    }
+
+    #[test]
+    fn whoever_leads_already_is_not_asked() {
+        let fleet = Fleet::of(&map(), three_nodes());
+        let shard = fleet.shard(ShardId(1)).expect("it is there");
+        assert_eq!(leads_already(&fleet, ShardId(1), shard.leader.expect("it leads")), Some(shard.term));
+        assert_eq!(leads_already(&fleet, ShardId(1), NodeId(3)), None);
+        assert_eq!(leads_already(&fleet, ShardId(9), NodeId(3)), None);
     }
 
     #[test]
