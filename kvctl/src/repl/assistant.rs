@@ -127,10 +127,10 @@ fn going(top: &Command, before: &[String], word: &str) -> Going {
     at.get_positionals().nth(positionals).map_or(Going::Words(Vec::new()), |arg| values(arg, word))
 }
 
-/// Names of the commands below this one.
+/// Names of the commands below this one. Not `help`, which every group has, and which stands before a command here.
 fn names(at: &Command) -> Vec<String> {
     let names = at.get_subcommands().map(Command::get_name);
-    names.filter(|name| line::is_here(name)).map(str::to_string).collect()
+    names.filter(|name| *name != "help" && line::is_here(name)).map(str::to_string).collect()
 }
 
 fn long(arg: &Arg) -> Option<String> {
