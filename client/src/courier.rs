@@ -84,12 +84,13 @@ impl Courier {
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let Ok(_room) = self.room.try_acquire_many(wanted) else { return Err(Undelivered::Full) };
         let arrival = match self.lanes.join(address, operation, bytes, patience) {
-            Ok(passage) => passage.arrival(patience, address).await,
+            Ok(passage) => passage.await,
             Err(arrival) => arrival,
         };
         match arrival {
             Arrival::Answered(outcome) => Ok(outcome),
             Arrival::Failed(failure) => Err(Undelivered::Failed(failure)),
+            Arrival::Late(at) => Err(Undelivered::Failed(Arrival::late(address, at, patience))),
             Arrival::NoPipeline => {
                 self.lanes.ask_again(address);
                 Err(Undelivered::Failed(Failure::not_sent(format!("{address}: has no pipeline"))))

@@ -245,7 +245,7 @@ impl Crew {
         let Some(piped) = call.operation() else { return self.alone(call, to, patience).await };
         let began = Instant::now();
         let arrival = match self.lanes.join(to, piped, call.bytes(), Some(patience)) {
-            Ok(passage) => passage.arrival(Some(patience), to).await,
+            Ok(passage) => passage.await,
             Err(arrival) => arrival,
         };
         match arrival {
@@ -253,6 +253,7 @@ impl Crew {
                 C::reply(outcome).ok_or_else(|| Failure::lost(format!("{to}: the answer to something else")))
             }
             Arrival::Failed(failure) => Err(failure),
+            Arrival::Late(at) => Err(Arrival::late(to, at, Some(patience))),
             Arrival::NoPipeline => self.alone(call, to, patience.saturating_sub(began.elapsed())).await,
         }
     }

@@ -12,27 +12,30 @@
 //!
 //! To each address there are two lanes: what is large takes its own, so that what is small need not wait behind it.
 //!
-//! What it does not do: decide. What leaves when, and what a break means, is [`Lane`]'s.
+//! An operation costs two looks at its lane, under the lane's lock, and one wake-up. What it would otherwise need for itself (a
+//! channel, a timer) the lane has once for all: places for the answers, and an alarm in the task that drives it.
+//!
+//! What it does not do: decide. What leaves when, what a break means, and who is overdue, is [`Lane`]'s.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use flotilla_proto::v1;
 use flotilla_proto::v1::pipeline_operation::Operation;
 use flotilla_proto::v1::pipeline_result::Outcome;
-use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_stream::Stream;
 use tonic::{Code, Status};
 
 use crate::call::kv_within;
 use crate::connections::Connections;
-use crate::dispatch::{Failure, Lane, Whereabouts};
+use crate::dispatch::{Failure, Fetched, Lane, Whereabouts};
 
 /// From so many bytes on, keys and values, an operation is large.
 const LARGE_BYTES: usize = 32 * 1024;
@@ -44,6 +47,21 @@ pub(crate) enum Arrival {
     Failed(Failure),
     /// The server has no pipeline: the operation did not leave and must go by itself.
     NoPipeline,
+    /// It has waited for as long as it may.
+    Late(Whereabouts),
+}
+
+impl Arrival {
+    /// How an operation failed that had waited for so long.
+    pub(crate) fn late(to: &str, whereabouts: Whereabouts, patience: Option<Duration>) -> Failure {
+        let within = patience.unwrap_or_default().as_millis();
+        match whereabouts {
+            Whereabouts::Waiting => Failure::not_sent(format!("{to}: could not be sent within {within} ms")),
+            Whereabouts::Left | Whereabouts::Gone => {
+                Failure::lost(format!("{to}: no answer within {within} ms"))
+            }
+        }
+    }
 }
 
 /// All lanes of a client.
@@ -75,8 +93,8 @@ impl Lanes {
         Self { connections, patience, message_bytes_max, small: DashMap::new(), large: DashMap::new() }
     }
 
-    /// Puts an operation on the lane to this address; the other side is told how long we wait, if we know. Whoever drops the
-    /// passage gives the operation up.
+    /// Puts an operation on the lane to this address, for as long as we wait for it; the other side is told, if we know. Whoever
+    /// drops the passage gives the operation up.
     pub(crate) fn join(
         &self,
         address: &str,
@@ -88,20 +106,21 @@ impl Lanes {
         let timeout_ms =
             patience.map_or(0, |patience| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX).max(1));
         let operation = v1::PipelineOperation { id: 0, timeout_ms, operation: Some(operation) };
-        let (waiter, arrival) = oneshot::channel();
         let shared = self.shared(address, bytes >= LARGE_BYTES);
-        let (id, waker) = {
+        let until = patience.map(|patience| shared.now() + patience);
+        let (id, sender, alarm) = {
             let mut hold = shared.hold();
             if hold.no_pipeline {
                 return Err(Arrival::NoPipeline);
             }
-            (hold.lane.join(operation, bytes, waiter), hold.waker.take())
+            let alarm = hold.lane.alarm();
+            let id = hold.lane.join(operation, bytes, until);
+            let sooner = hold.lane.alarm() != alarm;
+            (id, hold.sender.take(), if sooner { hold.alarm.take() } else { None })
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        [sender, alarm].into_iter().flatten().for_each(Waker::wake);
         match id {
-            Some(id) => Ok(Passage { shared, id, arrival }),
+            Some(id) => Ok(Passage { shared, id, arrived: false }),
             None => {
                 Err(Arrival::Failed(Failure::not_sent(format!("{address}: the connection has just broken"))))
             }
@@ -133,7 +152,7 @@ impl Lanes {
     }
 
     fn berth(&self, address: &Arc<str>) -> Berth {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new());
         let drive = Drive {
             shared: Arc::clone(&shared),
             connections: Arc::clone(&self.connections),
@@ -147,8 +166,10 @@ impl Lanes {
 }
 
 /// What those who join a lane and those who drive it share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// The lane's times count from here.
+    origin: Instant,
     hold: Mutex<Hold>,
     /// The lane is broken and its server had a pipeline: another lane is to be made.
     ended: AtomicBool,
@@ -156,59 +177,81 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Hold {
-    lane: Lane<v1::PipelineOperation, oneshot::Sender<Arrival>>,
+    lane: Lane<v1::PipelineOperation, Arrival, Waker>,
     /// Who sends, while nothing waits.
-    waker: Option<Waker>,
+    sender: Option<Waker>,
+    /// Who ends what is overdue, while nothing is.
+    alarm: Option<Waker>,
     no_pipeline: bool,
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self { origin: Instant::now(), hold: Mutex::default(), ended: AtomicBool::new(false) }
+    }
+
+    /// Time as the lane counts it.
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
     fn hold(&self) -> MutexGuard<'_, Hold> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self) {
-        let waker = self.hold().waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
+    fn wake_sender(&self) {
+        let sender = self.hold().sender.take();
+        if let Some(sender) = sender {
+            sender.wake();
         }
     }
 
     fn arrived(&self, results: Vec<v1::PipelineResult>) {
-        let mut arrivals = Vec::with_capacity(results.len());
+        let mut woken = Vec::with_capacity(results.len());
         let mut hold = self.hold();
-        for result in results {
-            arrivals.extend(hold.lane.answered(result.id).map(|waiter| (waiter, result.outcome)));
-        }
-        drop(hold);
-        for (waiter, outcome) in arrivals {
+        for v1::PipelineResult { id, outcome } in results {
             let arrival = match outcome {
                 Some(Outcome::Failure(failure)) => Arrival::Failed(Failure::from_pipeline(failure)),
                 Some(outcome) => Arrival::Answered(outcome),
                 None => Arrival::Failed(Failure::lost("empty answer")),
             };
-            // Whoever waited may have given up meanwhile.
-            let _ = waiter.send(arrival);
+            woken.extend(hold.lane.answered(id, arrival));
         }
+        drop(hold);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// The lane is broken for ever: all that is on it fails now.
     fn break_off(&self, how: &Failure, no_pipeline: bool) {
-        let under_way = {
+        let woken = {
             let mut hold = self.hold();
             hold.no_pipeline |= no_pipeline;
             self.ended.store(!hold.no_pipeline, Ordering::Release);
-            hold.lane.break_off()
-        };
-        for (waiter, whereabouts) in under_way {
-            let arrival = match whereabouts {
+            hold.lane.break_off(|whereabouts| match whereabouts {
                 Whereabouts::Waiting if no_pipeline => Arrival::NoPipeline,
                 whereabouts => Arrival::Failed(how.befell(whereabouts)),
+            })
+        };
+        woken.into_iter().for_each(Waker::wake);
+        self.wake_sender();
+    }
+
+    /// Ends what is overdue, whenever something is. Never ends itself.
+    fn poll_alarm(&self, mut sleep: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let at = {
+                let mut hold = self.hold();
+                hold.alarm.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());
+                hold.lane.alarm()
             };
-            // Whoever waited may have given up meanwhile.
-            let _ = waiter.send(arrival);
+            let Some(at) = at.map(|at| self.origin + at) else { return Poll::Pending };
+            if sleep.deadline() != at {
+                sleep.as_mut().reset(at);
+            }
+            ready!(sleep.as_mut().poll(context));
+            let woken = self.hold().lane.overdue(self.now(), Arrival::Late);
+            woken.into_iter().for_each(Waker::wake);
         }
-        self.wake();
     }
 }
 
@@ -217,43 +260,34 @@ impl Shared {
 pub(crate) struct Passage {
     shared: Arc<Shared>,
     id: u64,
-    arrival: oneshot::Receiver<Arrival>,
+    arrived: bool,
 }
 
-impl Passage {
-    /// Waits for what comes of it, at most so long.
-    pub(crate) async fn arrival(mut self, patience: Option<Duration>, to: &str) -> Arrival {
-        let arrived = match patience {
-            None => (&mut self.arrival).await,
-            Some(patience) => match timeout(patience, &mut self.arrival).await {
-                Ok(arrived) => arrived,
-                Err(_) => return self.late(patience, to),
-            },
-        };
-        arrived.unwrap_or_else(|_| Arrival::Failed(Failure::lost(format!("{to}: the lane has ended"))))
-    }
+impl Future for Passage {
+    /// What comes of the operation.
+    type Output = Arrival;
 
-    fn late(&mut self, patience: Duration, to: &str) -> Arrival {
-        let whereabouts = self.shared.hold().lane.give_up(self.id);
-        let within = patience.as_millis();
-        match whereabouts {
-            Whereabouts::Waiting => {
-                Arrival::Failed(Failure::not_sent(format!("{to}: could not be sent within {within} ms")))
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Arrival> {
+        let arrival = match self.shared.hold().lane.fetch(self.id) {
+            Some(Fetched::Done(arrival)) => arrival,
+            Some(Fetched::NotYet(Some(waiter))) => {
+                waiter.clone_from(context.waker());
+                return Poll::Pending;
             }
-            Whereabouts::Left => {
-                Arrival::Failed(Failure::lost(format!("{to}: no answer within {within} ms")))
+            Some(Fetched::NotYet(nobody)) => {
+                *nobody = Some(context.waker().clone());
+                return Poll::Pending;
             }
-            // The answer came in this very moment.
-            Whereabouts::Gone => self.arrival.try_recv().unwrap_or_else(|_| {
-                Arrival::Failed(Failure::lost(format!("{to}: no answer within {within} ms")))
-            }),
-        }
+            None => unreachable!("an operation leaves its lane only by its passage, which has ended"),
+        };
+        self.arrived = true;
+        Poll::Ready(arrival)
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        if !self.arrival.is_terminated() {
+        if !self.arrived {
             self.shared.hold().lane.give_up(self.id);
         }
     }
@@ -289,7 +323,7 @@ impl Stream for Batches {
                 if hold.lane.is_broken() {
                     return Poll::Ready(None);
                 }
-                hold.waker = Some(context.waker().clone());
+                hold.sender = Some(context.waker().clone());
                 drop(hold);
                 self.yielded = false;
                 return Poll::Pending;
@@ -321,6 +355,20 @@ impl Drop for Drive {
 
 impl Drive {
     async fn run(self) {
+        let mut sleep = pin!(sleep_until(self.shared.origin));
+        let mut stream = pin!(self.stream());
+        poll_fn(|context| {
+            // First the stream: what it has brought is not overdue.
+            let ended = stream.as_mut().poll(context);
+            if ended.is_pending() {
+                let _never = self.shared.poll_alarm(sleep.as_mut(), context);
+            }
+            ended
+        })
+        .await;
+    }
+
+    async fn stream(&self) {
         let connection = match self.connections.get(&self.address).await {
             Ok(connection) => connection,
             Err(reason) => return self.shared.break_off(&Failure::not_sent(reason), false),
@@ -346,7 +394,7 @@ impl Drive {
     /// Hands out results until the stream ends; how it did.
     async fn follow(&self, mut results: tonic::Streaming<v1::PipelineResponse>) -> Status {
         self.shared.hold().lane.open();
-        self.shared.wake();
+        self.shared.wake_sender();
         loop {
             match results.message().await {
                 Ok(Some(message)) => self.shared.arrived(message.results),

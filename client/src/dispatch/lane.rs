@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!            join()                leave()               answered()
-//!  caller ──────────▶ waiting ───────────────▶ left ──────────────▶ its waiter
-//!                        │                      │
-//!                        │ give_up(), break_off()
-//!                        ▼                      ▼
+//!  caller ──────────▶ waiting ───────────────▶ left ──────────────▶ done ──▶ fetch()
+//!                        │                      │                    ▲
+//!                        │ give_up(), break_off(), overdue()         │
+//!                        ▼                      ▼                    │
 //!               surely not executed      may have been executed, unless
 //!                                        the other side's last word is definite
 //! ```
@@ -16,9 +16,15 @@
 //! The line between *waiting* and *left* is where the truth of an attempt is decided: what has not left is taken back and was
 //! surely not executed; what has left may arrive whatever becomes of us. Only the other side can say that it was never read.
 //!
-//! What it does not do: I/O. `O` is what is sent, `W` is who waits for the answer; neither is looked at.
+//! Each operation has a place of its own, for itself, for what came of it and for who waits: joining, answering and fetching search
+//! nothing and allocate nothing. Places are used again, so an id says place and use. All operations share one alarm
+//! ([`Lane::alarm`]), because hardly any is ever overdue.
+//!
+//! What it does not do: I/O, and reading a clock. `O` is what is sent, `A` is what comes of it, `W` is who waits for that; none
+//! of them is looked at.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use flotilla_proto::limits::{BATCH_BYTES_MAX, PIPELINE_OPERATIONS_MAX};
 
@@ -26,6 +32,9 @@ use flotilla_proto::limits::{BATCH_BYTES_MAX, PIPELINE_OPERATIONS_MAX};
 const MESSAGE_BYTES_AIM: usize = 256 * 1024;
 
 const _: () = assert!(MESSAGE_BYTES_AIM <= BATCH_BYTES_MAX);
+
+/// An id is `use ‖ place`: so many of its bits are the place, and bound how many operations are in a lane at once.
+const PLACE_BITS: u32 = 24;
 
 /// Where an operation was when it was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +47,19 @@ pub enum Whereabouts {
     Gone,
 }
 
-/// The operations of one lane.
+/// The operations of one lane. All times are durations since an origin of the caller's choice.
 #[derive(Debug)]
-pub struct Lane<O, W> {
+pub struct Lane<O, A, W> {
     phase: Phase,
-    under_way: BTreeMap<u64, UnderWay<O, W>>,
-    /// The id of the last one that joined.
-    last: u64,
-    /// All ids below it have left.
-    first_waiting: u64,
+    places: Vec<Place<O, A, W>>,
+    /// The places that are not in use; the last one is used next.
+    free: Vec<usize>,
+    /// The ids of what waits, in the order in which it joined, and of some that were given up since.
+    gathered: VecDeque<u64>,
+    /// How many of these were given up.
+    stale: usize,
+    /// No operation is overdue before.
+    alarm: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,29 +71,70 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct UnderWay<O, W> {
-    /// Nothing: it has left.
-    operation: Option<O>,
+struct Place<O, A, W> {
+    /// The present use of the place, or the next one.
+    id: u64,
+    state: State<O, A>,
     bytes: usize,
-    waiter: W,
+    until: Option<Duration>,
+    waiter: Option<W>,
 }
 
-impl<O, W> Default for Lane<O, W> {
+#[derive(Debug)]
+enum State<O, A> {
+    Free,
+    Waiting(O),
+    Left,
+    /// This came of it, and was not fetched yet.
+    Done(A),
+}
+
+/// What an operation's waiter finds.
+#[derive(Debug)]
+pub enum Fetched<'a, A, W> {
+    /// This came of it. Its place is free.
+    Done(A),
+    /// Nothing yet: whoever stands here is to be woken then.
+    NotYet(&'a mut Option<W>),
+}
+
+impl<O, A, W> Default for Lane<O, A, W> {
     fn default() -> Self {
-        Self { phase: Phase::Opening, under_way: BTreeMap::new(), last: 0, first_waiting: 1 }
+        Self {
+            phase: Phase::Opening,
+            places: Vec::new(),
+            free: Vec::new(),
+            gathered: VecDeque::new(),
+            stale: 0,
+            alarm: None,
+        }
     }
 }
 
-impl<O, W> Lane<O, W> {
-    /// Takes an operation. Returns its id; nothing, if the lane is broken: it is surely not executed.
-    pub fn join(&mut self, operation: O, bytes: usize, waiter: W) -> Option<u64> {
+impl<O, A, W> Lane<O, A, W> {
+    /// Takes an operation, which nobody waits for after `until`. Returns its id; nothing, if the lane is broken: it is surely
+    /// not executed.
+    pub fn join(&mut self, operation: O, bytes: usize, until: Option<Duration>) -> Option<u64> {
         if self.phase == Phase::Broken {
             return None;
         }
-        self.last += 1;
-        let entry = UnderWay { operation: Some(operation), bytes, waiter };
-        self.under_way.insert(self.last, entry);
-        Some(self.last)
+        let at = self.free.pop().unwrap_or_else(|| {
+            let at = self.places.len();
+            assert!(at < 1 << PLACE_BITS, "{at} operations are under way in one lane");
+            self.places.push(Place {
+                id: at as u64,
+                state: State::Free,
+                bytes: 0,
+                until: None,
+                waiter: None,
+            });
+            at
+        });
+        let place = &mut self.places[at];
+        (place.state, place.bytes, place.until) = (State::Waiting(operation), bytes, until);
+        self.gathered.push_back(place.id);
+        self.alarm = [self.alarm, until].into_iter().flatten().min();
+        Some(place.id)
     }
 
     /// The other side takes operations from now on.
@@ -99,148 +153,156 @@ impl<O, W> Lane<O, W> {
     /// What has gathered, in the order in which it joined, as much as fits into one message. From now on all of it may be
     /// executed. Empty: nothing waits.
     pub fn leave(&mut self) -> Vec<(u64, O)> {
-        let mut message = Vec::new();
         if self.phase != Phase::Open {
-            return message;
+            return Vec::new();
         }
+        let mut message = Vec::with_capacity(self.gathered.len().min(PIPELINE_OPERATIONS_MAX));
         let mut bytes = 0_usize;
-        for (id, entry) in self.under_way.range_mut(self.first_waiting..) {
-            let with = bytes.saturating_add(entry.bytes);
+        while let Some(&id) = self.gathered.front() {
+            let Some(place) = place(&mut self.places, id).filter(|place| place.waits()) else {
+                self.gathered.pop_front();
+                self.stale -= 1;
+                continue;
+            };
+            let with = bytes.saturating_add(place.bytes);
             let full = bytes >= MESSAGE_BYTES_AIM || message.len() >= PIPELINE_OPERATIONS_MAX;
             if full || (with > BATCH_BYTES_MAX && !message.is_empty()) {
                 break;
             }
             bytes = with;
-            message.extend(entry.operation.take().map(|operation| (*id, operation)));
-            self.first_waiting = id + 1;
+            if let State::Waiting(operation) = std::mem::replace(&mut place.state, State::Left) {
+                message.push((id, operation));
+            }
+            self.gathered.pop_front();
         }
         message
     }
 
-    /// An answer has come. Who waits for it; nothing, if nobody does (it was given up), if it was answered before, or if
-    /// nobody has asked yet.
-    pub fn answered(&mut self, id: u64) -> Option<W> {
-        if id >= self.first_waiting {
+    /// An answer has come. Who is to be woken; nothing, if nobody waits yet, if the operation was given up or answered before, or
+    /// if it has not left.
+    pub fn answered(&mut self, id: u64, answer: A) -> Option<W> {
+        let place = place(&mut self.places, id)?;
+        if !matches!(place.state, State::Left) {
             return None;
         }
-        self.under_way.remove(&id).map(|entry| entry.waiter)
+        place.state = State::Done(answer);
+        place.waiter.take()
+    }
+
+    /// What came of an operation; nothing, if it is not here.
+    pub fn fetch(&mut self, id: u64) -> Option<Fetched<'_, A, W>> {
+        if place(&mut self.places, id)?.is_done() {
+            let State::Done(answer) = self.vacate(id)? else { return None };
+            return Some(Fetched::Done(answer));
+        }
+        place(&mut self.places, id).map(|place| Fetched::NotYet(&mut place.waiter))
     }
 
     /// Nobody waits for this operation any more.
     pub fn give_up(&mut self, id: u64) -> Whereabouts {
-        match self.under_way.remove(&id) {
-            None => Whereabouts::Gone,
-            Some(entry) if entry.operation.is_some() => Whereabouts::Waiting,
-            Some(_) => Whereabouts::Left,
+        match self.vacate(id) {
+            Some(State::Waiting(_)) => {
+                self.stale += 1;
+                self.forget_stale();
+                Whereabouts::Waiting
+            }
+            Some(State::Left) => Whereabouts::Left,
+            Some(State::Done(_) | State::Free) | None => Whereabouts::Gone,
         }
     }
 
-    /// The lane is broken for ever. Everyone who waits, and where their operations were.
-    pub fn break_off(&mut self) -> Vec<(W, Whereabouts)> {
-        self.phase = Phase::Broken;
-        let whereabouts = |entry: &UnderWay<O, W>| match entry.operation {
-            Some(_) => Whereabouts::Waiting,
-            None => Whereabouts::Left,
-        };
-        let under_way = std::mem::take(&mut self.under_way);
-        under_way
-            .into_values()
-            .map(|entry| (whereabouts(&entry), entry))
-            .map(|(at, it)| (it.waiter, at))
-            .collect()
+    /// When to ask for what is [`overdue`](Self::overdue); nothing, while nobody waits for only so long.
+    #[must_use]
+    pub const fn alarm(&self) -> Option<Duration> {
+        self.alarm
     }
+
+    /// Ends the operations whose time is up. Who is to be woken. Looks at every place, which is why there is an alarm.
+    pub fn overdue(&mut self, now: Duration, how: impl Fn(Whereabouts) -> A) -> Vec<W> {
+        let is_over = |place: &Place<O, A, W>| place.until.is_some_and(|until| until <= now);
+        let woken = self.finish(is_over, how);
+        let unfinished = self.places.iter().filter(|place| place.whereabouts() != Whereabouts::Gone);
+        self.alarm = unfinished.filter_map(|place| place.until).min();
+        self.forget_stale();
+        woken
+    }
+
+    /// The lane is broken for ever, and so all that is on it has ended. Who is to be woken.
+    pub fn break_off(&mut self, how: impl Fn(Whereabouts) -> A) -> Vec<W> {
+        self.phase = Phase::Broken;
+        self.alarm = None;
+        let woken = self.finish(|_| true, how);
+        self.gathered = VecDeque::new();
+        self.stale = 0;
+        woken
+    }
+
+    fn finish(
+        &mut self,
+        is_over: impl Fn(&Place<O, A, W>) -> bool,
+        how: impl Fn(Whereabouts) -> A,
+    ) -> Vec<W> {
+        let mut woken = Vec::new();
+        for place in &mut self.places {
+            let whereabouts = place.whereabouts();
+            if whereabouts == Whereabouts::Gone || !is_over(place) {
+                continue;
+            }
+            self.stale += usize::from(whereabouts == Whereabouts::Waiting);
+            place.state = State::Done(how(whereabouts));
+            woken.extend(place.waiter.take());
+        }
+        woken
+    }
+
+    /// Makes the place of an operation free. In which state it was; nothing, if the operation is not here.
+    fn vacate(&mut self, id: u64) -> Option<State<O, A>> {
+        let place = place(&mut self.places, id)?;
+        let state = std::mem::replace(&mut place.state, State::Free);
+        place.waiter = None;
+        // Whoever speaks of the use that has ended finds nothing here.
+        place.id = place.id.wrapping_add(1 << PLACE_BITS);
+        self.free.push(at(id));
+        Some(state)
+    }
+
+    /// When many that waited were given up, the row is closed: else it would grow while nothing can leave.
+    fn forget_stale(&mut self) {
+        if self.stale > self.places.len() {
+            let places = &mut self.places;
+            self.gathered.retain(|id| place(places, *id).is_some_and(|place| place.waits()));
+            self.stale = 0;
+        }
+    }
+}
+
+impl<O, A, W> Place<O, A, W> {
+    const fn waits(&self) -> bool {
+        matches!(self.state, State::Waiting(_))
+    }
+
+    const fn is_done(&self) -> bool {
+        matches!(self.state, State::Done(_))
+    }
+
+    const fn whereabouts(&self) -> Whereabouts {
+        match self.state {
+            State::Waiting(_) => Whereabouts::Waiting,
+            State::Left => Whereabouts::Left,
+            State::Free | State::Done(_) => Whereabouts::Gone,
+        }
+    }
+}
+
+/// Where the place of an operation is.
+const fn at(id: u64) -> usize {
+    (id & ((1 << PLACE_BITS) - 1)) as usize
+}
+
+/// The place of an operation, if it is here.
+fn place<O, A, W>(places: &mut [Place<O, A, W>], id: u64) -> Option<&mut Place<O, A, W>> {
+    places.get_mut(at(id)).filter(|place| place.id == id && !matches!(place.state, State::Free))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Story = Lane<&'static str, char>;
-
-    fn open() -> Story {
-        let mut lane = Story::default();
-        lane.open();
-        lane
-    }
-
-    #[test]
-    fn what_gathers_leaves_together_in_order() {
-        let mut lane = open();
-        assert!(lane.leave().is_empty());
-        assert_eq!(lane.join("put a", 1, 'a'), Some(1));
-        assert_eq!(lane.leave(), [(1, "put a")], "a lone one leaves at once");
-        lane.join("put b", 1, 'b');
-        lane.join("put c", 1, 'c');
-        assert_eq!(lane.leave(), [(2, "put b"), (3, "put c")]);
-        assert!(lane.leave().is_empty(), "nothing leaves twice");
-    }
-
-    #[test]
-    fn answers_find_their_waiters_in_any_order_and_once() {
-        let mut lane = open();
-        for waiter in ['a', 'b', 'c'] {
-            lane.join("put", 1, waiter);
-        }
-        assert_eq!(lane.answered(2), None, "an answer to what was not asked is none");
-        lane.leave();
-        assert_eq!([lane.answered(3), lane.answered(1), lane.answered(2)], [Some('c'), Some('a'), Some('b')]);
-        assert_eq!([lane.answered(3), lane.answered(0), lane.answered(99)], [None; 3]);
-    }
-
-    #[test]
-    fn nothing_leaves_before_the_other_side_agreed() {
-        let mut lane = Story::default();
-        lane.join("put", 1, 'a');
-        assert!(lane.leave().is_empty());
-        lane.open();
-        assert_eq!(lane.leave().len(), 1);
-    }
-
-    #[test]
-    fn what_was_given_up_while_it_waited_never_leaves() {
-        let mut lane = open();
-        lane.join("left", 1, 'a');
-        lane.leave();
-        let waiting = lane.join("waiting", 1, 'b').unwrap();
-        lane.join("other", 1, 'c');
-        assert_eq!(lane.give_up(waiting), Whereabouts::Waiting);
-        assert_eq!(lane.give_up(1), Whereabouts::Left);
-        assert_eq!(lane.give_up(1), Whereabouts::Gone);
-        assert_eq!(lane.leave(), [(3, "other")]);
-        assert_eq!(lane.answered(1), None, "its answer comes too late");
-    }
-
-    #[test]
-    fn a_break_ends_all_and_says_what_may_have_happened() {
-        let mut lane = open();
-        lane.join("one", 1, 'a');
-        lane.leave();
-        lane.join("two", 1, 'b');
-        assert_eq!(lane.break_off(), [('a', Whereabouts::Left), ('b', Whereabouts::Waiting)]);
-        assert_eq!(lane.join("three", 1, 'c'), None);
-        assert!(lane.is_broken() && lane.leave().is_empty() && lane.break_off().is_empty());
-        lane.open();
-        assert!(lane.is_broken(), "it is not opened again");
-    }
-
-    #[test]
-    fn a_message_is_bounded_in_operations_and_bytes() {
-        let mut lane = open();
-        for _ in 0..=PIPELINE_OPERATIONS_MAX {
-            lane.join("small", 1, 's');
-        }
-        assert_eq!(lane.leave().len(), PIPELINE_OPERATIONS_MAX);
-        assert_eq!(lane.leave().len(), 1);
-
-        for bytes in [MESSAGE_BYTES_AIM - 1, 1, 1, BATCH_BYTES_MAX, BATCH_BYTES_MAX, 1] {
-            lane.join("large", bytes, 'l');
-        }
-        let sizes: Vec<usize> =
-            std::iter::from_fn(|| Some(lane.leave().len()).filter(|len| *len > 0)).collect();
-        assert_eq!(
-            sizes,
-            [2, 1, 1, 1, 1],
-            "a full one is not filled further, and none is larger than a batch"
-        );
-    }
-}
+mod tests;

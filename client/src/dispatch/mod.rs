@@ -21,7 +21,7 @@ mod shard_clock;
 
 pub use backoff::Backoff;
 pub use failure::{Failure, Verdict};
-pub use lane::{Lane, Whereabouts};
+pub use lane::{Fetched, Lane, Whereabouts};
 pub use operation::{Effect, Operation, Patience, Step};
 pub use requests::{Requests, Ticket, passed_on};
 pub use routes::{Routes, Target};
