@@ -126,6 +126,97 @@ impl Admin {
         Err(Failure::Refused(format!("{address}: shard {} has no leader just now; ask again", shard.0)))
     }
 
+    /// Has a move begin, or only checked.
+    ///
+    /// # Errors
+    /// Refused, or unknown whether it has begun.
+    pub async fn start_move(
+        &self,
+        shard: ShardId,
+        from: NodeId,
+        to: NodeId,
+        dry_run: bool,
+    ) -> Result<wire::StartMoveResult, Failure> {
+        use wire::start_move_response::Outcome;
+        let effect = if dry_run { Effect::Read } else { Effect::Write };
+        let request = wire::StartMoveRequest {
+            shard: shard.0,
+            from_node: from.0,
+            to_node: to.0,
+            dry_run,
+            route_mode: wire::RouteMode::Proxy.into(),
+        };
+        let ask = async |mut client: ClusterClient<Channel>| client.start_move(request).await;
+        match self.ask_any(effect, ask).await?.outcome {
+            Some(Outcome::Result(result)) => Ok(result),
+            _ => Err(Failure::Refused("the meta shard has no leader just now; ask again".to_string())),
+        }
+    }
+
+    /// The moves that are under way.
+    ///
+    /// # Errors
+    /// Nobody answers for the meta shard.
+    pub async fn moves(&self) -> Result<Vec<wire::Move>, Failure> {
+        use wire::list_moves_response::Outcome;
+        let request = wire::ListMovesRequest { route_mode: wire::RouteMode::Proxy.into() };
+        let ask = async |mut client: ClusterClient<Channel>| client.list_moves(request).await;
+        match self.ask_any(Effect::Read, ask).await?.outcome {
+            Some(Outcome::Result(result)) => Ok(result.moves),
+            _ => Err(Failure::Refused("the meta shard has no leader just now; ask again".to_string())),
+        }
+    }
+
+    /// Has a move undone.
+    ///
+    /// # Errors
+    /// Refused, or unknown whether it will be.
+    pub async fn cancel_move(&self, id: u64) -> Result<(), Failure> {
+        let request = wire::CancelMoveRequest { r#move: id, route_mode: wire::RouteMode::Proxy.into() };
+        let ask = async |mut client: ClusterClient<Channel>| client.cancel_move(request).await;
+        self.ask_any(Effect::Write, ask).await.map(drop)
+    }
+
+    /// The map as it stands in the meta shard.
+    ///
+    /// # Errors
+    /// Nobody answers for the meta shard.
+    pub async fn stored_map(&self) -> Result<wire::ClusterMap, Failure> {
+        let request = wire::GetMapRequest { linearizable: true, route_mode: wire::RouteMode::Proxy.into() };
+        let ask = async |mut client: ClusterClient<Channel>| client.get_map(request).await;
+        match self.ask_any(Effect::Read, ask).await?.outcome {
+            Some(wire::get_map_response::Outcome::Result(map)) => Ok(map),
+            _ => Err(Failure::Refused("the meta shard has no leader just now; ask again".to_string())),
+        }
+    }
+
+    /// A question that any node answers, or has answered where the meta shard is led: those with a replica of it first. The next is asked
+    /// only where the one before surely did nothing because it could not.
+    async fn ask_any<T>(
+        &self,
+        effect: Effect,
+        ask: impl AsyncFn(ClusterClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        let map = self.map().await?;
+        let hosts = map.shards.iter().filter(|it| it.shard == ShardId::META.0).flat_map(|it| &it.replicas);
+        let hosts: Vec<u64> = hosts.map(|it| it.node).collect();
+        let (first, then): (Vec<_>, Vec<_>) = map.nodes.iter().partition(|it| hosts.contains(&it.node));
+        let mut last = Failure::Refused("the cluster map names no node".to_string());
+        for node in first.into_iter().chain(then) {
+            match self.ask(&node.client_addr, |client| ask(client)).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => {
+                    last = Failure::of_status(&node.client_addr, effect, &status);
+                    let elsewhere = status.code() == Code::Unavailable;
+                    if !elsewhere || !flotilla_proto::status::definite(&status) {
+                        return Err(last);
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
     /// One question to one address, within the timeout.
     async fn ask<T, F>(
         &self,

@@ -11,8 +11,8 @@ use crate::duration::Span;
 use crate::endpoint::Endpoint;
 use crate::failure::Effect;
 use crate::verbs::{
-    cas, completion, del, demo, dev, dump, get, load, node_list, put, route, scan, shard_list, shard_show,
-    shard_transfer_leader, status, txn,
+    cas, completion, del, demo, dev, dump, get, load, move_cancel, move_list, node_list, put, route, scan,
+    shard_list, shard_move, shard_show, shard_transfer_leader, status, txn,
 };
 
 /// Where a fleet is looked for when nothing else is said: a router on this machine, then the nodes of `kvctl dev`.
@@ -104,9 +104,12 @@ pub enum Command {
     Route(route::RouteArgs),
     /// Show the fleet at a glance: nodes, shards, and what is wrong
     Status(status::StatusArgs),
-    /// Look at shards, move their leaders
+    /// Look at shards, move their replicas and leaders
     #[command(subcommand)]
     Shard(ShardCommand),
+    /// Look at moves that are under way, undo them
+    #[command(subcommand)]
+    Move(MoveCommand),
     /// Look at nodes
     #[command(subcommand)]
     Node(NodeCommand),
@@ -119,7 +122,9 @@ impl Command {
     #[must_use]
     pub const fn ctrl_c(&self) -> CtrlC {
         match self {
-            Self::Dev(_) | Self::Demo(_) | Self::Load(_) => CtrlC::IsHandled,
+            Self::Dev(_) | Self::Demo(_) | Self::Load(_) | Self::Shard(ShardCommand::Move(_)) => {
+                CtrlC::IsHandled
+            }
             Self::Dump(_) => CtrlC::EndsAtTheSecond,
             _ => CtrlC::Ends,
         }
@@ -134,7 +139,8 @@ impl Command {
             | Self::Cas(_)
             | Self::Txn(_)
             | Self::Load(_)
-            | Self::Shard(ShardCommand::TransferLeader(_)) => Effect::Write,
+            | Self::Move(MoveCommand::Cancel(_))
+            | Self::Shard(ShardCommand::Move(_) | ShardCommand::TransferLeader(_)) => Effect::Write,
             Self::Dev(_)
             | Self::Demo(_)
             | Self::Get(_)
@@ -143,6 +149,7 @@ impl Command {
             | Self::Route(_)
             | Self::Status(_)
             | Self::Shard(ShardCommand::List(_) | ShardCommand::Show(_))
+            | Self::Move(MoveCommand::List(_))
             | Self::Node(NodeCommand::List(_))
             | Self::Completion(_) => Effect::Read,
         }
@@ -168,8 +175,20 @@ pub enum ShardCommand {
     List(shard_list::ShardListArgs),
     /// Show one shard: replicas, positions, digests
     Show(shard_show::ShardShowArgs),
+    /// Move a replica of a shard from one node to another
+    Move(shard_move::ShardMoveArgs),
     /// Hand a shard's leadership to another node
     TransferLeader(shard_transfer_leader::TransferLeaderArgs),
+}
+
+/// `kvctl move …`
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true)]
+pub enum MoveCommand {
+    /// List the moves that are under way
+    List(move_list::MoveListArgs),
+    /// Undo a move whose new replica does not vote yet
+    Cancel(move_cancel::MoveCancelArgs),
 }
 
 /// `kvctl node …`

@@ -8,7 +8,7 @@
 //! Why one binary for the fleet too: `kvctl dev` must need nothing but itself. It runs itself again as `kvctl kvnode …`,
 //! which is `kvnode`, and as `kvctl kvrouter …`.
 //!
-//! What it does not do yet: move shards, change the ring, watch, back up.
+//! What it does not do yet: change the ring, watch, back up.
 //! A router does not answer for nodes: what an operator asks goes straight to the nodes that the map names.
 
 use std::ffi::OsString;

@@ -201,7 +201,8 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// Hours, minutes and seconds.
-fn clock(seconds: u64) -> String {
+#[must_use]
+pub fn clock(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }

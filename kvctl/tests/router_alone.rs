@@ -138,6 +138,18 @@ impl Cluster for Router {
     ) -> Answer<v1::TransferLeaderResponse> {
         not_played()
     }
+
+    async fn start_move(&self, _: Request<v1::StartMoveRequest>) -> Answer<v1::StartMoveResponse> {
+        not_played()
+    }
+
+    async fn list_moves(&self, _: Request<v1::ListMovesRequest>) -> Answer<v1::ListMovesResponse> {
+        not_played()
+    }
+
+    async fn cancel_move(&self, _: Request<v1::CancelMoveRequest>) -> Answer<v1::CancelMoveResponse> {
+        not_played()
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@
 //!   runtime     threads, queues, clocks; the cluster map's keeper
 //!   transport   node to node
 //!   storage     the data directory
-//!   bootstrap   how a fleet begins
+//!   bootstrap   how a fleet begins, and how a node joins it
+//!   controller  the next step of a move of a replica, as a pure function
+//!   moves       carries the steps out, and what other nodes ask for it
 //!   metrics     what is counted, and how it is shown
 //!   config      flags, environment, file
 //! ```
@@ -21,8 +23,10 @@
 pub mod api;
 pub mod bootstrap;
 pub mod config;
+pub mod controller;
 pub mod host;
 pub mod metrics;
+pub mod moves;
 pub mod runtime;
 pub mod storage;
 pub mod transport;

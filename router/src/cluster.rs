@@ -74,6 +74,27 @@ impl Cluster for ClusterService {
         };
         Ok(Response::new(v1::TransferLeaderResponse { outcome: Some(outcome) }))
     }
+
+    async fn start_move(
+        &self,
+        _: Request<v1::StartMoveRequest>,
+    ) -> Result<Response<v1::StartMoveResponse>, Status> {
+        Err(only_nodes("a router moves no replicas"))
+    }
+
+    async fn list_moves(
+        &self,
+        _: Request<v1::ListMovesRequest>,
+    ) -> Result<Response<v1::ListMovesResponse>, Status> {
+        Err(only_nodes("a router knows of no moves"))
+    }
+
+    async fn cancel_move(
+        &self,
+        _: Request<v1::CancelMoveRequest>,
+    ) -> Result<Response<v1::CancelMoveResponse>, Status> {
+        Err(only_nodes("a router moves no replicas"))
+    }
 }
 
 fn only_nodes(what: &str) -> Status {

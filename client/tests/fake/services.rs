@@ -244,4 +244,25 @@ impl Cluster for FakeNode {
         });
         respond!(TransferLeaderResponse, v1::transfer_leader_response::Outcome, played.await?)
     }
+
+    async fn start_move(
+        &self,
+        _: Request<v1::StartMoveRequest>,
+    ) -> Result<Response<v1::StartMoveResponse>, Status> {
+        Err(Status::unimplemented("a fake node"))
+    }
+
+    async fn list_moves(
+        &self,
+        _: Request<v1::ListMovesRequest>,
+    ) -> Result<Response<v1::ListMovesResponse>, Status> {
+        Err(Status::unimplemented("a fake node"))
+    }
+
+    async fn cancel_move(
+        &self,
+        _: Request<v1::CancelMoveRequest>,
+    ) -> Result<Response<v1::CancelMoveResponse>, Status> {
+        Err(Status::unimplemented("a fake node"))
+    }
 }

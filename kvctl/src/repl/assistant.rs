@@ -187,7 +187,10 @@ mod tests {
     fn commands_and_those_below_them() {
         assert_eq!(completed("pu"), ["put "]);
         assert_eq!(completed("sh"), ["shard "]);
-        assert_eq!(completed("shard "), ["shard list ", "shard show ", "shard transfer-leader "]);
+        assert_eq!(
+            completed("shard "),
+            ["shard list ", "shard move ", "shard show ", "shard transfer-leader "]
+        );
         assert_eq!(completed("e"), ["exit "]);
         assert_eq!(completed("de"), ["del "], "dev and demo are not here");
         assert_eq!(completed("help sh"), ["help shard "]);

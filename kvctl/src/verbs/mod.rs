@@ -9,17 +9,20 @@ pub mod dev;
 pub mod dump;
 pub mod get;
 pub mod load;
+pub mod move_cancel;
+pub mod move_list;
 pub mod node_list;
 pub mod put;
 pub mod route;
 pub mod scan;
 pub mod shard_list;
+pub mod shard_move;
 pub mod shard_show;
 pub mod shard_transfer_leader;
 pub mod status;
 pub mod txn;
 
-use crate::cli::{Command, Common, NodeCommand, ShardCommand};
+use crate::cli::{Command, Common, MoveCommand, NodeCommand, ShardCommand};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -53,6 +56,9 @@ pub async fn run(
         Command::Shard(ShardCommand::TransferLeader(args)) => {
             shard_transfer_leader::run(args, admin, console).await
         }
+        Command::Shard(ShardCommand::Move(args)) => shard_move::run(args, admin, console).await,
+        Command::Move(MoveCommand::List(args)) => move_list::run(args, admin, console).await,
+        Command::Move(MoveCommand::Cancel(args)) => move_cancel::run(args, admin, console).await,
         Command::Node(NodeCommand::List(args)) => node_list::run(args, admin, console).await,
         Command::Completion(args) => completion::run(args, console),
     }

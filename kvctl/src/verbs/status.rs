@@ -1,13 +1,14 @@
 //! `kvctl status`: the fleet at a glance, and what is wrong with it.
 
 use clap::Args;
+use flotilla_proto::v1 as wire;
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::table::{Align, Table, or_dash};
-use crate::verbs::{node_list, shard_list};
+use crate::verbs::{move_list, node_list, shard_list};
 use crate::view::{Fleet, Node, Problem, Shard, problems};
 
 /// More shards than these are not all listed: only those that have no leader, lag, or miss a replica.
@@ -24,11 +25,13 @@ pub struct StatusArgs {}
 pub async fn run(_: &StatusArgs, admin: &Admin, console: &mut Console) -> Result<(), Failure> {
     let fleet = admin.fleet().await?;
     let problems = problems(&fleet);
+    // Without a leader of the meta shard nobody knows; that is said among the problems.
+    let moves = admin.moves().await.unwrap_or_default();
     if console.json_wanted() {
-        console.json(&document(&fleet, &problems))
-    } else {
-        console.text(&page(&fleet, &problems))
+        return console.json(&document(&fleet, &moves, &problems));
     }
+    console.text(&page(&fleet, &problems))?;
+    if moves.is_empty() { Ok(()) } else { console.text(&format!("\n{}", move_list::table(&moves))) }
 }
 
 /// Head, nodes, shards, problems.
@@ -105,13 +108,13 @@ fn uptime(ms: u64) -> String {
     }
 }
 
-fn document(fleet: &Fleet, problems: &[Problem]) -> Value {
+fn document(fleet: &Fleet, moves: &[wire::Move], problems: &[Problem]) -> Value {
     json!({
         "cluster": format!("{:032x}", fleet.cluster),
         "epoch": fleet.epoch.0,
         "nodes": fleet.nodes.iter().map(node_list::object).collect::<Vec<_>>(),
         "shards": fleet.shards.iter().map(shard_list::object).collect::<Vec<_>>(),
-        "moves": [],
+        "moves": moves.iter().map(move_list::object).collect::<Vec<_>>(),
         "problems": problems.iter().map(|at| json!({ "grave": at.is_grave, "what": at.what, "fix": at.fix })).collect::<Vec<_>>(),
     })
 }
@@ -153,7 +156,7 @@ all is well
         assert!(page.ends_with(expected), "{page}");
         assert!(page.contains("\n   3  down        -         -        -    7  127.0.0.1:7503\n"), "{page}");
         assert_eq!(
-            document(&fleet, &problems(&fleet))["problems"][0]["fix"],
+            document(&fleet, &[], &problems(&fleet))["problems"][0]["fix"],
             problems(&fleet)[0].fix.as_str()
         );
     }

@@ -12,7 +12,7 @@
 //! Nodes have the ids 1 to n. Everything is killed and removed when the fleet is dropped; when that is because the story
 //! failed, the last words of all nodes are printed before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Output;
@@ -106,6 +106,8 @@ pub struct Fleet {
     init: String,
     /// The nodes that run.
     running: BTreeMap<u64, Process>,
+    /// Those that joined later. With them not every node has a replica of every shard.
+    joined: BTreeSet<u64>,
 }
 
 /// Who leads a shard.
@@ -158,7 +160,8 @@ impl Plan {
             ports.iter().map(|(id, ports)| format!("{id}={}", ports.peer_addr())).collect();
         let folder = tempfile::Builder::new().prefix("flotilla-").tempdir().unwrap();
         let init = named.join(",");
-        let mut fleet = Fleet { plan: self, folder, ports, init, running: BTreeMap::new() };
+        let mut fleet =
+            Fleet { plan: self, folder, ports, init, running: BTreeMap::new(), joined: BTreeSet::new() };
         fleet.ids().into_iter().for_each(|id| fleet.restart(id));
         fleet
     }
@@ -201,9 +204,13 @@ impl Fleet {
         args.push(self.data(id).to_str().unwrap().to_string());
         args.extend(self.ports(id).flags());
         let (shards, replicas) = (self.plan.shards, self.plan.nodes.min(3));
-        args.extend(["--init".to_string(), self.init.clone()]);
-        args.extend(["--shards".to_string(), shards.to_string()]);
-        args.extend(["--replicas".to_string(), replicas.to_string()]);
+        if self.joined.contains(&id) {
+            args.extend(["--join".to_string(), self.address(1)]);
+        } else {
+            args.extend(["--init".to_string(), self.init.clone()]);
+            args.extend(["--shards".to_string(), shards.to_string()]);
+            args.extend(["--replicas".to_string(), replicas.to_string()]);
+        }
         args.extend(self.plan.flags.iter().cloned());
         args
     }
@@ -224,6 +231,14 @@ impl Fleet {
         };
         let before = self.running.insert(id, process);
         assert!(before.is_none(), "node {id} was started twice");
+    }
+
+    /// Starts one more node, which joins the fleet through node 1, and waits until it serves.
+    pub async fn join(&mut self, id: u64) {
+        self.ports.insert(id, Ports::free());
+        self.joined.insert(id);
+        self.restart(id);
+        self.ready().await;
     }
 
     /// Gives a node that does not run other ports from its next start on.
@@ -310,7 +325,7 @@ impl Fleet {
         }
         let statuses = self.statuses().await;
         let knows = |status: &v1::StatusResponse| {
-            status.replicas.len() as u64 > self.plan.shards
+            (status.replicas.len() as u64 > self.plan.shards || !self.joined.is_empty())
                 && status.replicas.iter().all(|replica| replica.leader_node != 0)
         };
         statuses.len() == self.running.len() && statuses.iter().all(knows)

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use flotilla_proto::v1::cluster_server::Cluster;
 use flotilla_proto::v1::{
-    GetMapRequest, GetMapResponse, ShardStatusRequest, ShardStatusResponse, StatusRequest, StatusResponse,
-    TransferLeaderRequest, TransferLeaderResponse, WatchMapRequest, WatchMapResponse,
+    CancelMoveRequest, CancelMoveResponse, GetMapRequest, GetMapResponse, ListMovesRequest,
+    ListMovesResponse, ShardStatusRequest, ShardStatusResponse, StartMoveRequest, StartMoveResponse,
+    StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse, WatchMapRequest,
+    WatchMapResponse,
 };
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
 use super::front::Front;
 use super::node_status::NodeStatus;
-use super::{maps, node_status, transfer_leader};
+use super::{maps, moves, node_status, transfer_leader};
+use crate::moves::Mover;
 
 /// The `Cluster` service of a node.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub struct ClusterService {
     pub front: Arc<Front>,
     /// What it says of the node itself.
     pub status: Arc<NodeStatus>,
+    /// Who carries out moves.
+    pub mover: Arc<Mover>,
 }
 
 type Maps = Pin<Box<dyn Stream<Item = Result<WatchMapResponse, Status>> + Send>>;
@@ -49,7 +54,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<ShardStatusRequest>,
     ) -> Result<Response<ShardStatusResponse>, Status> {
-        node_status::shard_status(&self.front, request.into_inner()).await
+        node_status::shard_status(&self.front, &self.status, request.into_inner()).await
     }
 
     async fn transfer_leader(
@@ -57,5 +62,26 @@ impl Cluster for ClusterService {
         request: Request<TransferLeaderRequest>,
     ) -> Result<Response<TransferLeaderResponse>, Status> {
         transfer_leader::transfer_leader(&self.front, request.into_inner()).await
+    }
+
+    async fn start_move(
+        &self,
+        request: Request<StartMoveRequest>,
+    ) -> Result<Response<StartMoveResponse>, Status> {
+        moves::start(&self.front, &self.mover, request.into_inner()).await
+    }
+
+    async fn list_moves(
+        &self,
+        request: Request<ListMovesRequest>,
+    ) -> Result<Response<ListMovesResponse>, Status> {
+        moves::list(&self.front, &self.mover, request.into_inner()).await
+    }
+
+    async fn cancel_move(
+        &self,
+        request: Request<CancelMoveRequest>,
+    ) -> Result<Response<CancelMoveResponse>, Status> {
+        moves::cancel(&self.front, &self.mover, request.into_inner()).await
     }
 }

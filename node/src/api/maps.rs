@@ -1,5 +1,6 @@
 //! `GetMap`: the cluster map, as this node has it or as the meta shard has it.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use flotilla_topology::{ClusterMap, ShardId};
 use tonic::{Response, Status};
 
 use super::answers::{incomplete, unexpected};
-use super::front::{Front, Routed};
+use super::front::{Front, Leader, Routed};
 use super::{gate, refusals};
 use crate::host::{Answer, Consistency};
 use crate::runtime::{Input, MAP_KEY};
@@ -33,25 +34,6 @@ pub(super) async fn get_map(
 
 /// The map as the meta shard has it now.
 async fn stored(front: &Arc<Front>, route_mode: v1::RouteMode) -> Result<Routed<v1::ClusterMap>, Status> {
-    let map = front.map()?;
-    let shard = ShardId::META;
-    let key = Bytes::from_static(MAP_KEY);
-    let consistency = Consistency::Linearizable;
-    let question = |token| Input::Get { shard, token, key, consistency };
-    let answer = front.runtime.ask(shard, MAP_KEY.len(), question).await;
-    let leader = match front.own(shard, answer.map_err(|_| refusals::ended(shard))?)? {
-        Ok(Answer::Got(_, Some(record))) => {
-            let stored = ClusterMap::decode(&record.value);
-            let stored = stored.map_err(|error| refusals::precondition(Some(shard.0), error.to_string()))?;
-            return Ok(Routed::Done(encode(&stored)));
-        }
-        Ok(Answer::Got(_, None)) => return Err(refusals::no_map()),
-        Ok(answer) => return Err(unexpected(&answer)),
-        Err(leader) => leader,
-    };
-    if route_mode == v1::RouteMode::Redirect {
-        return Ok(Routed::Elsewhere(front.redirect(&map, None, shard, leader)));
-    }
     let send = |address: String| async move {
         let route_mode = v1::RouteMode::Redirect.into();
         let request = GetMapRequest { linearizable: true, route_mode };
@@ -61,5 +43,45 @@ async fn stored(front: &Arc<Front>, route_mode: v1::RouteMode) -> Result<Routed<
             None => Err(incomplete()),
         }
     };
-    front.forward(&map, shard, leader, send).await
+    at_meta(front, route_mode, async |map| Ok(encode(&map)), send).await
+}
+
+/// Has something done where the meta shard is led: here, with the map as it stands there, or by the node that leads.
+pub(super) async fn at_meta<R, F>(
+    front: &Arc<Front>,
+    route_mode: v1::RouteMode,
+    here: impl AsyncFnOnce(ClusterMap) -> Result<R, Status>,
+    send: impl Fn(String) -> F + Send + Sync,
+) -> Result<Routed<R>, Status>
+where
+    R: Send,
+    F: Future<Output = Result<Routed<R>, Status>> + Send,
+{
+    let map = front.map()?;
+    let shard = ShardId::META;
+    match own(front).await? {
+        Ok(stored) => here(stored).await.map(Routed::Done),
+        Err(leader) if route_mode == v1::RouteMode::Redirect => {
+            Ok(Routed::Elsewhere(front.redirect(&map, None, shard, leader)))
+        }
+        Err(leader) => front.forward(&map, shard, leader, send).await,
+    }
+}
+
+/// The map as our own replica of the meta shard has it, or who leads that.
+async fn own(front: &Arc<Front>) -> Result<Result<ClusterMap, Leader>, Status> {
+    let shard = ShardId::META;
+    let key = Bytes::from_static(MAP_KEY);
+    let consistency = Consistency::Linearizable;
+    let question = |token| Input::Get { shard, token, key, consistency };
+    let answer = front.runtime.ask(shard, MAP_KEY.len(), question).await;
+    match front.own(shard, answer.map_err(|_| refusals::ended(shard))?)? {
+        Ok(Answer::Got(_, Some(record))) => {
+            let stored = ClusterMap::decode(&record.value);
+            stored.map(Ok).map_err(|error| refusals::precondition(Some(shard.0), error.to_string()))
+        }
+        Ok(Answer::Got(_, None)) => Err(refusals::no_map()),
+        Ok(answer) => Err(unexpected(&answer)),
+        Err(leader) => Ok(Err(leader)),
+    }
 }

@@ -13,8 +13,9 @@ use super::answers::unexpected;
 use super::front::Front;
 use super::refusals;
 use crate::host::{Answer, FollowerStatus, ReplicaStatus};
-use crate::runtime::{Causes, Input};
+use crate::runtime::{Causes, Input, Runtime};
 use crate::transport::Transport;
+use crate::transport::codec::encode_configuration;
 
 /// What a node says of itself beside its replicas.
 #[derive(Debug)]
@@ -37,9 +38,9 @@ pub(super) async fn status(
         Answer::Refused(refusal) => return Err(refusals::refused(ShardId::META, &refusal)),
         answer => return Err(unexpected(&answer)),
     };
-    let numbers = all_stats(front, found.iter().map(|replica| replica.shard).collect()).await?;
+    let numbers = all_stats(&front.runtime, found.iter().map(|replica| replica.shard).collect()).await?;
     let replicas = found.iter().zip(numbers);
-    let replicas = replicas.map(|(replica, stats)| encode_replica(replica, stats.as_ref()));
+    let replicas = replicas.map(|(replica, stats)| encode_replica(replica, stats.as_ref(), &node.transport));
     let peers = node.transport.peers().into_iter();
     Ok(Response::new(StatusResponse {
         node: node.node.0,
@@ -56,6 +57,7 @@ pub(super) async fn status(
 
 pub(super) async fn shard_status(
     front: &Arc<Front>,
+    node: &Arc<NodeStatus>,
     request: ShardStatusRequest,
 ) -> Result<Response<ShardStatusResponse>, Status> {
     let shard = ShardId(request.shard);
@@ -77,8 +79,9 @@ pub(super) async fn shard_status(
     let Some(replica) = replicas.iter().find(|replica| replica.shard == shard) else {
         return Err(absent(shard));
     };
-    let stats = all_stats(front, vec![shard]).await?.pop().flatten();
-    Ok(Response::new(ShardStatusResponse { replica: Some(encode_replica(replica, stats.as_ref())) }))
+    let stats = all_stats(&front.runtime, vec![shard]).await?.pop().flatten();
+    let encoded = encode_replica(replica, stats.as_ref(), &node.transport);
+    Ok(Response::new(ShardStatusResponse { replica: Some(encoded) }))
 }
 
 fn absent(shard: ShardId) -> Status {
@@ -86,8 +89,8 @@ fn absent(shard: ShardId) -> Status {
 }
 
 /// What the base says of these shards: read away from the threads of the services, because it may wait for a disk.
-async fn all_stats(front: &Arc<Front>, shards: Vec<ShardId>) -> Result<Vec<Option<Stats>>, Status> {
-    let view = front.runtime.view();
+pub(crate) async fn all_stats(runtime: &Runtime, shards: Vec<ShardId>) -> Result<Vec<Option<Stats>>, Status> {
+    let view = runtime.view();
     let read = tokio::task::spawn_blocking(move || {
         shards.into_iter().map(|shard| flotilla_store::stats(&view, shard)).collect::<Result<Vec<_>, _>>()
     });
@@ -98,7 +101,16 @@ async fn all_stats(front: &Arc<Front>, shards: Vec<ShardId>) -> Result<Vec<Optio
     }
 }
 
-fn encode_replica(replica: &ReplicaStatus, stats: Option<&Stats>) -> v1::ReplicaStatus {
+/// A replica for the wire.
+pub(crate) fn encode_replica(
+    replica: &ReplicaStatus,
+    stats: Option<&Stats>,
+    transport: &Transport,
+) -> v1::ReplicaStatus {
+    let follower = |follower: &FollowerStatus| v1::FollowerStatus {
+        snapshot_bytes_sent: transport.snapshot_bytes_sent(replica.shard, follower.replica),
+        ..encode_follower(replica, follower)
+    };
     v1::ReplicaStatus {
         shard: replica.shard.0,
         replica: replica.replica.0,
@@ -120,7 +132,10 @@ fn encode_replica(replica: &ReplicaStatus, stats: Option<&Stats>) -> v1::Replica
         version: replica.version,
         shard_time_ms: replica.time_ms,
         slots: u32::try_from(replica.slots).unwrap_or(u32::MAX),
-        followers: replica.followers.iter().map(|follower| encode_follower(replica, follower)).collect(),
+        followers: replica.followers.iter().map(follower).collect(),
+        configuration: Some(encode_configuration(&replica.configuration)),
+        configuration_index: replica.configuration_index.0,
+        configuration_settled: replica.settled,
     }
 }
 
@@ -158,5 +173,6 @@ fn encode_follower(leader: &ReplicaStatus, follower: &FollowerStatus) -> v1::Fol
         progress: progress(follower.state).into(),
         lag: leader.last.0.saturating_sub(follower.matched.0),
         active: follower.active,
+        snapshot_bytes_sent: 0,
     }
 }

@@ -5,7 +5,7 @@
 use flotilla_proto::status;
 use flotilla_proto::v1::ErrorDetail;
 use flotilla_store::Refusal as Refused;
-use flotilla_topology::{ShardId, Slot};
+use flotilla_topology::{Refusal as MapRefusal, ShardId, Slot};
 use tonic::{Code, Status};
 
 use crate::host::Refusal;
@@ -30,6 +30,20 @@ pub fn refused(shard: ShardId, refusal: &Refusal) -> Status {
         Refusal::TooLarge { .. } => status::invalid("value", text),
         Refusal::Unknown { .. } => status::unknown(shard, text),
         Refusal::Impossible { .. } | Refusal::Members { .. } => precondition(shard, text),
+    }
+}
+
+/// A change that the cluster map refuses: nothing was changed.
+#[must_use]
+pub fn map(refusal: MapRefusal) -> Status {
+    let text = refusal.to_string();
+    match refusal {
+        MapRefusal::UnknownShard { .. } => status::invalid("shard", text),
+        MapRefusal::UnknownNode { .. } => status::invalid("node", text),
+        MapRefusal::NotMember { .. } => status::invalid("from_node", text),
+        MapRefusal::Member { .. } => status::invalid("to_node", text),
+        MapRefusal::Moving { shard, .. } => precondition(Some(shard.0), text),
+        _ => precondition(None, text),
     }
 }
 
@@ -103,12 +117,12 @@ pub(super) fn no_leader(shard: ShardId) -> Status {
 }
 
 /// The node is about to end.
-pub(super) fn ending(shard: Option<ShardId>) -> Status {
+pub(crate) fn ending(shard: Option<ShardId>) -> Status {
     status::unavailable(shard.map(|shard| shard.0), 0, "this node is shutting down")
 }
 
 /// The node ended while a request was under way: nobody knows.
-pub(super) fn ended(shard: ShardId) -> Status {
+pub(crate) fn ended(shard: ShardId) -> Status {
     status::unknown(Some(shard.0), "this node ended while the request was under way")
 }
 
@@ -126,7 +140,7 @@ pub(super) fn no_such_operation() -> Status {
 }
 
 /// It cannot be done as asked, and was not.
-pub(super) fn precondition(shard: Option<u64>, text: impl Into<String>) -> Status {
+pub(crate) fn precondition(shard: Option<u64>, text: impl Into<String>) -> Status {
     let detail = ErrorDetail { definite: true, shard, ..ErrorDetail::default() };
     status::with_detail(Code::FailedPrecondition, text, &detail)
 }

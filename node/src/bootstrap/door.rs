@@ -30,6 +30,8 @@ pub(super) struct Inner {
     pub(super) directory: Arc<DataDirectory>,
     pub(super) addresses: Addresses,
     pub(super) options: Options,
+    /// Through whom the node comes into its fleet, if its directory is empty.
+    pub(super) join: Option<String>,
     machine: Mutex<Machine>,
     /// Another node changed what this one is.
     pub(super) changed: Notify,
@@ -61,15 +63,25 @@ impl Door {
             }
             Membership::Blank => match (&first.init, &first.join) {
                 (Some(founding), _) => super::driver::check_flags(stamp.node, founding)?,
-                (None, Some(_)) => return Err(BootstrapError::Join),
+                (None, Some(_)) => {}
                 (None, None) => return Err(BootstrapError::NoFirstStart { path }),
             },
         }
         let genesis = if stamp.membership.is_founded() { Some(read_genesis(&directory)?) } else { None };
+        // Who begins a fleet joins none.
+        let join = first.join.filter(|_| first.init.is_none());
         let machine = Machine::new(stamp.node, stamp.directory, stamp.membership, genesis, first.init);
         let machine = Mutex::new(machine);
         let handing = Mutex::default();
-        Ok(Self(Arc::new(Inner { directory, addresses, options, machine, changed: Notify::new(), handing })))
+        Ok(Self(Arc::new(Inner {
+            directory,
+            addresses,
+            options,
+            join,
+            machine,
+            changed: Notify::new(),
+            handing,
+        })))
     }
 
     /// The cluster map names these nodes now: an empty directory under one of their ids will be told so.

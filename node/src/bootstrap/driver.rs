@@ -13,7 +13,7 @@ use super::answer::{Adoption, Confirmation, Introduction};
 use super::door::{Door, Inner};
 use super::error::BootstrapError;
 use super::machine::Errand;
-use crate::storage::{Chance, ClusterId, DirectoryError, DirectoryId, Founding};
+use crate::storage::{Chance, ClusterId, DirectoryError, DirectoryId, Founding, Membership};
 use crate::transport::{Addresses, Backoff, Patience};
 
 /// How a node with an empty directory comes into a fleet.
@@ -99,6 +99,11 @@ pub async fn found(door: &Door, chance: &mut dyn Chance) -> Result<Founded, Boot
     let mut backoff = Backoff::new(inner.options.backoff_min, inner.options.backoff_max, seed);
     let mut waiting = Waiting::default();
     loop {
+        if let Some(address) =
+            inner.join.as_deref().filter(|_| inner.directory.stamp().membership == Membership::Blank)
+        {
+            super::join::join(inner, address).await?;
+        }
         let errand = inner.machine().errand();
         match errand {
             Errand::Run => return finish(inner),
@@ -258,7 +263,7 @@ impl Waiting {
 }
 
 /// Runs what blocks on the disk where that harms nobody.
-async fn blocking(
+pub(super) async fn blocking(
     inner: &Arc<Inner>,
     work: impl FnOnce(&Inner) -> Result<(), BootstrapError> + Send + 'static,
 ) -> Result<(), BootstrapError> {

@@ -23,9 +23,14 @@ pub enum BootstrapError {
         /// The directory.
         path: PathBuf,
     },
-    /// Joining is not there yet.
-    #[error("--join: not supported yet: joining a fleet is not available in this version")]
-    Join,
+    /// The fleet does not let this node in, and will not.
+    #[error("--join: node {} says: {why}. Wiped? Rejoin with a new --id and --join", peer.0)]
+    NotLetIn {
+        /// Who said it.
+        peer: NodeId,
+        /// What it said.
+        why: String,
+    },
     /// The flags cannot found a fleet.
     #[error("--init: it does not name this node, {}", node.0)]
     NotNamed {

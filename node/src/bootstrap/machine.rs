@@ -286,7 +286,10 @@ impl Machine {
     pub(super) fn hands_map_to(&self, asking: NodeId) -> bool {
         asking != self.node
             && self.genesis.is_some()
-            && self.membership.founding().is_some_and(|founding| founding.nodes.contains_key(&asking))
+            && self.membership.founding().is_some_and(|founding| {
+                // Who joined later has a later map than the one with which the fleet was founded.
+                [asking, self.node].iter().all(|node| founding.nodes.contains_key(node))
+            })
     }
 
     fn others(&self) -> BTreeSet<NodeId> {

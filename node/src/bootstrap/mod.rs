@@ -1,4 +1,4 @@
-//! How a fleet is founded, once.
+//! How a fleet is founded, once, and how a node joins it later.
 //!
 //! Why so much care: were two clusters founded by one command, each would acknowledge writes that the other does not have; and were
 //! a node that lost its directory let in again, it could vote twice in one term.
@@ -21,14 +21,13 @@
 //! fleet is complete even if the lowest id never comes back after founding it.
 //!
 //! Reading order: `machine.rs` (who may do what; no I/O; its tests enumerate crashes), `answer.rs` (what nodes say to each
-//! other), `door.rs` (answers the others), `driver.rs` (asks them), `error.rs`.
-//!
-//! Not here: joining a running fleet, which a later version brings.
+//! other), `door.rs` (answers the others), `driver.rs` (asks them), `join.rs` (a fleet that runs is joined), `error.rs`.
 
 mod answer;
 mod door;
 mod driver;
 mod error;
+mod join;
 mod machine;
 
 pub use door::Door;

@@ -16,15 +16,17 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
+use tonic::Status;
 use tracing::{info, warn};
 
 use crate::api::{ClusterService, Face, Front, KvService, NodeStatus, Readiness};
 use crate::bootstrap::{self, BootstrapError, Door, FirstStart, Founded, found};
 use crate::config::{Config, InitNode};
 use crate::metrics::{NodeMetrics, Scraper};
+use crate::moves::{Mover, Office};
 use crate::runtime::{Fatal, FleetKeeper, Input, Runtime, StartError, Started, options, start};
 use crate::storage::{DataDirectory, DirectoryError, Founding, FoundingNode, SystemChance};
-use crate::transport::{self, Addresses, Announcements, Identity, PeerService, Transport};
+use crate::transport::{self, Addresses, Clerk, Clerks, Identity, PeerService, Transport};
 
 /// How often it is looked whether the node became ready, or stopped to be.
 const READY_INTERVAL: Duration = Duration::from_millis(50);
@@ -256,7 +258,13 @@ impl Starting {
             transport.clone(),
             Arc::clone(&directory),
         ));
-        service.open(transport.clone(), announcements(&keeper));
+        let office = Office {
+            cluster: founded.cluster,
+            node: config.id,
+            runtime: Arc::clone(&runtime),
+            transport: transport.clone(),
+        };
+        service.open(transport.clone(), clerks(&keeper, &office));
         // The cache first: whatever is taken becomes the cache, and the genesis map is the oldest of all.
         if let Some(cached) = directory.cached_map()? {
             keeper.take(cached).await;
@@ -272,10 +280,12 @@ impl Starting {
         let (telling, ready) = watch::channel(false);
         let shutdown = when(ended.subscribe());
         let kv = KvService(Arc::clone(&front));
-        let cluster = ClusterService { front: Arc::clone(&front), status };
+        let mover = Arc::new(Mover::new(office, keeper.maps()));
+        let cluster = ClusterService { front: Arc::clone(&front), status, mover: Arc::clone(&mover) };
         let client = tokio::spawn(grpc::serve(client, kv, cluster, bytes_max, ready.clone(), shutdown));
         let tasks = vec![
             tokio::spawn(keeper.run(map_changed, maps, ended.subscribe())),
+            tokio::spawn(mover.run(ended.subscribe())),
             tokio::spawn(tell_ready(config.id, readiness.clone(), telling)),
             tokio::spawn(keep_up(metrics.registry().clone())),
         ];
@@ -434,12 +444,24 @@ async fn move_leaders(runtime: &Runtime) {
     }
 }
 
-fn announcements(keeper: &Arc<FleetKeeper>) -> Announcements {
-    let keeper = Arc::clone(keeper);
-    Arc::new(move |request| {
-        let keeper = Arc::clone(&keeper);
-        Box::pin(async move { keeper.announced(request).await })
-    })
+fn clerks(keeper: &Arc<FleetKeeper>, office: &Office) -> Clerks {
+    Clerks {
+        announce: clerk(keeper, |keeper, it| async move { keeper.announced(it).await }),
+        join: clerk(keeper, |keeper, it| async move { keeper.joined(it).await }),
+        inspect: clerk(office, |office, it| async move { office.inspect(it).await }),
+        change_members: clerk(office, |office, it| async move { office.change_members(it).await }),
+        hand_over: clerk(office, |office, it| async move { office.hand_over(it).await }),
+    }
+}
+
+/// Who has its own copy of `desk` for each question.
+fn clerk<D, Q, A, F>(desk: &D, answer: impl Fn(D, Q) -> F + Send + Sync + 'static) -> Clerk<Q, A>
+where
+    D: Clone + Send + Sync + 'static,
+    F: Future<Output = Result<A, Status>> + Send + 'static,
+{
+    let desk = desk.clone();
+    Arc::new(move |question| Box::pin(answer(desk.clone(), question)))
 }
 
 fn first_start(config: &Config) -> FirstStart {

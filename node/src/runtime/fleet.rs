@@ -5,7 +5,7 @@
 //! - founds it: whichever node leads the meta shard writes the genesis map, if there is none yet;
 //! - learns of newer maps: from the own replica of the meta shard when that applied a write, else from other nodes;
 //! - spreads them: to the disk (a restarted node finds a moved meta shard), to the transport, which tells the peers, to
-//!   the workers (which replicas live here, and where the others are), to the services (`watch`);
+//!   the workers (which replicas live here, which have ended, and where the others are), to the services (`watch`);
 //! - sees to it that the map states this node's addresses.
 //!
 //! What it does not do: it decides nothing. `ClusterMap::apply` does, wherever a change is asked for.
@@ -15,25 +15,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
-use flotilla_proto::{status, v1};
-use flotilla_store::{Action, Operation, Outcome, Record};
+use flotilla_raft::Term;
 use flotilla_topology::{Change, ClusterMap, NodeId, NodeInfo, Refusal, ShardId};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
 use super::births::birth;
+use super::map_record::{MapRecord, NotChanged};
 use super::{Arrivals, Causes, Input, Runtime};
-use crate::host::{Answer, Consistency, Refusal as Refused};
+use crate::host::Consistency;
 use crate::storage::DataDirectory;
 use crate::transport::{Patience, Transport, connect};
 
 /// The newest map that this node has.
 pub type NewestMap = Option<Arc<ClusterMap>>;
-
-/// Where the map stands in the meta shard. Under the prefix that the meta shard owns.
-pub const MAP_KEY: &[u8] = b"\0flotilla/map";
 
 /// How often what is still to be done (founding, stating our addresses) is tried. An election takes about as long.
 const RETRY: Duration = Duration::from_millis(100);
@@ -43,9 +41,6 @@ const ANNOUNCE_PATIENCE: Patience = Patience {
     keepalive_interval: Duration::from_secs(1),
     keepalive_timeout: Duration::from_secs(1),
 };
-/// How often a compare-and-swap that met another change is tried.
-const SWAPS_MAX: u32 = 8;
-
 /// Keeps the cluster map of one node up to date.
 #[derive(Debug)]
 pub struct FleetKeeper {
@@ -53,15 +48,10 @@ pub struct FleetKeeper {
     own: NodeInfo,
     genesis: Bytes,
     runtime: Arc<Runtime>,
+    record: MapRecord,
     transport: Transport,
     directory: Arc<DataDirectory>,
     newest: watch::Sender<NewestMap>,
-}
-
-/// A map as it stands in the meta shard.
-struct Stored {
-    map: ClusterMap,
-    version: u64,
 }
 
 /// Why a keeper woke.
@@ -85,7 +75,8 @@ impl FleetKeeper {
         transport: Transport,
         directory: Arc<DataDirectory>,
     ) -> Self {
-        Self { node, own, genesis, runtime, transport, directory, newest: watch::Sender::new(None) }
+        let record = MapRecord::new(Arc::clone(&runtime));
+        Self { node, own, genesis, runtime, record, transport, directory, newest: watch::Sender::new(None) }
     }
 
     /// Hears of every newer map.
@@ -111,14 +102,22 @@ impl FleetKeeper {
         let peers: BTreeMap<NodeId, String> =
             map.nodes.iter().map(|(node, info)| (*node, info.peer_addr.clone())).collect();
         self.transport.set_peers(&peers);
-        self.tell_workers(&map);
+        self.tell_workers(&map).await;
         self.transport.announce_map(map.epoch, encoded.clone());
         self.newest.send_replace(Some(Arc::new(map)));
         self.cache(encoded).await;
     }
 
     /// Which replicas live here, and where the others of their shards are.
-    fn tell_workers(&self, map: &ClusterMap) {
+    async fn tell_workers(&self, map: &ClusterMap) {
+        // Who has ended goes before another one of its shard comes. An error says that the node ends.
+        for here in self.runtime.replicas().await.unwrap_or_default() {
+            let (shard, replica) = (here.shard, here.replica);
+            if map.has_ended(shard, replica) {
+                info!(%shard, %replica, "a replica is no member any more: it ends");
+                self.runtime.tell(shard, Input::Retire { shard, replica });
+            }
+        }
         for (shard, replica) in map.replicas_on(self.node) {
             // Ignored by the host where the replica lives already, or lived once.
             if let Some(birth) = birth(map, shard, replica) {
@@ -177,18 +176,18 @@ impl FleetKeeper {
 
     /// Reads what the own replica of the meta shard has applied.
     async fn look(&self) {
-        if let Ok(Some(record)) = self.read(Consistency::Stale).await {
+        if let Ok(Some(record)) = self.record.read(Consistency::Stale).await {
             self.take(record.value).await;
         }
     }
 
     /// Writes the genesis map, if this node leads the meta shard and there is none. Whether there is one now.
     async fn found(&self) -> bool {
-        if let Ok(Some(record)) = self.read(Consistency::Stale).await {
+        if let Ok(Some(record)) = self.record.read(Consistency::Stale).await {
             self.take(record.value).await;
             return true;
         }
-        self.swap(0, self.genesis.clone()).await.is_ok()
+        self.record.swap(0, self.genesis.clone()).await.is_ok()
     }
 
     /// Sees to it that the map states this node's addresses. Whether it does.
@@ -237,101 +236,92 @@ impl FleetKeeper {
     /// The node is not of this fleet, or the map refuses; UNAVAILABLE while there is no leader.
     pub async fn announced(&self, request: v1::AnnounceRequest) -> Result<v1::AnnounceReply, Status> {
         let node = NodeId(request.node);
-        self.check_announcer(node, &request)?;
+        self.check_speaker(node, request.cluster, request.directory)?;
         let info = NodeInfo {
             client_addr: request.client_addr,
             peer_addr: request.peer_addr,
             http_addr: request.http_addr,
         };
-        for _ in 0..SWAPS_MAX {
-            let stored = match self.stored().await? {
-                Ok(stored) => stored,
-                Err(redirect) => return Ok(reply(v1::announce_reply::Outcome::Redirect(redirect))),
-            };
-            let next = match stored.map.apply(Change::SetAddresses { node, info: info.clone() }) {
-                Ok(next) => next,
-                Err(Refusal::Unchanged) => {
-                    return Ok(reply(v1::announce_reply::Outcome::Epoch(stored.map.epoch.0)));
-                }
-                Err(refusal) => return Err(Status::failed_precondition(refusal.to_string())),
-            };
-            let epoch = next.epoch;
-            match self.swap(stored.version, next.encode().into()).await {
-                Ok(true) => {
-                    info!(%node, %epoch, "the map states its new addresses");
-                    return Ok(reply(v1::announce_reply::Outcome::Epoch(epoch.0)));
-                }
-                Ok(false) => {}
-                Err(refusal) => return Err(Status::unavailable(refusal)),
+        let change = Change::SetAddresses { node, info };
+        match self.record.change(&change).await {
+            Ok(map) => {
+                info!(%node, epoch = %map.epoch, "the map states its new addresses");
+                Ok(reply(v1::announce_reply::Outcome::Epoch(map.epoch.0)))
             }
+            Err(NotChanged::Refused { refusal: Refusal::Unchanged, map }) => {
+                Ok(reply(v1::announce_reply::Outcome::Epoch(map.epoch.0)))
+            }
+            Err(NotChanged::Refused { refusal, .. }) => Err(Status::failed_precondition(refusal.to_string())),
+            Err(NotChanged::NotLeader { term, leader }) => {
+                Ok(reply(v1::announce_reply::Outcome::Redirect(to_leader(term, leader))))
+            }
+            Err(NotChanged::Failed(status)) => Err(status),
         }
-        Err(Status::unavailable("the map keeps changing"))
     }
 
-    fn check_announcer(&self, node: NodeId, request: &v1::AnnounceRequest) -> Result<(), Status> {
+    /// A node with an empty directory asks to be let in: if this node leads the meta shard, the map will name it. Whoever asks again,
+    /// because the answer was lost, is answered again.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION for good, with the reason for its operator; UNAVAILABLE while there is no leader.
+    pub async fn joined(&self, request: v1::JoinRequest) -> Result<v1::JoinReply, Status> {
+        let node = NodeId(request.node);
+        self.check_speaker(node, request.cluster, request.directory)?;
+        let directory = request.directory.map(u128::from);
+        let directory = directory.ok_or_else(|| Status::invalid_argument("the directory is missing"))?;
+        let info = NodeInfo {
+            client_addr: request.client_addr,
+            peer_addr: request.peer_addr,
+            http_addr: request.http_addr,
+        };
+        let outcome = match self.record.change(&Change::Join { node, info, directory }).await {
+            Ok(map) => {
+                info!(%node, epoch = %map.epoch, "a node joined the fleet");
+                v1::join_reply::Outcome::Map(map.encode().into())
+            }
+            Err(NotChanged::Refused { refusal: Refusal::Unchanged, map }) => {
+                v1::join_reply::Outcome::Map(map.encode().into())
+            }
+            Err(NotChanged::Refused { refusal, .. }) => {
+                warn!(%node, reason = %refusal, "a node was not let in");
+                return Err(Status::failed_precondition(refusal.to_string()));
+            }
+            Err(NotChanged::NotLeader { term, leader }) => {
+                v1::join_reply::Outcome::Redirect(to_leader(term, leader))
+            }
+            Err(NotChanged::Failed(status)) => return Err(status),
+        };
+        Ok(v1::JoinReply { outcome: Some(outcome) })
+    }
+
+    fn check_speaker(
+        &self,
+        node: NodeId,
+        cluster: Option<v1::Id128>,
+        directory: Option<v1::Id128>,
+    ) -> Result<(), Status> {
         let Some(map) = self.newest.borrow().clone() else {
             return Err(Status::unavailable("this node has no cluster map yet"));
         };
-        if request.cluster.map(u128::from) != Some(map.cluster) {
+        if cluster.map(u128::from) != Some(map.cluster) {
             return Err(Status::failed_precondition("it belongs to another cluster"));
         }
         let seen = self.transport.directory_of(node).map(|directory| directory.0);
-        let claimed = request.directory.map(u128::from);
+        let claimed = directory.map(u128::from);
         if seen.is_some() && seen != claimed {
             return Err(Status::failed_precondition(format!("{node} was seen with another data directory")));
         }
         Ok(())
     }
+}
 
-    /// The map as the meta shard has it now, or who leads the meta shard instead.
-    async fn stored(&self) -> Result<Result<Stored, v1::Redirect>, Status> {
-        match self.read(Consistency::Linearizable).await {
-            Ok(Some(record)) => {
-                let map = ClusterMap::decode(&record.value)
-                    .map_err(|error| Status::data_loss(format!("the map in the meta shard: {error}")))?;
-                Ok(Ok(Stored { map, version: record.version }))
-            }
-            Ok(None) => Err(Status::unavailable("the fleet has not been founded yet")),
-            Err(Some(Refused::NotLeader { term, leader, .. })) => Ok(Err(v1::Redirect {
-                shard: ShardId::META.0,
-                term: term.0,
-                leader_node: leader.map_or(0, |node| node.0),
-                ..v1::Redirect::default()
-            })),
-            Err(refusal) => {
-                let text =
-                    refusal.map_or_else(|| "this node is ending".to_string(), |refusal| refusal.to_string());
-                Err(status::unavailable(Some(ShardId::META.0), 0, text))
-            }
-        }
-    }
-
-    /// The map's record. The error is a refusal; `None`: the node ends.
-    async fn read(&self, consistency: Consistency) -> Result<Option<Record>, Option<Refused>> {
-        let shard = ShardId::META;
-        let key = Bytes::from_static(MAP_KEY);
-        let answer = self.runtime.order(shard, |token| Input::Get { shard, token, key, consistency }).await;
-        match answer {
-            Ok(Answer::Got(_, record)) => Ok(record),
-            Ok(Answer::Refused(refusal)) => Err(Some(refusal)),
-            Ok(other) => unreachable!("a read of the map was answered by {other:?}"),
-            Err(_) => Err(None),
-        }
-    }
-
-    /// Replaces the map if it still has this version. Whether it had.
-    async fn swap(&self, expected: u64, value: Bytes) -> Result<bool, String> {
-        let shard = ShardId::META;
-        let key = Bytes::from_static(MAP_KEY);
-        let action = Action::CompareAndSwap { key, expected, value, ttl_ms: None };
-        let operation = Operation { request: None, action };
-        match self.runtime.order(shard, |token| Input::Write { shard, token, operation }).await {
-            Ok(Answer::Written(_, Outcome::Swapped { .. })) => Ok(true),
-            Ok(Answer::Written(_, Outcome::Conflict { .. })) => Ok(false),
-            Ok(Answer::Refused(refusal)) => Err(refusal.to_string()),
-            Ok(other) => unreachable!("a swap of the map was answered by {other:?}"),
-            Err(ended) => Err(ended.to_string()),
-        }
+/// Who leads the meta shard instead, for a node that knows where nodes are.
+fn to_leader(term: Term, leader: Option<NodeId>) -> v1::Redirect {
+    v1::Redirect {
+        shard: ShardId::META.0,
+        term: term.0,
+        leader_node: leader.map_or(0, |node| node.0),
+        ..v1::Redirect::default()
     }
 }
 

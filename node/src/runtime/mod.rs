@@ -15,7 +15,7 @@
 //! the base's one writer, the base's readers.
 //!
 //! Reading order: `inbox.rs`, `worker_task.rs`, `log_thread.rs`, `flusher.rs`, `readers.rs`, `tokens.rs`, `lanes.rs`,
-//! `leaders.rs`, `gathered.rs`, `clock.rs`, `peers.rs` (what the transport says), `start.rs` (how a node comes up), `fleet.rs` (the cluster map).
+//! `leaders.rs`, `gathered.rs`, `clock.rs`, `peers.rs` (what the transport says), `start.rs` (how a node comes up), `map_record.rs` (the cluster map in the meta shard), `fleet.rs` (its keeper).
 //!
 //! What it does not do: it decides nothing about data. Which of the effects may wait for which is the host's contract.
 
@@ -31,6 +31,7 @@ mod inbox;
 mod lanes;
 mod leaders;
 mod log_thread;
+mod map_record;
 pub(crate) mod options;
 mod peers;
 mod readers;
@@ -56,10 +57,11 @@ pub use arrivals::Arrivals;
 pub use births::birth;
 pub use causes::Causes;
 pub use clock::Clock;
-pub use fleet::{FleetKeeper, MAP_KEY, NewestMap};
+pub use fleet::{FleetKeeper, NewestMap};
 pub use gathered::Gathered;
 pub use inbox::{Full, Inbox};
 pub use lanes::{Asker, QUESTION_BITS, Question, value_bytes};
+pub use map_record::{MAP_KEY, MapRecord, NotChanged, StoredMap};
 pub use start::{StartError, Started, start};
 pub use tokens::{Ended, Tokens};
 

@@ -213,7 +213,9 @@ fn decode_log_id(id: Option<v1::LogId>) -> Result<LogId, WireError> {
     Ok(LogId::new(Index(id.index), Term(id.term)))
 }
 
-fn encode_configuration(configuration: &Configuration) -> v1::Configuration {
+/// A configuration for the wire.
+#[must_use]
+pub fn encode_configuration(configuration: &Configuration) -> v1::Configuration {
     let ids = |set: &BTreeSet<ReplicaId>| set.iter().map(|id| id.0).collect();
     v1::Configuration {
         voters: ids(&configuration.voters),
@@ -222,7 +224,11 @@ fn encode_configuration(configuration: &Configuration) -> v1::Configuration {
     }
 }
 
-fn decode_configuration(configuration: &v1::Configuration) -> Result<Configuration, WireError> {
+/// What [`encode_configuration`] made.
+///
+/// # Errors
+/// Its replicas are not in rising order.
+pub fn decode_configuration(configuration: &v1::Configuration) -> Result<Configuration, WireError> {
     let set = |ids: &[u64]| {
         let rising = ids.windows(2).all(|pair| pair[0] < pair[1]);
         if rising { Ok(ids.iter().copied().map(ReplicaId).collect()) } else { Err(WireError::Order) }

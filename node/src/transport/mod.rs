@@ -46,7 +46,7 @@ pub use event::{BatchSink, Events, PeerEvent, SnapshotOffer, Stage};
 pub use hello::{Addresses, Identity, Mismatch};
 pub use listener::serve;
 pub use options::Options;
-pub use service::{Announcement, Announcements, PeerService};
+pub use service::{Clerk, Clerks, Errand, PeerService};
 pub use snapshot::SnapshotError;
 pub use switchboard::{PeerStatus, Transport};
 

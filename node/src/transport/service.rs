@@ -1,6 +1,6 @@
 //! The gRPC face of a node towards other nodes.
 //!
-//! It is served from the first moment, because a fleet is founded through it; streams and snapshots are answered with
+//! It is served from the first moment, because a fleet is founded through it; everything else is answered with
 //! UNAVAILABLE until [`PeerService::open`].
 
 use std::fmt;
@@ -17,17 +17,32 @@ use super::snapshot;
 use super::switchboard::Transport;
 use crate::bootstrap::Door;
 
-/// What an [`Announcements`] returns.
-pub type Announcement = Pin<Box<dyn Future<Output = Result<v1::AnnounceReply, Status>> + Send>>;
+/// What a [`Clerk`] returns.
+pub type Errand<A> = Pin<Box<dyn Future<Output = Result<A, Status>> + Send>>;
 
-/// Takes the addresses that another node announces, and sees to it that the map states them.
-pub type Announcements = Arc<dyn Fn(v1::AnnounceRequest) -> Announcement + Send + Sync>;
+/// Answers one kind of question.
+pub type Clerk<Q, A> = Arc<dyn Fn(Q) -> Errand<A> + Send + Sync>;
+
+/// Who answers what other nodes ask beside frames, snapshots and the founding.
+#[derive(Clone)]
+pub struct Clerks {
+    /// Takes the addresses that another node announces, and sees to it that the map states them.
+    pub announce: Clerk<v1::AnnounceRequest, v1::AnnounceReply>,
+    /// Lets a new node into the fleet.
+    pub join: Clerk<v1::JoinRequest, v1::JoinReply>,
+    /// Says what is seen of replicas here.
+    pub inspect: Clerk<v1::InspectRequest, v1::InspectReply>,
+    /// Proposes other members of a shard.
+    pub change_members: Clerk<v1::ChangeMembersRequest, v1::ChangeMembersReply>,
+    /// Gives up the leadership of a shard.
+    pub hand_over: Clerk<v1::HandOverRequest, v1::HandOverReply>,
+}
 
 /// Serves the peer address. Clones serve the same node.
 #[derive(Clone)]
 pub struct PeerService {
     door: Door,
-    opened: Arc<OnceLock<(Transport, Announcements)>>,
+    opened: Arc<OnceLock<(Transport, Clerks)>>,
 }
 
 impl PeerService {
@@ -37,13 +52,23 @@ impl PeerService {
         Self { door, opened: Arc::default() }
     }
 
-    /// The node runs: streams, snapshots and announcements are served. Only the first call counts.
-    pub fn open(&self, transport: Transport, announcements: Announcements) {
-        let _ = self.opened.set((transport, announcements));
+    /// The node runs: everything is served. Only the first call counts.
+    pub fn open(&self, transport: Transport, clerks: Clerks) {
+        let _ = self.opened.set((transport, clerks));
     }
 
-    fn opened(&self) -> Result<&(Transport, Announcements), Status> {
+    fn opened(&self) -> Result<&(Transport, Clerks), Status> {
         self.opened.get().ok_or_else(|| Status::unavailable("this node is still starting"))
+    }
+
+    /// Has one of the clerks answer.
+    async fn ask<Q, A>(
+        &self,
+        clerk: impl Fn(&Clerks) -> &Clerk<Q, A> + Send,
+        request: Request<Q>,
+    ) -> Result<Response<A>, Status> {
+        let answer = clerk(&self.opened()?.1)(request.into_inner());
+        answer.await.map(Response::new)
     }
 }
 
@@ -77,8 +102,38 @@ impl Raft for PeerService {
         &self,
         request: Request<v1::AnnounceRequest>,
     ) -> Result<Response<v1::AnnounceReply>, Status> {
-        let (_, announcements) = self.opened()?;
-        announcements(request.into_inner()).await.map(Response::new)
+        self.ask(|clerks| &clerks.announce, request).await
+    }
+
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
+        self.ask(|clerks| &clerks.join, request).await
+    }
+
+    async fn inspect(
+        &self,
+        request: Request<v1::InspectRequest>,
+    ) -> Result<Response<v1::InspectReply>, Status> {
+        self.ask(|clerks| &clerks.inspect, request).await
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<v1::ChangeMembersRequest>,
+    ) -> Result<Response<v1::ChangeMembersReply>, Status> {
+        self.ask(|clerks| &clerks.change_members, request).await
+    }
+
+    async fn hand_over(
+        &self,
+        request: Request<v1::HandOverRequest>,
+    ) -> Result<Response<v1::HandOverReply>, Status> {
+        self.ask(|clerks| &clerks.hand_over, request).await
+    }
+}
+
+impl fmt::Debug for Clerks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clerks")
     }
 }
 

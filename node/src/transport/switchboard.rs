@@ -19,7 +19,7 @@ use super::hello::{Doorman, Identity};
 use super::options::Options;
 use super::outbox::Bounds;
 use super::shelf::Shelf;
-use super::snapshot::{self, SnapshotError};
+use super::snapshot::{self, SnapshotError, SnapshotProgress};
 use crate::host::SnapshotJob;
 use crate::storage::DirectoryId;
 
@@ -49,6 +49,7 @@ pub(super) struct Shared {
     pub(super) shelf: Arc<Shelf>,
     pub(super) sending: Arc<Semaphore>,
     pub(super) receiving: Arc<Semaphore>,
+    pub(super) snapshots: Arc<SnapshotProgress>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     ended: watch::Sender<bool>,
     handle: Handle,
@@ -69,6 +70,7 @@ impl Transport {
             sending: Arc::new(Semaphore::new(options.snapshots_sent_max)),
             receiving: Arc::new(Semaphore::new(options.snapshots_received_max)),
             peers: RwLock::default(),
+            snapshots: Arc::default(),
             ended: watch::channel(false).0,
             handle: Handle::current(),
             options,
@@ -127,6 +129,12 @@ impl Transport {
     ) {
         let shared = Arc::clone(&self.shared);
         self.shared.handle.spawn(async move { done(snapshot::send(&shared, job).await) });
+    }
+
+    /// How much of a snapshot has been sent to a replica, in bytes; 0: there is no stream to it.
+    #[must_use]
+    pub fn snapshot_bytes_sent(&self, shard: ShardId, to: flotilla_raft::ReplicaId) -> u64 {
+        self.shared.snapshots.sent(shard, to)
     }
 
     /// Every peer, in the order of their ids.

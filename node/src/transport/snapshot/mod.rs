@@ -9,11 +9,13 @@
 //! when the base took the one before. A stream on which nothing moves is given up by both sides. Whatever goes
 //! wrong, both hosts are told, once.
 //!
-//! Reading order: `sender.rs`, `receiver.rs`. What a chunk holds is the store's matter.
+//! Reading order: `sender.rs`, `receiver.rs`, `progress.rs`. What a chunk holds is the store's matter.
 
+mod progress;
 mod receiver;
 mod sender;
 
+pub(super) use progress::SnapshotProgress;
 pub(super) use receiver::receive;
 pub(super) use sender::send;
 

@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status};
 
 use super::SnapshotError;
+use super::progress::Counted;
 use crate::host::SnapshotJob;
 use crate::transport::codec;
 use crate::transport::connection::connect;
@@ -54,8 +55,9 @@ async fn stream<V: View>(shared: &Arc<Shared>, job: SnapshotJob<V>) -> Result<Lo
     let (moved, moving) = watch::channel(0_u64);
     let (tell, told) = oneshot::channel();
     let bytes_max = options.snapshot_chunk_bytes_max;
+    let counted = shared.snapshots.begin(job.shard, job.to);
     tokio::task::spawn_blocking(move || {
-        let read = read(job, header, bytes_max, &chunks, &moved);
+        let read = read(job, header, bytes_max, (&chunks, &counted), &moved);
         // Before the chunks end: whoever sees the stream end can learn why. Nobody listens any more: so be it.
         let _ = tell.send(read);
         drop(chunks);
@@ -148,7 +150,7 @@ fn read<V: View>(
     job: SnapshotJob<V>,
     header: Header,
     bytes_max: usize,
-    chunks: &mpsc::Sender<v1::SnapshotChunk>,
+    (chunks, counted): (&mpsc::Sender<v1::SnapshotChunk>, &Counted),
     moved: &watch::Sender<u64>,
 ) -> Result<Option<SnapshotMeta>, SnapshotError> {
     let mut reader = Reader::new(job.view, job.shard)?.ok_or(SnapshotError::Empty)?;
@@ -159,11 +161,13 @@ fn read<V: View>(
     while let Some(data) = next {
         // One ahead, so that the last chunk can say that it is the last.
         next = reader.next_chunk(bytes_max)?;
+        let bytes = data.len();
         let chunk = v1::SnapshotChunk { header: header.take(), sequence, data, last: next.is_none() };
         if chunks.blocking_send(chunk).is_err() {
             return Ok(None);
         }
         sequence += 1;
+        counted.add(bytes);
         moved.send_replace(sequence);
     }
     Ok(Some(meta))

@@ -14,7 +14,9 @@ use crate::bootstrap::{self, Door, FirstStart};
 use crate::host::Supports;
 use crate::runtime::Clock;
 use crate::storage::{BootId, ClusterId, DataDirectory, DirectoryId, Founding, FoundingNode};
-use crate::transport::{Addresses, Identity, Options, PeerEvent, PeerService, Pulse, Transport, serve};
+use crate::transport::{
+    Addresses, Clerk, Clerks, Identity, Options, PeerEvent, PeerService, Pulse, Transport, serve,
+};
 
 /// How long an event may take on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,7 +76,7 @@ impl Side {
             let events = Arc::new(move |event| _ = report.lock().unwrap().send(event));
             let transport = Transport::start(options.clone(), identity, events, pulse());
             let service = PeerService::new(door);
-            service.open(transport.clone(), Arc::new(|_| unreachable!("nobody announces here")));
+            service.open(transport.clone(), nobody_asks());
             let listener = tokio::net::TcpListener::bind(address).await.unwrap();
             let address = listener.local_addr().unwrap();
             let asked = async { drop(asked.await) };
@@ -150,6 +152,13 @@ pub(super) fn beat(term: u64) -> Message {
 }
 
 pub(super) const SHARD: ShardId = ShardId(7);
+
+fn nobody_asks() -> Clerks {
+    fn clerk<Q, A>() -> Clerk<Q, A> {
+        Arc::new(|_| unreachable!("nobody asks here"))
+    }
+    Clerks { announce: clerk(), join: clerk(), inspect: clerk(), change_members: clerk(), hand_over: clerk() }
+}
 
 fn door(node: NodeId, path: &std::path::Path) -> Door {
     let mut ids = 0;

@@ -1,0 +1,125 @@
+//! How the mover asks nodes, itself among them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use flotilla_proto::v1;
+use flotilla_proto::v1::raft_client::RaftClient;
+use flotilla_raft::{Change, Index};
+use flotilla_topology::{ClusterMap, NodeId, ShardId};
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
+use tracing::debug;
+
+use super::office::Office;
+use super::wire::{decode_seen, encode_change};
+use crate::api::refusals;
+use crate::controller::ReplicaSeen;
+
+/// How long a node may take to answer, connecting included. A frozen one holds up a round for so long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks nodes at their peer addresses.
+#[derive(Debug)]
+pub(super) struct Peers {
+    office: Office,
+    /// One for each address. A channel connects again by itself, and resolves its host again each time.
+    channels: Mutex<BTreeMap<String, Channel>>,
+}
+
+impl Peers {
+    pub(super) fn new(office: Office) -> Self {
+        Self { office, channels: Mutex::default() }
+    }
+
+    /// What a node sees of its replicas of these shards.
+    pub(super) async fn inspect(
+        &self,
+        map: &ClusterMap,
+        node: NodeId,
+        shards: &BTreeSet<ShardId>,
+    ) -> Result<Vec<(ShardId, ReplicaSeen)>, Status> {
+        let replicas = if node == self.office.node {
+            self.office.replicas(shards).await?
+        } else {
+            let request = v1::InspectRequest {
+                cluster: Some(self.office.cluster.0.into()),
+                to_node: node.0,
+                shards: shards.iter().map(|shard| shard.0).collect(),
+            };
+            let mut client = self.client(map, node)?;
+            in_time(async move { client.inspect(request).await }).await?.replicas
+        };
+        let decode = |status: &v1::ReplicaStatus| {
+            decode_seen(status)
+                .inspect_err(
+                    |error| debug!(%node, shard = status.shard, %error, "what it says makes no sense"),
+                )
+                .ok()
+                .map(|seen| (ShardId(status.shard), seen))
+        };
+        Ok(replicas.iter().filter_map(decode).collect())
+    }
+
+    /// Proposes other members to the leader of a shard.
+    pub(super) async fn change(
+        &self,
+        map: &ClusterMap,
+        node: NodeId,
+        shard: ShardId,
+        (change, derived_from): (Change, Index),
+    ) -> Result<(), Status> {
+        if node == self.office.node {
+            return self.office.change(shard, change, derived_from).await.map(drop);
+        }
+        let request = v1::ChangeMembersRequest {
+            cluster: Some(self.office.cluster.0.into()),
+            to_node: node.0,
+            shard: shard.0,
+            derived_from: derived_from.0,
+            change: encode_change(&change),
+        };
+        let mut client = self.client(map, node)?;
+        in_time(async move { client.change_members(request).await }).await.map(drop)
+    }
+
+    /// Has the leader of a shard give up its office.
+    pub(super) async fn hand_over(
+        &self,
+        map: &ClusterMap,
+        node: NodeId,
+        shard: ShardId,
+    ) -> Result<(), Status> {
+        if node == self.office.node {
+            return self.office.give_up(shard).await.map(drop);
+        }
+        let cluster = Some(self.office.cluster.0.into());
+        let request = v1::HandOverRequest { cluster, to_node: node.0, shard: shard.0 };
+        let mut client = self.client(map, node)?;
+        in_time(async move { client.hand_over(request).await }).await.map(drop)
+    }
+
+    fn client(&self, map: &ClusterMap, node: NodeId) -> Result<RaftClient<Channel>, Status> {
+        let unknown = || refusals::precondition(None, format!("the map does not name node {}", node.0));
+        let address = &map.nodes.get(&node).ok_or_else(unknown)?.peer_addr;
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(address) {
+            return Ok(RaftClient::new(channel.clone()));
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        let endpoint = endpoint.map_err(|error| refusals::precondition(None, error.to_string()))?;
+        let channel = endpoint.connect_timeout(PATIENCE).tcp_nodelay(true).connect_lazy();
+        channels.insert(address.clone(), channel.clone());
+        Ok(RaftClient::new(channel))
+    }
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    match timeout(PATIENCE, call).await {
+        Ok(answered) => answered.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} ms", PATIENCE.as_millis()))),
+    }
+}
