@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use fake::{Does, Fleet, Manners, Seen};
-use flotilla_client::{Client, Error};
-use flotilla_proto::v1::RequestId;
+use flotilla_client::dispatch::Failure;
+use flotilla_client::{Client, Courier, CourierOptions, Error, Undelivered};
+use flotilla_proto::v1::pipeline_operation::Operation;
+use flotilla_proto::v1::{PutRequest, RequestId};
 use futures_util::future::join_all;
 use tonic::Status;
 
@@ -171,4 +173,32 @@ async fn large_values_take_their_own_lane() {
     let messages = fleet.sea.messages.lock().unwrap().clone();
     assert!(messages.iter().all(|operations| *operations == 1), "each fills a message: {messages:?}");
     assert_eq!(client.get("large7").await.unwrap().unwrap().bytes.len(), 1 << 20);
+}
+
+/// All operations of a lane share one alarm: it must be set anew for who joins last and is the first to be overdue.
+#[tokio::test]
+async fn who_waits_a_short_time_is_not_held_up_by_who_waits_a_long_one() {
+    let script = |seen: &Seen| if seen.key == "answered" { Does::Answer } else { Does::Hang };
+    let fleet = Fleet::start(1, script).await;
+    let courier = Courier::new(&CourierOptions {
+        connect_timeout: Duration::from_secs(10),
+        opening_timeout: Duration::from_secs(10),
+        under_way_bytes_max: 1 << 20,
+        message_bytes_max: 1 << 20,
+    });
+    let put = async |key: &'static str, patience| {
+        let request = PutRequest { key: key.into(), ..PutRequest::default() };
+        courier.carry(&fleet.sea.addresses[0], Operation::Put(request), key.len(), Some(patience)).await
+    };
+    let long = put("long", Duration::from_secs(60));
+    let short = async {
+        // Once this is answered, the lane stands and its alarm is set for the long one.
+        put("answered", Duration::from_secs(60)).await.unwrap();
+        put("short", Duration::from_millis(20)).await
+    };
+    let told = tokio::time::timeout(Duration::from_secs(10), async {
+        tokio::select! { biased; told = long => told, told = short => told }
+    });
+    let told = told.await.expect("the short one ends in time");
+    assert!(matches!(told, Err(Undelivered::Failed(Failure { definite: false, .. }))), "{told:?}");
 }
