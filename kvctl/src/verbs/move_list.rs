@@ -111,7 +111,7 @@ mod tests {
         let other =
             wire::Move { r#move: 12, bytes_sent: 0, waiting: "node 4 is not heard".into(), ..it.clone() };
         let expected = "\
-MOVE  SHARD  FROM  TO  PHASE                   SENT  LAG  WAITS FOR
+MOVE  SHARD  FROM  TO  PHASE                    SENT  LAG  WAITS FOR
    7      3     1   4  copying  22.0 MiB of 50.0 MiB    9  -
   12      3     1   4  copying                     -    9  node 4 is not heard
 ";
