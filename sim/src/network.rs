@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use flotilla_topology::NodeId;
 
 use crate::chance::Chance;
+use crate::clients::Asker;
 
 /// What the network does to everything.
 #[derive(Clone, Copy, Debug)]
@@ -46,13 +47,15 @@ pub struct Network {
     pub weather: Weather,
     chance: Chance,
     blocks: BTreeMap<(NodeId, NodeId), (Block, u64)>,
+    /// Who reaches only these nodes, until when.
+    stranded: BTreeMap<Asker, (Vec<NodeId>, u64)>,
 }
 
 impl Network {
     /// A network in which all links are free.
     #[must_use]
     pub fn new(weather: Weather, chance: Chance) -> Self {
-        Self { weather, chance, blocks: BTreeMap::new() }
+        Self { weather, chance, blocks: BTreeMap::new(), stranded: BTreeMap::new() }
     }
 
     /// Blocks a directed link until a moment.
@@ -63,6 +66,19 @@ impl Network {
     /// Frees all links.
     pub fn heal(&mut self) {
         self.blocks.clear();
+        self.stranded.clear();
+    }
+
+    /// A client or a router reaches only these nodes until a moment.
+    pub fn strand(&mut self, asker: Asker, with: &[NodeId], until_us: u64) {
+        self.stranded.insert(asker, (with.to_vec(), until_us));
+    }
+
+    /// The nodes that a client or a router is cut off with now.
+    #[must_use]
+    pub fn stranded_with(&self, asker: Asker, now_us: u64) -> Option<&[NodeId]> {
+        let (with, until_us) = self.stranded.get(&asker)?;
+        (*until_us > now_us).then_some(with)
     }
 
     /// Whether a directed link carries anything now.

@@ -44,6 +44,10 @@ pub struct Node {
     pub stalled: bool,
     /// Until then nothing happens here: the process is stopped.
     pub paused_until_us: u64,
+    /// The sectors that an earlier life left on the disk unsynced, in files that mean nothing any more.
+    pub left_unsynced: u64,
+    /// Of what waits while the process is stopped, it hears one thing after the other.
+    pub wakes_slowly: bool,
     /// How much longer a log write takes than it should.
     pub slow_us: u64,
     /// How much longer a reader of the base takes than it should, at most.
@@ -111,6 +115,8 @@ impl Node {
             longest_support: Duration::ZERO,
             stalled: false,
             paused_until_us: 0,
+            left_unsynced: 0,
+            wakes_slowly: false,
             slow_us: 0,
             slow_reads_us: 0,
             running: None,
@@ -129,6 +135,7 @@ impl Node {
             ..flotilla_wal::Options::default()
         };
         let (log, found) = Log::open(self.disk.clone(), options, u128::from(self.id.0))?;
+        self.left_unsynced = self.disk.unsynced_sectors();
         let workers = scenario.workers;
         let supports = self.promise(now, scenario);
         let worker = |number: usize| {

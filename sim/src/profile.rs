@@ -32,6 +32,8 @@ pub struct Aim {
     pub leader_permille: u64,
     /// Of 1000 faults, how many strike who suffers already, if somebody does: a leader that is cut off *and* has a slow disk.
     pub again_permille: u64,
+    /// Of 1000 clients and routers, how many are cut off together with whom a fault cuts off: they go on asking it.
+    pub stranded_permille: u64,
 }
 
 impl Profile {
@@ -132,13 +134,17 @@ impl Profile {
 
     /// Whom faults strike.
     pub fn aim(self, chance: &mut Chance) -> Aim {
-        let (leader, again) = match self {
-            Self::Mixed => (300, 200),
-            Self::Divergence => (900, 500),
-            Self::Handover => (700, 300),
-            Self::Disks => (300, 500),
+        let (leader, again, stranded) = match self {
+            Self::Mixed => (300, 200, 100),
+            Self::Divergence => (900, 500, 400),
+            Self::Handover => (700, 300, 250),
+            Self::Disks => (300, 500, 50),
         };
-        Aim { leader_permille: chance.below(2 * leader).min(1000), again_permille: chance.below(2 * again) }
+        Aim {
+            leader_permille: chance.below(2 * leader).min(1000),
+            again_permille: chance.below(2 * again),
+            stranded_permille: chance.below(2 * stranded),
+        }
     }
 
     /// What clients are like. So many of them share their keys.

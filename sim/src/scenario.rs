@@ -201,7 +201,7 @@ fn options(seed: u64, chance: &mut Chance) -> Options {
     let small = chance.permille(500);
     let idle_after = idle_after(seed);
     let raft = flotilla_raft::Options {
-        append_bytes_max: if small { 1 << chance.between(7, 13) } else { 1 << 20 },
+        append_bytes_max: if small { 1 << chance.between(7, 11) } else { 1 << 20 },
         inflight_count_max: if small { chance.between(1, 16) as usize } else { 128 },
         idle_after,
         ..flotilla_raft::Options::default()

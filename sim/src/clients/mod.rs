@@ -34,7 +34,7 @@ pub use workload::{Final, Habits, Workload};
 pub struct ClientId(pub u64);
 
 /// Who waits for the answer to a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Asker {
     /// A client.
     Client(ClientId),

@@ -28,12 +28,27 @@ impl World {
         true
     }
 
-    /// Cuts all links between these nodes and all others, both ways.
+    /// Cuts all links between these nodes and all others, both ways. Some clients and routers are on their side: whom they take
+    /// for the leader goes on hearing them, and nobody else does.
     pub(super) fn cut_off(&mut self, group: &[NodeId], until_us: u64) {
+        // Some networks refuse what they do not carry, so that both ends notice at once. Some connections are given up in time,
+        // some break on the first that gets through again, some outlive the cut.
+        let later_us = self.faults.chance.between(self.now_us, until_us);
+        let noticed_us =
+            [Some(self.now_us), Some(later_us), Some(until_us), None][self.faults.chance.below(4) as usize];
         for other in self.node_ids().into_iter().filter(|other| !group.contains(other)) {
             for node in group {
                 self.network.block(*node, other, Block::Cut, until_us);
                 self.network.block(other, *node, Block::Cut, until_us);
+                if let Some(noticed_us) = noticed_us {
+                    self.break_connection(*node, other, noticed_us);
+                    self.break_connection(other, *node, noticed_us);
+                }
+            }
+        }
+        for asker in self.askers() {
+            if self.faults.strands() {
+                self.network.strand(asker, group, until_us);
             }
         }
     }
@@ -80,8 +95,8 @@ impl World {
         let all = self.faults.chance.permille(500);
         let other = self.faults.chance.pick(&nodes).copied();
         for peer in nodes.into_iter().filter(|peer| *peer != node && (all || Some(*peer) == other)) {
-            self.break_connection(node, peer);
-            self.break_connection(peer, node);
+            self.break_connection(node, peer, self.now_us);
+            self.break_connection(peer, node, self.now_us);
         }
         true
     }

@@ -11,7 +11,7 @@ mod processes;
 
 use std::collections::BTreeMap;
 
-use flotilla_topology::NodeId;
+use flotilla_topology::{NodeId, ShardId};
 use serde::Deserialize;
 
 use crate::chance::Chance;
@@ -172,6 +172,8 @@ pub struct Faults {
     aim: Aim,
     spared: bool,
     minority: usize,
+    /// How many entries were proposed since the last choice.
+    proposed: BTreeMap<ShardId, u64>,
     /// How many there were of each kind.
     pub made: BTreeMap<FaultKind, u64>,
 }
@@ -180,7 +182,8 @@ impl Faults {
     /// No fault yet. At most so many nodes suffer at a time, unless nobody is spared.
     #[must_use]
     pub fn new(chance: Chance, aim: Aim, minority: usize, ruthless: bool) -> Self {
-        Self { chance, suffering: BTreeMap::new(), aim, spared: !ruthless, minority, made: BTreeMap::new() }
+        let (suffering, proposed, made) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { chance, suffering, aim, spared: !ruthless, minority, proposed, made }
     }
 
     /// Chooses one of these nodes to suffer until a moment, if a quorum is spared: perhaps the leader of a shard that chance
@@ -205,6 +208,24 @@ impl Faults {
         let node = aimed.or_else(|| self.chance.pick(&candidates).copied())?;
         self.suffer(node, until_us);
         Some(node)
+    }
+
+    /// An entry was proposed.
+    pub fn busy(&mut self, shard: ShardId) {
+        *self.proposed.entry(shard).or_default() += 1;
+    }
+
+    /// Chooses the shard whose leader a fault is aimed at: half of them strike where most is under way.
+    pub fn struck(&mut self, shards: &[ShardId]) -> Option<ShardId> {
+        let proposed = std::mem::take(&mut self.proposed);
+        let busiest = proposed.into_iter().max_by_key(|(_, entries)| *entries).map(|(shard, _)| shard);
+        let any = self.chance.pick(shards).copied();
+        busiest.filter(|_| self.chance.permille(500)).or(any)
+    }
+
+    /// Whether somebody who asks is cut off together with whom a fault cuts off.
+    pub fn strands(&mut self) -> bool {
+        self.chance.permille(self.aim.stranded_permille)
     }
 
     /// How many nodes may suffer at the same time and leave a quorum of every shard.

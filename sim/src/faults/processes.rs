@@ -55,11 +55,15 @@ impl World {
     }
 
     /// Some stand still for about an election timeout: long enough to be replaced, short enough not to notice it at once.
-    pub(super) fn pause(&mut self) -> bool {
+    fn nap_until(&mut self) -> u64 {
         let nap = self.faults.chance.permille(500);
         let nap_us = self.faults.chance.between(50_000, 450_000);
         let long_us = self.fault_until();
-        let until_us = if nap { self.now_us + nap_us } else { long_us };
+        if nap { self.now_us + nap_us } else { long_us }
+    }
+
+    pub(super) fn pause(&mut self) -> bool {
+        let until_us = self.nap_until();
         let Some(node) = self.victim(until_us) else { return false };
         let terms_before = self.leading_terms(node);
         self.pause_until(node, until_us, terms_before);
@@ -68,7 +72,7 @@ impl World {
 
     /// A machine sleeps. The clocks of the product count that time (`CLOCK_BOOTTIME`), so here they go on.
     pub(super) fn suspend(&mut self) -> bool {
-        let until_us = self.fault_until();
+        let until_us = self.nap_until();
         let Some(node) = self.victim(until_us) else { return false };
         let terms_before = self.leading_terms(node);
         self.pause_until(node, until_us, terms_before);

@@ -51,6 +51,12 @@ impl ShardLog {
         self.entries.get(&index.0).copied()
     }
 
+    /// The term of the entry at an index, where that is known: perhaps it is the last one that compaction took.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        let compacted = (index == self.compacted.index).then_some(self.compacted.term);
+        compacted.or_else(|| self.at(index).map(|stamp| stamp.term))
+    }
+
     /// Whether this entry is here, or was before the log was compacted.
     pub fn holds(&self, index: Index, stamp: Stamp) -> bool {
         self.at(index).map_or(index <= self.compacted.index, |here| here == stamp)

@@ -7,12 +7,14 @@ use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::{Batch, Recovered};
 
 use super::log_model::{LogModel, ShardLog, Stamp, difference, matches, write};
+use super::matching::Matching;
 use super::violation::{hold, violated};
 
 /// The logs of all nodes.
 #[derive(Debug, Default)]
 pub struct Logs {
     nodes: BTreeMap<NodeId, NodeLog>,
+    matching: Matching,
     /// What the leader of a term sent as its entry at an index.
     sent: BTreeMap<(ShardId, Term, Index), Stamp>,
     /// For whom a replica voted in a term.
@@ -31,7 +33,10 @@ struct NodeLog {
 impl Logs {
     /// A worker handed out a batch. How many entries each of its cuts took off.
     pub fn accepted(&mut self, node: NodeId, batch: &Batch) -> Vec<u64> {
-        write(&mut self.nodes.entry(node).or_default().accepted, batch)
+        let log = self.nodes.entry(node).or_default();
+        let cuts = write(&mut log.accepted, batch);
+        self.matching.check(node, batch, &log.accepted);
+        cuts
     }
 
     /// A batch is durable.
@@ -73,6 +78,19 @@ impl Logs {
     /// The durable log of a shard.
     pub fn durable_of(&self, node: NodeId, shard: ShardId) -> Option<&ShardLog> {
         self.nodes.get(&node)?.durable.get(&shard)
+    }
+
+    /// What a replica takes for durable must be on its disk: not what a later append has cut away, at the same place.
+    pub fn check_persisted(&self, node: NodeId, shard: ShardId, persisted: Index) {
+        // Where a snapshot takes the place of the log, there is nothing at that index any more.
+        let Some(stamp) = self.of(node, shard).and_then(|log| log.at(persisted)) else { return };
+        let disk = self.durable_of(node, shard);
+        hold(disk.is_some_and(|disk| disk.holds(persisted, stamp)), "durable promises", || {
+            let there = disk.and_then(|disk| disk.at(persisted));
+            format!(
+                "{node} takes {persisted} of {shard} for durable, which is {stamp:?}; on the disk is {there:?}"
+            )
+        });
     }
 
     /// A message leaves a node. What it says of its sender must be on the sender's disk.

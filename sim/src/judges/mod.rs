@@ -2,9 +2,10 @@
 //!
 //! | judge | what it holds |
 //! | --- | --- |
-//! | one leader a term, leader completeness, own term commits, leader append-only, one vote a term | the Raft paper's figure 3 |
-//! | one history, applied in order, durable on a quorum, durable before applied | a committed entry is for ever |
-//! | durable promises | term, vote and acknowledgement are on the disk before they leave |
+//! | one leader a term, leader completeness, own term commits, leader append-only, log matching, one vote a term | the Raft paper's figure 3 |
+//! | one history, committed in order, durable on a quorum, durable before applied | a committed entry is for ever, whether applied or not |
+//! | reads see what was committed | before they reached the node that served them, by whomever |
+//! | durable promises | term, vote and acknowledgement are on the disk before they leave, and what is taken for durable is there |
 //! | monotone, order of indexes | no replica goes back while it runs; compacted ≤ in the base ≤ applied ≤ committed ≤ last |
 //! | equal states, equal bases | the same entries make the same state, by replay, flush or snapshot |
 //! | log | after a crash a log holds what was durable, perhaps what was being written, and nothing else |
@@ -15,11 +16,14 @@
 
 mod log_model;
 mod logs;
+mod matching;
+mod reads;
 mod replicas;
 mod sleepers;
 mod violation;
 
 pub use logs::Logs;
+pub use reads::Reads;
 pub use replicas::Replicas;
 pub use sleepers::Sleepers;
 pub use violation::{Violation, hold, violated};
@@ -29,6 +33,8 @@ pub use violation::{Violation, hold, violated};
 pub struct Judges {
     /// The log's.
     pub logs: Logs,
+    /// That of reads.
+    pub reads: Reads,
     /// The replicas'.
     pub replicas: Replicas,
     /// The sleepers'.

@@ -7,9 +7,9 @@ use flotilla_raft::{Index, LogId, ReplicaId, Term};
 use flotilla_store::Stats;
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
 
-use super::log_model::Stamp;
+use super::log_model::{ShardLog, Stamp};
 use super::logs::Logs;
-use super::violation::{hold, violated};
+use super::violation::hold;
 
 /// What all replicas together have shown.
 #[derive(Debug, Default)]
@@ -26,11 +26,19 @@ pub struct Replicas {
     bases: BTreeMap<(ShardId, Index), Stats>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seen {
     term: Term,
     commit: Index,
     applied: Index,
+    persisted: Index,
+}
+
+impl Seen {
+    const fn of(status: &ReplicaStatus) -> Self {
+        let (applied, persisted) = (status.applied.index, status.persisted);
+        Self { term: status.term, commit: status.commit, applied, persisted }
+    }
 }
 
 impl Replicas {
@@ -39,9 +47,9 @@ impl Replicas {
         self.seen.retain(|(at, _), _| *at != node);
     }
 
-    /// How many entries of a shard are known to be committed.
-    pub fn committed(&self, shard: ShardId) -> usize {
-        self.committed.get(&shard).map_or(0, Vec::len)
+    /// The newest entry of a shard that anybody took for committed.
+    pub fn committed(&self, shard: ShardId) -> Index {
+        Index(self.committed.get(&shard).map_or(0, Vec::len) as u64)
     }
 
     /// Whether somebody led a shard in a later term.
@@ -59,11 +67,7 @@ impl Replicas {
         let place = (node, status.shard);
         let known = self.seen.get(&place).copied();
         let before = known.unwrap_or_default();
-        if known.is_some()
-            && (before.term, before.commit, before.applied)
-                == (status.term, status.commit, status.applied.index)
-            && !status.leads()
-        {
+        if known.is_some() && before == Seen::of(status) && !status.leads() {
             return;
         }
         let who = || format!("{node} {}", status.shard);
@@ -77,13 +81,14 @@ impl Replicas {
             format!("{}: applied {} fell to {}", who(), before.applied, status.applied)
         });
         self.check_order(node, status, logs);
-        self.check_applied(node, status, known.map(|seen| seen.applied), logs, map);
+        logs.check_persisted(node, status.shard, status.persisted);
+        self.check_commits((node, status), known.map(|seen| seen.commit), logs, map);
+        self.check_applied(node, status, known.map(|seen| seen.applied), logs);
         if status.leads() {
             self.check_leader(node, status, logs);
         }
         self.check_state(node, status);
-        let now = Seen { term: status.term, commit: status.commit, applied: status.applied.index };
-        self.seen.insert(place, now);
+        self.seen.insert(place, Seen::of(status));
     }
 
     /// The chain of indexes: compacted ≤ in the base ≤ applied ≤ committed ≤ last, and applied ≤ durable here.
@@ -126,33 +131,33 @@ impl Replicas {
         }
     }
 
-    /// Applied entries are the same everywhere, in order, durable here, and durable on a quorum.
-    fn check_applied(
+    /// Committed entries are the same everywhere, in order, and durable on a quorum: at whomever is the first to take one for
+    /// committed, and at all others after it.
+    fn check_commits(
         &mut self,
-        node: NodeId,
-        status: &ReplicaStatus,
+        (node, status): (NodeId, &ReplicaStatus),
         before: Option<Index>,
         logs: &Logs,
         map: &ClusterMap,
     ) {
-        let (shard, applied) = (status.shard, status.applied);
-        // After a start, and after a snapshot, what lies before was applied elsewhere or in another life.
-        let log = logs.durable_of(node, shard);
-        let from = before.unwrap_or(applied.index);
-        // A snapshot took the place of the state: its entries were never applied one by one here, and what stands in the log at
-        // their indexes is what it replaces.
-        let jumped =
-            logs.of(node, shard).is_some_and(|log| log.intent == Some(applied) || log.compacted == applied);
-        for index in (from.0 + 1..=applied.index.0).map(Index).filter(|_| !jumped) {
-            let Some(stamp) = log.and_then(|log| log.at(index)) else {
-                violated(
-                    "durable before applied",
-                    format!("{node} applied {index} of {shard}, which is not durable there"),
-                )
-            };
-            self.check_committed((node, shard), index, stamp, logs, map);
+        let shard = status.shard;
+        // After a start, what lies before was committed in another life.
+        let from = before.unwrap_or(status.commit.previous());
+        let log = logs.of(node, shard);
+        for index in (from.0 + 1..=status.commit.0).map(Index) {
+            match log.and_then(|log| log.at(index)) {
+                Some(stamp) => self.check_committed((node, shard), index, stamp, logs, map),
+                // Compaction of an earlier life took it, or a snapshot takes its place: then it is not even written.
+                None => {
+                    let gone = |log: &ShardLog| {
+                        index <= log.compacted.index || log.intent.is_some_and(|intent| index <= intent.index)
+                    };
+                    hold(log.is_some_and(gone), "one history", || {
+                        format!("{node} takes {index} of {shard} for committed, and does not hold it")
+                    });
+                }
+            }
         }
-        self.check_last_applied(node, shard, applied);
     }
 
     fn check_committed(
@@ -165,12 +170,12 @@ impl Replicas {
     ) {
         let committed = self.committed.entry(shard).or_default();
         let place = index.0 as usize - 1;
-        hold(place <= committed.len(), "applied in order", || {
-            format!("{shard}: {index} is applied, nobody applied the one before")
+        hold(place <= committed.len(), "committed in order", || {
+            format!("{node} {shard}: {index} is committed, nobody committed the one before")
         });
         if let Some(known) = committed.get(place) {
             hold(*known == stamp, "one history", || {
-                format!("{node} {shard}: {index} was committed as {known:?} and is applied as {stamp:?}")
+                format!("{node} {shard}: {index} was committed as {known:?} and is now as {stamp:?}")
             });
             return;
         }
@@ -180,9 +185,35 @@ impl Replicas {
             .filter(|node| logs.durable_of(*node, shard).is_some_and(|log| log.holds(index, stamp)));
         let holders = holders.count();
         hold(holders > voters / 2, "durable on a quorum", || {
-            format!("{shard}: {index}@{} is applied and durable on {holders} of {voters}", stamp.term)
+            format!(
+                "{node} {shard}: {index}@{} is committed and durable on {holders} of {voters}",
+                stamp.term
+            )
         });
         committed.push(stamp);
+    }
+
+    /// Applied entries are durable here, and those that were committed.
+    fn check_applied(&self, node: NodeId, status: &ReplicaStatus, before: Option<Index>, logs: &Logs) {
+        let (shard, applied) = (status.shard, status.applied);
+        // After a start, and after a snapshot, what lies before was applied elsewhere or in another life.
+        let log = logs.durable_of(node, shard);
+        let from = before.unwrap_or(applied.index);
+        // A snapshot took the place of the state: its entries were never applied one by one here, and what stands in the log at
+        // their indexes is what it replaces.
+        let jumped =
+            logs.of(node, shard).is_some_and(|log| log.intent == Some(applied) || log.compacted == applied);
+        for index in (from.0 + 1..=applied.index.0).map(Index).filter(|_| !jumped) {
+            let stamp = log.and_then(|log| log.at(index));
+            hold(stamp.is_some(), "durable before applied", || {
+                format!("{node} applied {index} of {shard}, which is not durable there")
+            });
+            let known = self.committed.get(&shard).and_then(|all| all.get(index.0 as usize - 1));
+            hold(known == stamp.as_ref(), "one history", || {
+                format!("{node} {shard}: {index} was committed as {known:?} and is applied as {stamp:?}")
+            });
+        }
+        self.check_last_applied(node, shard, applied);
     }
 
     /// What a state machine says that it has applied is what was committed there.

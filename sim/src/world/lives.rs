@@ -103,11 +103,11 @@ impl World {
         self.in_flight.entry(id).or_default().extend(writing);
     }
 
-    /// A node notices that its connections with another broke.
-    pub(crate) fn break_connection(&mut self, at: NodeId, with: NodeId) {
-        let at_us = self.now_us + self.network.delay_us();
+    /// From a moment on a node notices that its connections with another broke.
+    pub(crate) fn break_connection(&mut self, at: NodeId, with: NodeId, from_us: u64) {
+        let at_us = from_us + self.network.delay_us();
         self.input_to_all(at, || Input::PeerLost { node: with }, at_us);
-        let at_us = self.now_us + self.network.delay_us();
+        let at_us = from_us + self.network.delay_us();
         self.input_to_all(at, || Input::PeerSilent { node: with }, at_us);
     }
 
@@ -135,6 +135,7 @@ impl World {
             self.waiters.iter().filter(|(_, waiter)| waits_there(waiter)).map(|(token, _)| *token).collect();
         for token in waited {
             let waiter = self.waiters.remove(&token);
+            self.judges.reads.forget(token);
             if let Some(Waiter::Client(_, question)) = waiter
                 && self.chance.permille(700)
             {
@@ -148,7 +149,9 @@ impl World {
 
     /// A process stands still until a moment; its clocks go on.
     pub(crate) fn pause_until(&mut self, id: NodeId, until_us: u64, leading: Vec<(ShardId, Term)>) {
-        self.node(id).paused_until_us = until_us;
+        let wakes_slowly = self.chance.permille(500);
+        let node = self.node(id);
+        (node.paused_until_us, node.wakes_slowly) = (until_us, wakes_slowly);
         self.paused_leading.insert(id, (until_us, leading));
     }
 

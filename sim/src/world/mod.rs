@@ -238,7 +238,7 @@ impl World {
     pub(crate) fn victim(&mut self, until_us: u64) -> Option<NodeId> {
         let running = self.running();
         let shards: Vec<ShardId> = self.map.shards.keys().copied().collect();
-        let shard = self.faults.chance.pick(&shards).copied();
+        let shard = self.faults.struck(&shards);
         let leader = shard.and_then(|shard| self.leader(shard));
         self.faults.victim(&running, leader, self.now_us, until_us)
     }

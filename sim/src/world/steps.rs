@@ -8,6 +8,7 @@ use flotilla_topology::{NodeId, ShardId};
 use super::World;
 use crate::event::{AtNode, Event};
 use crate::faults::Ending;
+use crate::judges::hold;
 use crate::node::{Job, Read, Written, run_read};
 
 /// The log thread waits so long for company before it states that all is durable.
@@ -18,6 +19,8 @@ const FULL_PATIENCE_US: u64 = 5_000_000;
 /// Writes larger than a sector may be torn. Of 1000 of them so many are the moment of a power cut, where those are on.
 const DELICATE_WRITE_BYTES: u64 = 600;
 const DELICATE_WRITE_PERMILLE: u64 = 4;
+/// Within so long a process that stood still has read what waits with the kernel.
+const READING_UP_US: u64 = 10_000;
 /// A tail of so many entries is worth telling.
 const LONG_TAIL: u64 = 6;
 
@@ -118,11 +121,16 @@ impl World {
         }
     }
 
-    /// A process stands still. What reaches it waits in its queues: when it wakes, one turn takes it all.
+    /// A process stands still. What reaches it waits: in its queues, then one turn takes it all when it wakes; or with the kernel,
+    /// then it reads up on one connection after the other, and may serve those who ask before it hears that it was replaced.
     fn put_off(&mut self, id: NodeId, boot: u64, what: AtNode) {
         let node = self.node(id);
         let later_us = node.paused_until_us;
         match what {
+            AtNode::Input(..) if node.wakes_slowly => {
+                let at_us = later_us + self.chance.below(READING_UP_US);
+                self.events.push(at_us, Event::AtNode(id, boot, what));
+            }
             AtNode::Input(worker, input) => {
                 let inbox = &mut node.up().inboxes[worker];
                 inbox.push(*input);
@@ -170,6 +178,7 @@ impl World {
             self.judges.replicas.check(id, status, &self.judges.logs, &self.map);
             self.note_leading(id, status);
         }
+        self.judges.reads.check(id, &effects, &statuses);
         self.carry_out(id, worker, effects);
         self.schedule_wake(id, worker);
     }
@@ -228,7 +237,10 @@ impl World {
 
     fn told(&mut self, id: NodeId, shard: ShardId, told: Told) {
         let what = match told {
-            Told::Proposed => "entries proposed",
+            Told::Proposed => {
+                self.faults.busy(shard);
+                "entries proposed"
+            }
             Told::Applied { .. } => "entries applied",
             Told::Campaigned => "elections begun",
             Told::Elected => "elections won",
@@ -297,6 +309,11 @@ impl World {
             }
             Written::Durable(stable) => {
                 let written = std::mem::take(&mut node.up().writing);
+                let unsynced = node.disk.unsynced_sectors();
+                let left = std::mem::replace(&mut node.left_unsynced, unsynced);
+                hold(unsynced <= left, "durable promises", || {
+                    format!("{id} takes its log for durable, and {unsynced} sectors are not on its disk")
+                });
                 self.coverage.add("full disks waited out", u64::from(waited.is_some()));
                 for (_, _, batch) in &written {
                     self.judges.logs.durable(id, batch);

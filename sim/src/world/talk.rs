@@ -2,7 +2,7 @@
 
 use flotilla_client::dispatch::Failure;
 use flotilla_node::api::request_id;
-use flotilla_node::host::{Answer, Consistency, Input, Refusal, Reply};
+use flotilla_node::host::{Answer, Consistency, Input, Refusal, Reply, Token};
 use flotilla_store::Operation;
 use flotilla_topology::NodeId;
 
@@ -68,6 +68,9 @@ impl World {
     fn carry_question(&mut self, to: &str, question: &Question) {
         let router = self.routers.keys().find(|router| router_address(**router) == to).copied();
         let node = self.map.nodes.iter().find(|(_, info)| info.client_addr == to).map(|(node, _)| *node);
+        if !self.reaches(question.asker, router, node) {
+            return;
+        }
         for delay_us in self.network.weathered() {
             let question = question.clone();
             let event = match (router, node) {
@@ -77,6 +80,22 @@ impl World {
             };
             self.events.push(self.now_us + delay_us, event);
         }
+    }
+
+    /// Whether what a client or router sends arrives there: who is stranded reaches only its side.
+    fn reaches(&self, asker: Asker, router: Option<RouterId>, node: Option<NodeId>) -> bool {
+        let with = |asker| self.network.stranded_with(asker, self.now_us);
+        match (router, node) {
+            (Some(router), _) => with(asker) == with(Asker::Router(router)),
+            (None, Some(node)) => with(asker).is_none_or(|with| with.contains(&node)),
+            (None, None) => false,
+        }
+    }
+
+    /// All clients and routers.
+    pub(crate) fn askers(&self) -> Vec<Asker> {
+        let clients = self.clients.keys().copied().map(Asker::Client);
+        clients.chain(self.routers.keys().copied().map(Asker::Router)).collect()
     }
 
     /// Something happens at a router, unless it stands still or is not there.
@@ -140,6 +159,10 @@ impl World {
         let shard = shard_of(&self.map, &question);
         let consistency = Consistency::Linearizable;
         let asked = question.ask.clone();
+        if matches!(asked, Ask::Get(_) | Ask::Scan(..)) {
+            let committed = self.judges.replicas.committed(shard);
+            self.judges.reads.asked(Token(self.next_token), shard, committed);
+        }
         let request = question
             .request
             .map(|id| request_id(id).unwrap_or_else(|error| panic!("the SDK's own id is wrong: {error}")));
@@ -159,6 +182,7 @@ impl World {
             Answer::Refused(Refusal::Unknown { .. }) => self.coverage.count("proposals of lost leaderships"),
             _ => {}
         }
+        self.judges.reads.forget(reply.token);
         // One that waited at an earlier life of the node was mourned with it.
         match self.waiters.remove(&reply.token) {
             None | Some(Waiter::Nobody) => {}
