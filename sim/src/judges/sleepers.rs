@@ -19,6 +19,8 @@ pub struct Sleepers {
     changed_us: BTreeMap<(NodeId, NodeId), u64>,
     /// The last term of which a node was told that its leader leads no more.
     fallen: BTreeMap<(NodeId, ShardId), Term>,
+    /// What each sleeper depended on after the last turn.
+    watched: BTreeMap<(NodeId, ShardId), Vec<(NodeId, Sign)>>,
 }
 
 impl Sleepers {
@@ -37,17 +39,23 @@ impl Sleepers {
     pub fn forget(&mut self, node: NodeId) {
         self.changed_us.retain(|(at, _), _| *at != node);
         self.fallen.retain(|(at, _), _| *at != node);
+        self.watched.retain(|(at, _), _| *at != node);
     }
 
-    /// Looks at a replica that sleeps after a turn at `now`, on the clock of its node; in true time that is `now_us`. `pair` is what its
+    /// Looks at a replica after a turn at `now`, on the clock of its node; in true time that is `now_us`. `pair` is what its
     /// node hears of another.
     pub fn check(
-        &self,
+        &mut self,
         node: NodeId,
         status: &ReplicaStatus,
         (now, now_us): (Time, u64),
         pair: impl Fn(NodeId) -> Pair,
     ) {
+        let place = (node, status.shard);
+        if !status.sleeps() {
+            self.watched.remove(&place);
+            return;
+        }
         let who = || format!("{node} {}", status.shard);
         let last = status.last;
         hold(
@@ -55,10 +63,16 @@ impl Sleepers {
             "sleep",
             || format!("{} sleeps and has not got everything: {status:?}", who()),
         );
-        let fallen = self.fallen.get(&(node, status.shard));
-        hold(status.leads() || fallen.is_none_or(|term| *term < status.term), "sleep", || {
+        let fallen = self.fallen.get(&place).copied();
+        hold(status.leads() || fallen.is_none_or(|term| term < status.term), "sleep", || {
             format!("{} sleeps in {}, whose leader has fallen", who(), status.term)
         });
+        // Who fell asleep in this very turn may do so behind a node that was silent for long, because it stood still itself: it is
+        // looked at in the next turn, at once.
+        let before = self.watched.insert(place, status.watched.clone());
+        if before.as_ref() != Some(&status.watched) {
+            return;
+        }
         for (other, sign) in &status.watched {
             let heard = pair(*other);
             let (is_shown, at) = match sign {

@@ -171,7 +171,7 @@ impl World {
             self.trace.line(now_us, || format!("{id} {statuses:?} {:?}", effects.batch));
         }
         falls.into_iter().for_each(|leader| self.judges.sleepers.told(id, leader));
-        for status in statuses.iter().filter(|status| status.sleeps()) {
+        for status in &statuses {
             self.judges.sleepers.check(id, status, (now.time, now_us), |other| supports.pair(other));
         }
         for status in &statuses {
