@@ -11,9 +11,9 @@ use flotilla_topology::NodeId;
 use super::front::Front;
 use super::kv::KvService;
 use super::node_status::{self, NodeStatus};
-use crate::host::{Answer, ReplicaStatus};
+use crate::host::Answer;
 use crate::metrics::Scraper;
-use crate::runtime::{Ended, Runtime};
+use crate::runtime::{Ended, Unled};
 
 /// What a node lacks that has ended its workers.
 const ENDING: &str = "this node is shutting down";
@@ -28,50 +28,40 @@ impl Readiness {
         drop(self.0.set((front, status)));
     }
 
-    /// What is missing; `None`: the node serves. For the node itself, which asks once at a time: its workers always let it
-    /// in, so that a busy node does not look as one without leaders.
-    pub async fn missing(&self) -> Option<String> {
-        self.judge(async |runtime| match runtime.replicas().await {
-            Ok(replicas) => Ok(replicas),
-            Err(Ended) => Err(ENDING.to_owned()),
-        })
-        .await
-    }
-
-    /// The same for whoever asks from outside, as often as they like: a worker whose inbox is full is not asked.
-    async fn missing_from_outside(&self) -> Option<String> {
-        self.judge(async |runtime| match runtime.inspect().await {
-            Ok(Answer::Status(replicas)) => Ok(replicas),
-            Ok(Answer::Refused(refusal)) => Err(format!("busy: {refusal}")),
-            Ok(other) => unreachable!("a worker answered an inspection with {other:?}"),
-            Err(Ended) => Err(ENDING.to_owned()),
-        })
-        .await
-    }
-
-    async fn judge(
-        &self,
-        ask: impl AsyncFnOnce(&Runtime) -> Result<Vec<ReplicaStatus>, String>,
-    ) -> Option<String> {
+    /// What is missing; `None`: the node serves. By what workers told last, so that asking costs them nothing, however many replicas
+    /// they have.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
         let Some((front, _)) = self.0.get() else { return Some("the fleet is not founded yet".to_string()) };
         let map = match front.map() {
             Ok(map) => map,
             Err(status) => return Some(status.message().to_string()),
         };
-        let replicas = match ask(&front.runtime).await {
-            Ok(replicas) => replicas,
-            Err(missing) => return Some(missing),
-        };
-        let node: NodeId = front.node;
-        for (shard, _) in map.replicas_on(node) {
-            let Some(replica) = replicas.iter().find(|replica| replica.shard == shard) else {
-                return Some(format!("{shard} has no replica here yet"));
-            };
-            if replica.leader.is_none() {
-                return Some(format!("{shard} has no known leader"));
+        let shards = map.replicas_on(front.node).into_iter().map(|(shard, _)| shard);
+        front.runtime.first_unled(shards).map(|unled| match unled {
+            Unled::Unborn(shard) => format!("{shard} has no replica here yet"),
+            Unled::Leaderless(shard) => format!("{shard} has no known leader"),
+        })
+    }
+
+    /// As long as this is the same, so is what is missing. `None`: that may change at any time.
+    #[must_use]
+    pub fn signs(&self) -> Option<(u64, u64)> {
+        let (front, _) = self.0.get()?;
+        Some((front.map().ok()?.epoch.0, front.runtime.leader_news()))
+    }
+
+    /// What is missing, for whoever asks from outside: a node whose workers do not answer does not serve, whatever they told last.
+    async fn missing_from_outside(&self) -> Option<String> {
+        if let Some((front, _)) = self.0.get() {
+            match front.runtime.inspect().await {
+                Ok(Answer::Status(_)) => {}
+                Ok(Answer::Refused(refusal)) => return Some(format!("busy: {refusal}")),
+                Ok(other) => unreachable!("a worker answered an inspection with {other:?}"),
+                Err(Ended) => return Some(ENDING.to_owned()),
             }
         }
-        None
+        self.missing()
     }
 }
 

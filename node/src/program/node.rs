@@ -184,8 +184,8 @@ impl Node {
     }
 
     /// What is missing until the node is ready; `None`: it is.
-    pub async fn missing(&self) -> Option<String> {
-        self.readiness.missing().await
+    pub fn missing(&self) -> Option<String> {
+        self.readiness.missing()
     }
 
     /// How many answers its clients and the node itself wait for.
@@ -381,9 +381,15 @@ async fn when(mut ended: watch::Receiver<bool>) {
 async fn tell_ready(node: NodeId, readiness: Readiness, ready: watch::Sender<bool>) {
     let mut look = tokio::time::interval(READY_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut signs = None;
     loop {
         look.tick().await;
-        let missing = readiness.missing().await;
+        // A node with a thousand replicas that sleep has something better to do than to count them.
+        let seen = std::mem::replace(&mut signs, readiness.signs());
+        if seen.is_some() && seen == signs {
+            continue;
+        }
+        let missing = readiness.missing();
         let now = missing.is_none();
         let changed = ready.send_if_modified(|before| std::mem::replace(before, now) != now);
         match missing {

@@ -67,6 +67,7 @@ pub use tokens::{Ended, Tokens};
 
 use flusher::FlusherQueue;
 use leaders::Leaders;
+pub use leaders::Unled;
 use log_thread::LogQueue;
 use readers::Readers;
 
@@ -261,6 +262,18 @@ impl Runtime {
     #[must_use]
     pub fn leader(&self, shard: ShardId) -> Option<(Term, Option<NodeId>)> {
         self.leaders.of(shard)
+    }
+
+    /// The first of these shards that has no known leader, by what workers told last.
+    #[must_use]
+    pub fn first_unled(&self, shards: impl IntoIterator<Item = ShardId>) -> Option<Unled> {
+        self.leaders.first_unled(shards)
+    }
+
+    /// As long as this is the same number, so is what is known of leaders.
+    #[must_use]
+    pub fn leader_news(&self) -> u64 {
+        self.leaders.news()
     }
 
     /// What this node counts.
