@@ -140,6 +140,18 @@ impl History {
         Judgement { search: search::judge(self), replay: replay::judge(self) }
     }
 
+    /// Asks both judges what they say of all but the plain reads ([`Call::Get`], [`Call::Scan`]): what a write saw is still held
+    /// against all writes. For runs in which reads were allowed to be old.
+    ///
+    /// # Panics
+    /// As [`History::judge`].
+    #[must_use]
+    pub fn judge_writes(&self) -> Judgement {
+        let is_write = |call: &Call| !matches!(call, Call::Get { .. } | Call::Scan { .. });
+        let writes = self.operations.iter().filter(|operation| is_write(&operation.call));
+        Self { operations: writes.cloned().collect(), requests: BTreeMap::new() }.judge()
+    }
+
     pub(crate) fn operations(&self) -> &[Operation] {
         &self.operations
     }

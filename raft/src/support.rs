@@ -167,7 +167,16 @@ impl Raft {
     /// Whether this replica leads, and no other can have been elected at `now`.
     #[must_use]
     pub fn has_lease(&self, now: Time, held: impl Fn(ReplicaId) -> Option<Held>) -> bool {
-        matches!(&self.role, Role::Leader(leader) if leader.lease(&self.core, held).is_some_and(|until| now < until))
+        self.lease(held).is_some_and(|until| now < until)
+    }
+
+    /// Until when this leader reads alone, on its node's clock (perhaps in the past); nothing: it has no lease. `held` is the support
+    /// of the node of a voter.
+    pub fn lease(&self, held: impl Fn(ReplicaId) -> Option<Held>) -> Option<Time> {
+        match &self.role {
+            Role::Leader(leader) => leader.lease(&self.core, held).filter(|until| *until > Time(0)),
+            Role::Follower(_) | Role::Candidate(_) => None,
+        }
     }
 
     /// As [`Raft::read`], and confirmed at once if this leader has a lease at `now`, which the host must have read from its clock

@@ -7,9 +7,9 @@ use flotilla_raft::Time;
 pub const WALL_BEGINS_MS: u64 = 1_700_000_000_000;
 
 /// The clocks of one node. True time is that of the world, in microseconds since it began.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
-    /// What the monotonic clock showed when the world began, in microseconds.
+    /// What the monotonic clock showed when the world began, in microseconds, were it that of the present process.
     pub offset_us: u64,
     /// By how many millionths it is too fast; negative: too slow.
     pub drift_ppm: i64,

@@ -58,6 +58,8 @@ pub enum AtNode {
     Beaten(NodeId, Box<Beat>),
     /// The answer of another node to a beat arrives.
     BeatAnswered(NodeId, BeatAnswer),
+    /// What was promised before the start has run out.
+    PromisesOver,
     /// A reader has had the time that its job takes.
     ReadDone(Box<ReadJob<MemoryView>>),
 }

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use flotilla_node::host::{
-    Answer, BaseJob, BatchTicket, Input, Now, ReadJob, Reply, SupportOptions, Supports, Worker, ended,
-    recover,
+    Answer, BaseJob, BatchTicket, Input, Now, ReadJob, Reply, Restart, SupportOptions, Supports, Worker,
+    ended, recover,
 };
 use flotilla_node::runtime::worker_of;
+use flotilla_raft::Time;
 use flotilla_store::memory::{Memory, MemoryView};
 use flotilla_store::{Base, BaseError, Error, Machine, snapshot};
 use flotilla_topology::{NodeId, ShardId};
@@ -38,8 +39,8 @@ pub struct Node {
     pub clock: Clock,
     /// How often it was started.
     pub boot: u64,
-    /// The longest support that it ever promised; on its disk before the promise.
-    longest_support: Duration,
+    /// The longest support that it may have promised, as its disk remembers it.
+    longest_promise: Duration,
     /// The flusher hangs.
     pub stalled: bool,
     /// Until then nothing happens here: the process is stopped.
@@ -62,6 +63,8 @@ pub struct Node {
 pub struct Running {
     /// The promises between this node and others.
     pub supports: Supports,
+    /// When what it promised before this start will have run out, if that was longer than what it promises now; and that.
+    pub shortens: Option<(Time, Duration)>,
     workers: Vec<Worker<Memory>>,
     /// What has reached each worker and waits for its turn.
     pub inboxes: Vec<Vec<Input>>,
@@ -112,7 +115,7 @@ impl Node {
             base,
             clock,
             boot: 0,
-            longest_support: Duration::ZERO,
+            longest_promise: Duration::ZERO,
             stalled: false,
             paused_until_us: 0,
             left_unsynced: 0,
@@ -137,7 +140,7 @@ impl Node {
         let (log, found) = Log::open(self.disk.clone(), options, u128::from(self.id.0))?;
         self.left_unsynced = self.disk.unsynced_sectors();
         let workers = scenario.workers;
-        let supports = self.promise(now, scenario);
+        let (supports, shortens) = self.promise(now, scenario);
         let worker = |number: usize| {
             let seed = self.seed ^ (self.boot << 8) ^ number as u64;
             let worker = Worker::new(self.id, scenario.options.clone(), self.base.clone(), seed);
@@ -145,6 +148,7 @@ impl Node {
         };
         let mut running = Running {
             supports: supports.clone(),
+            shortens,
             workers: (0..workers).map(worker).collect(),
             inboxes: (0..workers).map(|_| Vec::new()).collect(),
             log,
@@ -173,13 +177,22 @@ impl Node {
     }
 
     /// As `runtime/start.rs` does. At some starts an operator has chosen a shorter support.
-    fn promise(&mut self, now: Now, scenario: &Scenario) -> Supports {
+    fn promise(&mut self, now: Now, scenario: &Scenario) -> (Supports, Option<(Time, Duration)>) {
         let is_short = (self.seed ^ self.boot).is_multiple_of(4);
         let support = if is_short { scenario.support / 2 } else { scenario.support };
-        let restart_until = now.time + self.longest_support;
-        self.longest_support = self.longest_support.max(support);
+        let restart = Restart::plan(self.longest_promise, support);
+        self.longest_promise = restart.lengthen.unwrap_or(self.longest_promise);
+        let restart_until = now.time + restart.wait;
         let clock_drift_ppm_max = scenario.clock_drift_ppm_max;
-        Supports::new(SupportOptions { boot: self.boot, support, clock_drift_ppm_max, restart_until })
+        let options = SupportOptions { boot: self.boot, support, clock_drift_ppm_max, restart_until };
+        (Supports::new(options), restart.shorten.map(|longest| (restart_until, longest)))
+    }
+
+    /// What it promised before it was started has run out.
+    pub fn shorten_promise(&mut self) {
+        if let Some((_, longest)) = self.up().shortens {
+            self.longest_promise = longest;
+        }
     }
 
     /// The process ends; what it had written is in the kernel's hands.

@@ -23,6 +23,9 @@ pub enum Profile {
     Handover,
     /// Disks and power.
     Disks,
+    /// What nodes promise each other, and what may come between: leaders that cannot be heard, stand still or hand over while others
+    /// read, connections that break, processes that are back at once, clocks that are as wrong as they may be.
+    Promises,
 }
 
 /// Whom faults strike.
@@ -38,15 +41,16 @@ pub struct Aim {
 
 impl Profile {
     /// All profiles.
-    pub const ALL: &[Self] = &[Self::Mixed, Self::Divergence, Self::Handover, Self::Disks];
+    pub const ALL: &[Self] = &[Self::Mixed, Self::Divergence, Self::Handover, Self::Disks, Self::Promises];
 
     /// The profile of a world.
     pub fn draw(chance: &mut Chance) -> Self {
-        match chance.below(20) {
+        match chance.below(24) {
             0..7 => Self::Mixed,
             7..12 => Self::Divergence,
             12..16 => Self::Handover,
-            _ => Self::Disks,
+            16..20 => Self::Disks,
+            _ => Self::Promises,
         }
     }
 
@@ -58,6 +62,7 @@ impl Profile {
             Self::Divergence => "divergence",
             Self::Handover => "handover",
             Self::Disks => "disks",
+            Self::Promises => "promises",
         }
     }
 
@@ -100,6 +105,20 @@ impl Profile {
                 Kind::BaseFails,
                 Kind::Flush,
             ],
+            Self::Promises => &[
+                Kind::Isolate,
+                Kind::Mute,
+                Kind::Deaf,
+                Kind::OneWay,
+                Kind::Clog,
+                Kind::Reset,
+                Kind::Bounce,
+                Kind::Pause,
+                Kind::Suspend,
+                Kind::SlowDisk,
+                Kind::Transfer,
+                Kind::Drift,
+            ],
         }
     }
 
@@ -120,7 +139,7 @@ impl Profile {
         match self {
             Self::Mixed | Self::Disks => 400..=1600,
             Self::Divergence => 200..=900,
-            Self::Handover => 150..=600,
+            Self::Handover | Self::Promises => 150..=600,
         }
     }
 
@@ -128,7 +147,9 @@ impl Profile {
     pub fn crowds(self, chance: &mut Chance) -> u64 {
         match self {
             Self::Divergence => chance.between(1, 3),
-            Self::Mixed | Self::Handover | Self::Disks => 1 + u64::from(chance.permille(150)),
+            Self::Mixed | Self::Handover | Self::Disks | Self::Promises => {
+                1 + u64::from(chance.permille(150))
+            }
         }
     }
 
@@ -139,6 +160,7 @@ impl Profile {
             Self::Divergence => (900, 500, 400),
             Self::Handover => (700, 300, 250),
             Self::Disks => (300, 500, 50),
+            Self::Promises => (600, 300, 200),
         };
         Aim {
             leader_permille: chance.below(2 * leader).min(1000),
@@ -149,7 +171,7 @@ impl Profile {
 
     /// What clients are like. So many of them share their keys.
     pub fn habits(self, chance: &mut Chance, clients: u64) -> Habits {
-        let hurried = matches!(self, Self::Divergence | Self::Handover);
+        let hurried = matches!(self, Self::Divergence | Self::Handover | Self::Promises);
         let few = chance.permille(if hurried { 700 } else { 300 });
         let large = chance.permille(if self == Self::Disks { 700 } else { 150 });
         Habits {

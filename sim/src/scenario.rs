@@ -109,6 +109,9 @@ pub struct Scenario {
     pub support: Duration,
     /// By how many millionths clocks may be wrong, as the nodes are told; none is more.
     pub clock_drift_ppm_max: u32,
+    /// CLOCKS ARE WORSE THAN THE NODES ARE TOLD. Then a lease may be believed for too long, so that in such a world, and in no other, the
+    /// judges of leases only count, and nobody judges what reads saw. All else holds: votes, terms, promises, writes.
+    pub beyond_the_drift: bool,
     /// The limits of the hosts.
     pub options: Options,
     /// The length of the log's segments, in bytes.
@@ -131,6 +134,10 @@ impl Scenario {
         let clients = topology.clients.unwrap_or(chance.between(4, 8));
         let crowds = topology.crowds.unwrap_or(profile.crowds(&mut chance));
         let every_ms = profile.fault_every_ms();
+        let support = support(profile, seed);
+        let faults = topology.faults.clone().unwrap_or_else(|| profile.faults(&mut chance));
+        let beyond_the_drift =
+            faults.contains(&FaultKind::Drift) && Chance::new(seed, "beyond the drift").permille(60);
         Self {
             seed,
             nodes,
@@ -148,13 +155,13 @@ impl Scenario {
             lasts: Duration::from_secs(topology.seconds.unwrap_or(30)),
             operations_min: if topology.seconds.is_some() { 0 } else { OPERATIONS_MIN },
             fault_every: Duration::from_millis(chance.between(*every_ms.start(), *every_ms.end())),
-            faults: topology.faults.clone().unwrap_or_else(|| profile.faults(&mut chance)),
+            faults,
             aim: profile.aim(&mut chance),
             weather: weather(&mut chance),
-            support: support(seed),
-            // The same in all worlds, so that it does not tell them apart.
-            clock_drift_ppm_max: DRIFT_PPM_MAX,
-            options: options(seed, &mut chance),
+            support,
+            clock_drift_ppm_max: if beyond_the_drift { DRIFT_PPM_MAX / 100 } else { DRIFT_PPM_MAX },
+            beyond_the_drift,
+            options: options(idle_after(support, seed), &mut chance),
             segment_bytes: [16 << 10, 32 << 10, 64 << 10][chance.below(3) as usize],
             ruthless: chance.permille(200),
         }
@@ -165,7 +172,7 @@ impl Scenario {
     pub fn describe(&self) -> String {
         let faults: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
         format!(
-            "seed {}: {}, {} nodes, {} shards of {}, {} workers, {} × {} clients, {:?}{}, faults: {}",
+            "seed {}: {}, {} nodes, {} shards of {}, {} workers, {} × {} clients, support {:?}, {:?}{}{}, faults: {}",
             self.seed,
             self.profile.name(),
             self.nodes,
@@ -174,32 +181,47 @@ impl Scenario {
             self.workers,
             self.crowds,
             self.clients,
+            self.support,
             self.lasts,
             if self.ruthless { ", ruthless" } else { "" },
+            if self.beyond_the_drift {
+                ", CLOCKS BEYOND THEIR BOUND: leases and reads not judged"
+            } else {
+                ""
+            },
             if faults.is_empty() { "none".to_owned() } else { faults.join(" ") },
         )
     }
 }
 
-/// From a chance of its own, so that worlds without it stay what they were.
-fn support(seed: u64) -> Duration {
-    let choices = [0, 60, 90, 90, 140, 250];
+/// From a chance of its own, so that worlds without it stay what they were. Where promises are what it is about, they may outlast
+/// election timeouts.
+fn support(profile: Profile, seed: u64) -> Duration {
+    let choices = match profile {
+        Profile::Promises => [60, 90, 140, 250, 400, 700],
+        Profile::Mixed | Profile::Divergence | Profile::Handover | Profile::Disks => {
+            [0, 60, 90, 90, 140, 250]
+        }
+    };
     Chance::new(seed, "support")
         .pick(&choices)
         .map_or(Duration::ZERO, |millis| Duration::from_millis(*millis))
 }
 
-/// How soon quiet groups sleep; in some worlds never. From a chance of its own, as above.
-fn idle_after(seed: u64) -> Option<Duration> {
+/// How soon quiet groups sleep; in some worlds never. From a chance of its own, as above. Nodes refuse to start where promises outlast
+/// the patience with which sleepers are looked after.
+fn idle_after(support: Duration, seed: u64) -> Option<Duration> {
+    if support > flotilla_raft::Options::default().election_timeout_min {
+        return None;
+    }
     let choices = [0, 60, 60, 120, 250, 1000];
     let millis = Chance::new(seed, "idle").pick(&choices).copied().filter(|millis| *millis > 0);
     millis.map(Duration::from_millis)
 }
 
 /// Limits so small that half a minute flushes, compacts, sends snapshots, rotates the log, and catches up in many steps.
-fn options(seed: u64, chance: &mut Chance) -> Options {
+fn options(idle_after: Option<Duration>, chance: &mut Chance) -> Options {
     let small = chance.permille(500);
-    let idle_after = idle_after(seed);
     let raft = flotilla_raft::Options {
         append_bytes_max: if small { 1 << chance.between(7, 11) } else { 1 << 20 },
         inflight_count_max: if small { chance.between(1, 16) as usize } else { 128 },

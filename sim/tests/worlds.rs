@@ -1,7 +1,9 @@
 //! A sample of worlds, each run twice; more with `kvsim --seeds N`. And the worlds that once found a bug, by name.
 
-use flotilla_sim::runs::{Plan, many, run};
-use flotilla_sim::scenario::{Scenario, Topology};
+use flotilla_sim::faults::FaultKind;
+use flotilla_sim::profile::Profile;
+use flotilla_sim::runs::{Outcome, Plan, many, run};
+use flotilla_sim::scenario::{DRIFT_PPM_MAX, Scenario, Topology};
 use flotilla_sim::summary;
 
 /// Fewer virtual seconds than `kvsim` draws, so that a sample fits among the other tests.
@@ -29,8 +31,14 @@ fn a_sample_of_worlds_keeps_every_promise_and_is_equal_when_run_again() {
     assert!(summary.failures.is_empty(), "{} worlds failed", summary.failures.len());
     assert_eq!(summary.worlds, plan.seeds);
     // A sample that saw nothing proves nothing.
-    for what in ["elections won", "snapshots installed", "power cuts", "operations unknown", "log truncated"]
-    {
+    for what in [
+        "elections won",
+        "snapshots installed",
+        "power cuts",
+        "operations unknown",
+        "log truncated",
+        "reads by lease",
+    ] {
         assert!(summary.coverage.of(what) > 0, "no world has seen this: {what}");
     }
 }
@@ -53,6 +61,33 @@ fn a_world_goes_on_until_enough_was_answered() {
     let went_on = run(&Scenario { operations_min: more, ..scenario }, false);
     assert_eq!((&ended.failure, &went_on.failure), (&None, &None));
     assert!(went_on.operations.0 >= more, "{:?}, then {:?}", ended.operations, went_on.operations);
+}
+
+/// Clocks that are a hundred times worse than the nodes are told: leases are believed for too long, and that is all that breaks. The
+/// judge of leases says so where it is asked.
+#[test]
+fn clocks_beyond_their_bound_break_leases_and_nothing_else() {
+    let faults =
+        vec![FaultKind::Drift, FaultKind::Isolate, FaultKind::Pause, FaultKind::Kill, FaultKind::Reset];
+    let topology = Topology { profile: Some(Profile::Promises), faults: Some(faults), ..short() };
+    let worlds = |beyond_the_drift| {
+        let scenarios = (0..4).map(|seed| Scenario::draw(seed, &topology));
+        let told_too_little = scenarios.map(|scenario| Scenario {
+            clock_drift_ppm_max: DRIFT_PPM_MAX / 100,
+            beyond_the_drift,
+            ..scenario
+        });
+        told_too_little.map(|scenario| run(&scenario, false)).collect::<Vec<_>>()
+    };
+    let forgiven = worlds(true);
+    for outcome in &forgiven {
+        assert_eq!(outcome.failure, None);
+    }
+    let broken = |outcome: &Outcome| outcome.coverage.of("leases broken by clocks beyond the bound");
+    assert!(forgiven.iter().map(broken).sum::<u64>() > 0, "no clock was as wrong as that");
+    let judged = worlds(false);
+    let failures: Vec<_> = judged.iter().filter_map(|outcome| outcome.failure.as_ref()).collect();
+    assert!(failures.iter().any(|failure| failure.judge == "leases covered"), "{failures:?}");
 }
 
 #[test]

@@ -43,6 +43,13 @@ impl Config {
                 "--beat-interval-ms: {beat} is more than half of --election-timeout-min-ms {min}"
             )));
         }
+        if timing.idle_after_ms > 0 && timing.support_ms > min {
+            // A sleeper whose leader is silent, but to whom it is still bound, could neither wake nor sleep.
+            let support = timing.support_ms;
+            return Err(ConfigError(format!(
+                "--support-ms: {support} is more than --election-timeout-min-ms {min}, which needs --idle-after-ms 0"
+            )));
+        }
         Ok(())
     }
 

@@ -67,5 +67,5 @@ pub use options::Options;
 pub use recovery::{RecoveredReplica, RecoveryError, ended, recover};
 pub use sleep::Wakeup;
 pub use status::{FollowerStatus, ReplicaStatus};
-pub use support::{Beat, BeatAnswer, FallenLeader, Pair, SupportOptions, Supports};
+pub use support::{Beat, BeatAnswer, FallenLeader, Pair, Restart, SupportOptions, Supports};
 pub use worker::Worker;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use flotilla_raft::{Entry, Index, LogId, Message, Raft, ReplicaId, Rpc, Term, Time, Write};
+use flotilla_raft::{Entry, Held, Index, LogId, Message, Raft, ReplicaId, Rpc, Term, Time, Write};
 use flotilla_store::{Base, Genesis, Machine};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::Record;
@@ -76,6 +76,11 @@ impl Replica {
     /// The node where a replica of this shard lives.
     pub(super) fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
         self.placement.get(&replica).copied()
+    }
+
+    /// The support that this node has from the node of a voter.
+    pub(super) fn held(&self, supports: &Supports, voter: ReplicaId) -> Option<Held> {
+        self.node_of(voter).and_then(|node| supports.held(node))
     }
 
     /// The node that leads, as far as is known here.
@@ -251,7 +256,7 @@ impl Replica {
     }
 
     /// This replica, seen from outside.
-    pub(super) fn status(&self) -> ReplicaStatus {
+    pub(super) fn status(&self, supports: &Supports) -> ReplicaStatus {
         let raft = self.raft.status();
         let followers = raft.progress.iter().map(|(replica, progress)| FollowerStatus {
             replica: *replica,
@@ -266,6 +271,8 @@ impl Replica {
             replica: self.id,
             role: raft.role,
             term: raft.term,
+            vote: raft.vote,
+            lease: self.raft.lease(|voter| self.held(supports, voter)),
             leader: raft.leader,
             leader_node: self.leader_node(),
             watched: self.watched(),

@@ -1,6 +1,6 @@
 //! What a replica looks like from outside.
 
-use flotilla_raft::{Configuration, Index, LogId, ProgressKind, ReplicaId, RoleKind, Sign, Term};
+use flotilla_raft::{Configuration, Index, LogId, ProgressKind, ReplicaId, RoleKind, Sign, Term, Time};
 use flotilla_topology::{NodeId, ShardId};
 
 /// One replica, as its worker sees it.
@@ -14,6 +14,10 @@ pub struct ReplicaStatus {
     pub role: RoleKind,
     /// Its term.
     pub term: Term,
+    /// Whom it voted for in this term.
+    pub vote: Option<ReplicaId>,
+    /// On a leader: until when it answers reads alone, on its node's clock (perhaps in the past); nothing: it has no lease.
+    pub lease: Option<Time>,
     /// The replica that leads, if known.
     pub leader: Option<ReplicaId>,
     /// Its node, if known.

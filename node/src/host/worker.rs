@@ -126,7 +126,7 @@ impl<B: Base> Worker<B> {
     /// What its replicas look like at this moment.
     #[must_use]
     pub fn statuses(&self) -> Vec<ReplicaStatus> {
-        self.replicas.values().map(Replica::status).collect()
+        self.replicas.values().map(|replica| replica.status(&self.supports)).collect()
     }
 
     /// When the next turn must be, whether or not anything arrives.

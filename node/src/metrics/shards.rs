@@ -276,6 +276,8 @@ mod tests {
             replica: ReplicaId(1),
             role,
             term: Term(3),
+            vote: None,
+            lease: None,
             leader: None,
             leader_node: None,
             watched: Vec::new(),

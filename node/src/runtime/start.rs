@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use flotilla_raft::Time;
 use flotilla_store::{Base, BaseError, disk, snapshot};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::{Log, OpenError, Recovered};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::causes::Causes;
 use super::flusher::{Flusher, FlusherQueue};
 use super::leaders::Leaders;
 use super::log_thread::{LogQueue, LogThread};
@@ -23,7 +27,7 @@ use super::readers::Readers;
 use super::worker_task::{Outlets, WorkerTask};
 use super::{Arrivals, Clock, Fatal, Inbox, NodeBase, Runtime, Threads, Tokens, options, worker_of};
 use crate::config::Config;
-use crate::host::{BaseJob, RecoveryError, SupportOptions, Supports, Worker, ended, recover};
+use crate::host::{BaseJob, RecoveryError, Restart, SupportOptions, Supports, Worker, ended, recover};
 use crate::metrics::NodeMetrics;
 use crate::storage::{Chance, DataDirectory, DirectoryError, RealDisk};
 use crate::transport::{Identity, Pulse, Transport};
@@ -88,7 +92,7 @@ struct Found {
 /// The node must not start; the text says why.
 pub fn start(
     config: &Config,
-    directory: &DataDirectory,
+    directory: &Arc<DataDirectory>,
     identity: Identity,
     chance: &mut dyn Chance,
     metrics: &Arc<NodeMetrics>,
@@ -159,18 +163,39 @@ fn open(config: &Config, directory: &DataDirectory, metrics: &NodeMetrics) -> Re
 
 /// The promises between this node and others. What it promised before it was started may still stand; how long is in the directory,
 /// where the length of what it will promise is before anybody hears of it.
-fn pulse(config: &Config, directory: &DataDirectory, clock: Clock) -> Result<Pulse, StartError> {
+fn pulse(config: &Config, directory: &Arc<DataDirectory>, clock: Clock) -> Result<Pulse, StartError> {
     let timing = &config.timing;
     let support = Duration::from_millis(timing.support_ms);
-    let before = directory.promise(support)?;
+    let restart = Restart::plan(directory.longest_promise()?, support);
+    if let Some(longest) = restart.lengthen {
+        directory.remember_promise(longest)?;
+    }
+    let restart_until = clock.time() + restart.wait;
+    if let Some(longest) = restart.shorten {
+        Handle::current().spawn(shorten(Arc::downgrade(directory), clock, restart_until, longest));
+    }
     let options = SupportOptions {
         boot: directory.boot().number,
         support,
         clock_drift_ppm_max: timing.clock_drift_ppm_max,
-        restart_until: clock.time() + before,
+        restart_until,
     };
     let interval = Duration::from_millis(timing.beat_interval_ms);
     Ok(Pulse { supports: Supports::new(options), clock, interval })
+}
+
+/// When what was promised before the start has run out, a shorter promise is all that need be remembered. On the clock of the workers:
+/// the timer's own does not count suspend, so at its end little may be left to wait, and that is waited too.
+async fn shorten(directory: Weak<DataDirectory>, clock: Clock, restart_until: Time, longest: Duration) {
+    while clock.time() < restart_until {
+        sleep_until(Instant::now() + clock.until(restart_until)).await;
+    }
+    // A node that has ended has left its directory to the next life.
+    let Some(directory) = directory.upgrade() else { return };
+    let write = spawn_blocking(move || directory.remember_promise(longest)).await;
+    if let Ok(Err(failure)) = write {
+        warn!(reason = %Causes(&failure), "the longest promise stays: the next start waits for it once more");
+    }
 }
 
 /// The birth of every replica goes to the log before anything of it goes to the base.
@@ -298,4 +323,39 @@ fn named(
             fatal.call(format!("the thread {label} panicked"));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::SystemChance;
+
+    #[tokio::test]
+    async fn a_longer_promise_is_forgotten_when_it_was_waited_out_and_not_before() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = Arc::new(DataDirectory::open(parent.path(), NodeId(1), &mut SystemChance).unwrap());
+        let (clock, short) = (Clock::start(), Duration::from_millis(10));
+        directory.remember_promise(Duration::from_millis(90)).unwrap();
+        let until = clock.time() + Duration::from_millis(40);
+        let shortened = tokio::spawn(shorten(Arc::downgrade(&directory), clock, until, short));
+        let before = directory.longest_promise().unwrap();
+        assert!(before == Duration::from_millis(90) || clock.time() >= until, "{before:?}");
+        shortened.await.unwrap();
+        assert!(clock.time() >= until);
+        assert_eq!(directory.longest_promise().unwrap(), short);
+    }
+
+    /// The next life may have been started already.
+    #[tokio::test]
+    async fn who_has_ended_forgets_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = Arc::new(DataDirectory::open(parent.path(), NodeId(1), &mut SystemChance).unwrap());
+        directory.remember_promise(Duration::from_millis(90)).unwrap();
+        let ended = Arc::downgrade(&directory);
+        drop(directory);
+        let clock = Clock::start();
+        shorten(ended, clock, clock.time(), Duration::ZERO).await;
+        let next = DataDirectory::open(parent.path(), NodeId(1), &mut SystemChance).unwrap();
+        assert_eq!(next.longest_promise().unwrap(), Duration::from_millis(90));
+    }
 }

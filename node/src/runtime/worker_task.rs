@@ -24,7 +24,7 @@ use super::log_thread::LogQueue;
 use super::readers::Readers;
 use super::tokens::Tokens;
 use super::{BaseView, Effects, Input, NodeBase};
-use crate::host::{SnapshotJob, Worker};
+use crate::host::{Now, SnapshotJob, Worker};
 use crate::metrics::{NodeMetrics, WorkerMetrics};
 use crate::transport::Transport;
 
@@ -80,6 +80,7 @@ impl WorkerTask {
         let mut alarm = pin!(sleep_until(Instant::now()));
         let mut set_for = None;
         // The first turn takes nothing: what recovery left to be written must not wait for an input.
+        let mut now = self.clock.now();
         loop {
             let mut effects = Effects::default();
             let tokens = &self.outlets.tokens;
@@ -88,7 +89,7 @@ impl WorkerTask {
                 log_moved |= matches!(input, Input::Persisted { .. });
                 is_wanted(tokens, input)
             });
-            self.worker.turn(self.clock.now(), wanted, &mut effects);
+            self.worker.turn(now, wanted, &mut effects);
             self.carry_out(effects);
             if log_moved {
                 self.outlets.log.turned(self.number);
@@ -96,8 +97,9 @@ impl WorkerTask {
             // Whatever else is ready on this thread goes first: what it brings is part of the next turn.
             yield_now().await;
             self.wait(alarm.as_mut(), &mut set_for).await;
-            if self.inbox.take(&mut inputs) == Taken::Closed {
-                return;
+            match take_in(&self.inbox, &mut inputs, || self.clock.now()) {
+                Some(then) => now = then,
+                None => return,
             }
         }
     }
@@ -164,11 +166,49 @@ impl WorkerTask {
     }
 }
 
+/// What the next turn takes, and when it is; nothing: there will be none.
+///
+/// The clock is read after the inputs were taken. Were it read before, and did this thread stand still between the two, a read that
+/// began after another leader's writes would be answered by a lease that was good before them.
+fn take_in(inbox: &Inbox, inputs: &mut Vec<Input>, clock: impl FnOnce() -> Now) -> Option<Now> {
+    match inbox.take(inputs) {
+        Taken::Closed => None,
+        Taken::Turn => Some(clock()),
+    }
+}
+
 /// Whether a page still has somebody who waits for it: the worker collects the overlay's part of it. Looking up one key costs no
 /// more than asking would.
 fn is_wanted(tokens: &Tokens, input: &Input) -> bool {
     match input {
         Input::Scan { token, .. } => tokens.is_wanted(*token),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Token;
+
+    const fn question(token: u64) -> Input {
+        Input::Inspect { token: Token(token) }
+    }
+
+    /// Rule 10 of `docs/architecture/liveness.md`: a moment before the read began says nothing of the lease under which it is answered.
+    #[test]
+    fn what_arrives_while_the_clock_is_read_is_not_of_this_turn() {
+        let inbox = Inbox::new(1 << 10, 1 << 10);
+        let (mut inputs, clock) = (Vec::new(), Clock::start());
+        assert!(inbox.deliver(question(1)));
+        let now = take_in(&inbox, &mut inputs, || {
+            assert!(inbox.deliver(question(2)));
+            clock.now()
+        });
+        assert!(now.is_some());
+        assert!(matches!(inputs[..], [Input::Inspect { token: Token(1) }]), "{inputs:?}");
+        inputs.clear();
+        take_in(&inbox, &mut inputs, || clock.now());
+        assert!(matches!(inputs[..], [Input::Inspect { token: Token(2) }]), "{inputs:?}");
     }
 }

@@ -111,27 +111,25 @@ impl DataDirectory {
         Ok(())
     }
 
-    /// Makes it durable that this node may promise support for so long, and says for how long it may have promised before: who
-    /// has restarted votes for nobody until that is over. The longest is kept for ever: a shorter one today does not shorten
-    /// what was promised yesterday.
+    /// The longest support that this node may have promised to others.
     ///
     /// # Errors
     /// The file is damaged, or the file system failed.
-    pub fn promise(&self, support: Duration) -> Result<Duration, DirectoryError> {
+    pub fn longest_promise(&self) -> Result<Duration, DirectoryError> {
         let malformed = |source| DirectoryError::Malformed { path: self.path.join(SUPPORT.name), source };
-        let before = match SUPPORT.read(&self.path)? {
-            None => Duration::ZERO,
-            Some(mut bytes) => {
-                let micros = codec::get_u64(&mut bytes).map_err(malformed)?;
-                codec::end(&bytes).map_err(malformed)?;
-                Duration::from_micros(micros)
-            }
-        };
-        if support > before {
-            let micros = u64::try_from(support.as_micros()).unwrap_or(u64::MAX);
-            SUPPORT.write(&self.path, &micros.to_be_bytes())?;
-        }
-        Ok(before)
+        let Some(mut bytes) = SUPPORT.read(&self.path)? else { return Ok(Duration::ZERO) };
+        let micros = codec::get_u64(&mut bytes).map_err(malformed)?;
+        codec::end(&bytes).map_err(malformed)?;
+        Ok(Duration::from_micros(micros))
+    }
+
+    /// Makes it durable that no promise of this node, standing or to come, is longer. When that is true, [`crate::host::Restart`] says.
+    ///
+    /// # Errors
+    /// The file system failed: it is what it was, or this.
+    pub fn remember_promise(&self, longest: Duration) -> Result<(), DirectoryError> {
+        let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+        SUPPORT.write(&self.path, &micros.to_be_bytes())
     }
 
     /// The shared log's directory, made the first time.

@@ -148,19 +148,21 @@ fn a_log_that_was_never_opened_in_full_may_be_begun_again() {
 }
 
 #[test]
-fn the_longest_support_that_was_ever_promised_is_remembered() {
+fn the_longest_support_that_may_have_been_promised_is_remembered() {
     let parent = tempfile::tempdir().unwrap();
-    let promised = |millis| {
-        let directory = open(parent.path(), 1).unwrap();
-        directory.promise(Duration::from_millis(millis)).unwrap().as_millis()
-    };
-    assert_eq!(promised(90), 0, "a new directory has promised nothing");
-    assert_eq!(promised(500), 90);
-    assert_eq!(promised(10), 500, "a shorter one today does not shorten what was promised yesterday");
-    assert_eq!(promised(10), 500, "and nobody knows how long ago yesterday was");
+    let longest = || open(parent.path(), 1).unwrap().longest_promise().unwrap().as_millis();
+    assert_eq!(longest(), 0, "a new directory has promised nothing");
+    for millis in [90, 500, 10, 0] {
+        open(parent.path(), 1).unwrap().remember_promise(Duration::from_millis(millis)).unwrap();
+        assert_eq!(longest(), u128::from(millis));
+    }
+    // To take a damaged one for none would be to vote too early.
+    fs::write(parent.path().join("SUPPORT"), b"").unwrap();
+    let error = open(parent.path(), 1).unwrap().longest_promise().unwrap_err();
+    assert!(matches!(error, DirectoryError::Damaged { .. }), "{error}");
 }
 
-/// `docs/formats/directory.md`, byte by byte: what is around the payload of each sealed file, and the payload of BOOT. Whoever
+/// `docs/formats/directory.md`, byte by byte: what is around the payload of each sealed file, and the payloads of BOOT and SUPPORT. Whoever
 /// changes one of these bytes gives the file another format number.
 #[test]
 fn the_bytes_of_sealed_files_are_these() {
@@ -169,6 +171,7 @@ fn the_bytes_of_sealed_files_are_these() {
     directory.write_genesis(b"genesis").unwrap();
     directory.cache_map(b"map").unwrap();
     directory.log_opened().unwrap();
+    directory.remember_promise(Duration::from_millis(90)).unwrap();
     let sealed = |magic: &[u8; 8], payload: &[u8]| {
         let length = u8::try_from(payload.len()).unwrap();
         let head = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, length];
@@ -180,6 +183,8 @@ fn the_bytes_of_sealed_files_are_these() {
     let stamp = [&[0, 0, 0, 0, 0, 0, 0, 7][..], &[0; 15], &[1], &[0]].concat();
     assert_eq!(file("STAMP"), sealed(b"FLOTSTMP", &stamp));
     assert_eq!(file("BOOT"), sealed(b"FLOTBOOT", &[0, 0, 0, 0, 0, 0, 0, 1, 1]));
+    let ninety_thousand = [0, 0, 0, 0, 0, 0x01, 0x5F, 0x90];
+    assert_eq!(file("SUPPORT"), sealed(b"FLOTSUPP", &ninety_thousand), "in microseconds");
     assert_eq!(file("GENESIS"), sealed(b"FLOTGENE", b"genesis"));
     assert_eq!(file("MAP"), sealed(b"FLOTCMAP", b"map"));
     let whole = [&b"FLOTCMAP"[..], &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3], b"map", &CRC_OF_MAP].concat();

@@ -41,6 +41,8 @@ pub enum FaultKind {
     Reset,
     /// A process is killed; what it wrote is in the kernel's hands.
     Kill,
+    /// Processes end and are started again at once, one or all, as by an operator or a service manager.
+    Bounce,
     /// The power of one machine fails.
     PowerCut,
     /// The power of all machines fails at once.
@@ -94,6 +96,7 @@ impl FaultKind {
         Self::Clog,
         Self::Reset,
         Self::Kill,
+        Self::Bounce,
         Self::PowerCut,
         Self::PowerCutAll,
         Self::Pause,
@@ -129,6 +132,7 @@ impl FaultKind {
             Self::Clog => "clog",
             Self::Reset => "reset",
             Self::Kill => "kill",
+            Self::Bounce => "bounce",
             Self::PowerCut => "power-cut",
             Self::PowerCutAll => "power-cut-all",
             Self::Pause => "pause",
@@ -263,6 +267,7 @@ impl crate::world::World {
             FaultKind::Bridge => self.bridge(),
             FaultKind::Reset => self.reset(),
             FaultKind::Kill => self.kill(),
+            FaultKind::Bounce => self.bounce(),
             FaultKind::PowerCut | FaultKind::PowerCutAll => self.power_cut(kind),
             FaultKind::Pause => self.pause(),
             FaultKind::Suspend => self.suspend(),

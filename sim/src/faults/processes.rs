@@ -16,6 +16,23 @@ impl World {
         true
     }
 
+    /// They come back with what was durable, so a quorum is not spared and need not be. Often it happens again at once.
+    pub(super) fn bounce(&mut self) -> bool {
+        let nodes = self.running();
+        let all = self.faults.chance.permille(300);
+        let one = self.faults.chance.pick(&nodes).copied();
+        for node in nodes.iter().copied().filter(|node| all || Some(*node) == one) {
+            self.end_process(node);
+            let back_us = self.now_us + self.faults.chance.between(1_000, 80_000);
+            self.start_at(back_us, node);
+        }
+        if self.faults.chance.permille(600) {
+            let again_us = self.now_us + self.faults.chance.between(20_000, 300_000);
+            self.events.push(again_us, Event::Fault(FaultKind::Bounce));
+        }
+        !nodes.is_empty()
+    }
+
     pub(super) fn power_cut(&mut self, kind: FaultKind) -> bool {
         let until_us = self.fault_until();
         let nodes = if kind == FaultKind::PowerCutAll {

@@ -7,6 +7,9 @@
 //! | reads see what was committed | before they reached the node that served them, by whomever |
 //! | durable promises | term, vote and acknowledgement are on the disk before they leave, and what is taken for durable is there |
 //! | monotone, order of indexes | no replica goes back while it runs; compacted ≤ in the base ≤ applied ≤ committed ≤ last |
+//! | promises kept | no replica asks for a vote, nor gives one, while a promise binds it to another leader |
+//! | leases covered | whoever would read by lease has a quorum of each half bound to it, for at least so long in true time |
+//! | nobody beside a lease | no other is elected in a later term meanwhile |
 //! | equal states, equal bases | the same entries make the same state, by replay, flush or snapshot |
 //! | log | after a crash a log holds what was durable, perhaps what was being written, and nothing else |
 //! | sleep | who sleeps has everything, and its nodes hear each other as they did when it fell asleep |
@@ -14,6 +17,7 @@
 //! | linearizable | what clients saw, by search and by replay (`flotilla-history`) |
 //! | assertion | the product's own |
 
+mod leases;
 mod log_model;
 mod logs;
 mod matching;
@@ -22,6 +26,7 @@ mod replicas;
 mod sleepers;
 mod violation;
 
+pub use leases::{Leases, Seat};
 pub use logs::Logs;
 pub use reads::Reads;
 pub use replicas::Replicas;
@@ -33,6 +38,8 @@ pub use violation::{Violation, hold, violated};
 pub struct Judges {
     /// The log's.
     pub logs: Logs,
+    /// That of promises and leases.
+    pub leases: Leases,
     /// That of reads.
     pub reads: Reads,
     /// The replicas'.

@@ -122,7 +122,12 @@ impl Replicas {
             });
             return;
         }
+        // Its last vote may come when another leads already in a later term, and has committed what this one never heard of.
+        let is_late = self.led_after(shard, term);
         self.leaders.insert((shard, term), (status.replica, status.commit));
+        if is_late {
+            return;
+        }
         let committed = self.committed.get(&shard);
         if let Some((last, stamp)) = committed.and_then(|all| Some((Index(all.len() as u64), *all.last()?))) {
             hold(log.is_some_and(|log| log.holds(last, stamp)), "leader completeness", || {

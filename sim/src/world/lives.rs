@@ -18,10 +18,13 @@ impl World {
     /// A node starts, on whatever its disk and its base hold.
     pub(super) fn start(&mut self, id: NodeId) {
         let (now_us, scenario) = (self.now_us, self.scenario.clone());
+        let begins_us = self.chance.below(1 << 40);
         let node = self.node(id);
         if node.running.is_some() || node.dead.is_some() {
             return;
         }
+        // The product's clock counts from the start of the process.
+        node.clock.offset_us = begins_us;
         let now = node.clock.now(now_us);
         match node.start(now, &scenario) {
             Ok(found) => {
@@ -31,8 +34,13 @@ impl World {
                 self.coverage.add("writes in flight survived a power cut", there);
                 self.coverage.count("starts");
                 self.place(id);
-                let boot = self.node(id).boot;
+                let node = self.node(id);
+                let (boot, clock, shortens) = (node.boot, node.clock, node.up().shortens);
                 self.events.push(now_us, Event::AtNode(id, boot, AtNode::Beat));
+                if let Some((over, _)) = shortens {
+                    let at_us = clock.true_at(over).max(now_us);
+                    self.events.push(at_us, Event::AtNode(id, boot, AtNode::PromisesOver));
+                }
             }
             // The disk is full or fails at the moment: the service manager tries again.
             Err(error @ (OpenError::NoSpace(_) | OpenError::Disk { .. })) => {

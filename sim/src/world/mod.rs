@@ -85,6 +85,8 @@ pub struct World {
     in_flight: BTreeMap<NodeId, Vec<Batch>>,
     /// Who led which shard after the last turn.
     leading: BTreeSet<(NodeId, ShardId)>,
+    /// When a worker was last woken, and how often at that moment.
+    woken: (u64, u64),
     /// Who stands still, until when, and what it led.
     paused_leading: BTreeMap<NodeId, (u64, Vec<(ShardId, Term)>)>,
     chance: Chance,
@@ -120,6 +122,7 @@ impl World {
             in_flight: BTreeMap::new(),
             leading: BTreeSet::new(),
             paused_leading: BTreeMap::new(),
+            woken: (0, 0),
             chance: Chance::new(seed, "world"),
             scenario,
         };
@@ -132,9 +135,8 @@ impl World {
         let mut chance = Chance::new(seed, "nodes");
         let drifts = self.scenario.faults.contains(&FaultKind::Drift);
         for id in self.map.clone().nodes.keys() {
-            let drift = i64::try_from(chance.below(2 * u64::from(DRIFT_PPM_MAX))).unwrap_or(0);
-            let drift_ppm = if drifts { drift - i64::from(DRIFT_PPM_MAX) } else { 0 };
-            let clock = Clock { offset_us: chance.below(1 << 40), drift_ppm, wall_ahead_ms: 0 };
+            let drift_ppm = if drifts { drift_ppm(&mut chance) } else { 0 };
+            let clock = Clock { offset_us: 0, drift_ppm, wall_ahead_ms: 0 };
             self.nodes.insert(*id, Node::new(*id, chance.number(), clock));
             self.start(*id);
         }
@@ -295,6 +297,16 @@ impl World {
                 self.input(id, Input::Create { shard, birth }, self.now_us);
             }
         }
+    }
+}
+
+/// Half of all clocks are as wrong as they may be, too fast or too slow.
+fn drift_ppm(chance: &mut Chance) -> i64 {
+    let most = i64::from(DRIFT_PPM_MAX);
+    match chance.below(4) {
+        0 => most,
+        1 => -most,
+        _ => i64::try_from(chance.below(2 * u64::from(DRIFT_PPM_MAX))).unwrap_or(0) - most,
     }
 }
 

@@ -8,7 +8,7 @@ use flotilla_topology::{NodeId, ShardId};
 use super::World;
 use crate::event::{AtNode, Event};
 use crate::faults::Ending;
-use crate::judges::hold;
+use crate::judges::{hold, violated};
 use crate::node::{Job, Read, Written, run_read};
 
 /// The log thread waits so long for company before it states that all is durable.
@@ -21,6 +21,8 @@ const DELICATE_WRITE_BYTES: u64 = 600;
 const DELICATE_WRITE_PERMILLE: u64 = 4;
 /// Within so long a process that stood still has read what waits with the kernel.
 const READING_UP_US: u64 = 10_000;
+/// More often than all workers of a fleet together have reason to be woken at one moment.
+const WAKES_AT_ONCE_MAX: u64 = 10_000;
 /// A tail of so many entries is worth telling.
 const LONG_TAIL: u64 = 6;
 
@@ -93,6 +95,7 @@ impl World {
         match what {
             AtNode::Wake(worker) => {
                 node.up().woken(worker);
+                self.judge_spinning(id, worker);
                 self.turn(id, worker);
             }
             AtNode::Input(worker, input) => self.arrive(id, worker, *input),
@@ -105,6 +108,10 @@ impl World {
             AtNode::Beat => self.beat(id),
             AtNode::Beaten(from, beat) => self.beaten(id, from, &beat),
             AtNode::BeatAnswered(from, answer) => self.beat_answered(id, from, answer),
+            AtNode::PromisesOver => {
+                node.shorten_promise();
+                self.coverage.count("longest promises shortened");
+            }
             AtNode::LogWritten => self.log_written(id),
             AtNode::LogIdle => self.log_idle(id),
             AtNode::JobDone => self.job_done(id, boot),
@@ -118,6 +125,17 @@ impl World {
                     self.input(id, *input, now_us);
                 }
             },
+        }
+    }
+
+    /// A worker that is woken again and again at one moment is stuck there: its deadline lies in the past, and no turn moves it.
+    fn judge_spinning(&mut self, id: NodeId, worker: usize) {
+        let (at_us, times) = self.woken;
+        self.woken = (self.now_us, if at_us == self.now_us { times + 1 } else { 0 });
+        if times >= WAKES_AT_ONCE_MAX {
+            let worker = &self.node(id).up().workers()[worker];
+            let (deadline, statuses) = (worker.deadline(), worker.statuses());
+            violated("liveness", format!("{id} spins with the deadline {deadline:?}: {statuses:?}"));
         }
     }
 
@@ -178,6 +196,7 @@ impl World {
             self.judges.replicas.check(id, status, &self.judges.logs, &self.map);
             self.note_leading(id, status);
         }
+        self.judge_promises(id, &statuses, &effects);
         self.judges.reads.check(id, &effects, &statuses);
         self.carry_out(id, worker, effects);
         self.schedule_wake(id, worker);

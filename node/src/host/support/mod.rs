@@ -18,6 +18,7 @@
 mod fallen;
 mod given;
 mod held;
+mod restart;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,8 @@ use flotilla_topology::{NodeId, ShardId};
 use fallen::Fallen;
 use given::Given;
 use held::Holding;
+
+pub use restart::Restart;
 
 /// What one node says to another at every beat.
 #[derive(Clone, Debug, PartialEq, Eq)]
