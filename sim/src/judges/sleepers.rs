@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flotilla_node::host::{FallenLeader, Pair, ReplicaStatus};
-use flotilla_raft::{Sign, Term, Time};
+use flotilla_raft::{ReplicaId, Sign, Term, Time};
 use flotilla_topology::{NodeId, ShardId};
 
 use super::violation::hold;
@@ -17,8 +17,8 @@ const GRACE_US: u64 = 250_000;
 pub struct Sleepers {
     /// When a node last heard another one under new names, in true time.
     changed_us: BTreeMap<(NodeId, NodeId), u64>,
-    /// The last term of which a node was told that its leader leads no more.
-    fallen: BTreeMap<(NodeId, ShardId), Term>,
+    /// The last term in which a node was told that this replica led, and does so no more.
+    fallen: BTreeMap<(NodeId, ShardId, ReplicaId), Term>,
     /// What each sleeper depended on after the last turn.
     watched: BTreeMap<(NodeId, ShardId), Vec<(NodeId, Sign)>>,
 }
@@ -31,14 +31,14 @@ impl Sleepers {
 
     /// A worker is told of a fall.
     pub fn told(&mut self, at: NodeId, leader: FallenLeader) {
-        let term = self.fallen.entry((at, leader.shard)).or_default();
+        let term = self.fallen.entry((at, leader.shard, leader.leader)).or_default();
         *term = leader.term.max(*term);
     }
 
     /// A node ended.
     pub fn forget(&mut self, node: NodeId) {
         self.changed_us.retain(|(at, _), _| *at != node);
-        self.fallen.retain(|(at, _), _| *at != node);
+        self.fallen.retain(|(at, _, _), _| *at != node);
         self.watched.retain(|(at, _), _| *at != node);
     }
 
@@ -63,7 +63,8 @@ impl Sleepers {
             "sleep",
             || format!("{} sleeps and has not got everything: {status:?}", who()),
         );
-        let fallen = self.fallen.get(&place).copied();
+        // Of its own leader: that another one fell in a later term says nothing yet of this one, whose node will speak for itself.
+        let fallen = status.leader.and_then(|leader| self.fallen.get(&(node, status.shard, leader)).copied());
         hold(status.leads() || fallen.is_none_or(|term| term < status.term), "sleep", || {
             format!("{} sleeps in {}, whose leader has fallen", who(), status.term)
         });
