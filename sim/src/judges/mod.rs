@@ -5,6 +5,7 @@
 //! | one leader a term, leader completeness, own term commits, leader append-only, log matching, one vote a term | the Raft paper's figure 3 |
 //! | one history, committed in order, durable on a quorum, durable before applied | a committed entry is for ever, whether applied or not |
 //! | reads see what was committed | before they reached the node that served them, by whomever |
+//! | one deadline a write | all its attempts carry the same, through whatever router |
 //! | durable promises | term, vote and acknowledgement are on the disk before they leave, and what is taken for durable is there |
 //! | monotone, order of indexes | no replica goes back while it runs; compacted ≤ in the base ≤ applied ≤ committed ≤ last |
 //! | promises kept | no replica asks for a vote, nor gives one, while a promise binds it to another leader |
@@ -23,6 +24,7 @@ mod logs;
 mod matching;
 mod reads;
 mod replicas;
+mod requests;
 mod sleepers;
 mod violation;
 
@@ -30,6 +32,7 @@ pub use leases::{Leases, Seat};
 pub use logs::Logs;
 pub use reads::Reads;
 pub use replicas::Replicas;
+pub use requests::Requests;
 pub use sleepers::Sleepers;
 pub use violation::{Violation, hold, violated};
 
@@ -44,6 +47,8 @@ pub struct Judges {
     pub reads: Reads,
     /// The replicas'.
     pub replicas: Replicas,
+    /// That of request ids.
+    pub requests: Requests,
     /// The sleepers'.
     pub sleepers: Sleepers,
 }

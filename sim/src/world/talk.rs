@@ -66,6 +66,9 @@ impl World {
 
     /// A question is on its way to the node or router of this address.
     fn carry_question(&mut self, to: &str, question: &Question) {
+        if let Some(request) = &question.request {
+            self.judges.requests.sent(request);
+        }
         let router = self.routers.keys().find(|router| router_address(**router) == to).copied();
         let node = self.map.nodes.iter().find(|(_, info)| info.client_addr == to).map(|(node, _)| *node);
         if !self.reaches(question.asker, router, node) {
