@@ -37,7 +37,7 @@ impl Readiness {
             Ok(map) => map,
             Err(status) => return Some(status.message().to_string()),
         };
-        let shards = map.replicas_on(front.node).into_iter().map(|(shard, _)| shard);
+        let shards = map.replicas_on(front.node).map(|(shard, _)| shard);
         front.runtime.first_unled(shards).map(|unled| match unled {
             Unled::Unborn(shard) => format!("{shard} has no replica here yet"),
             Unled::Leaderless(shard) => format!("{shard} has no known leader"),
