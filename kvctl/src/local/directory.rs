@@ -33,7 +33,7 @@ pub struct Directory {
     path: PathBuf,
     shape: Shape,
     is_new: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Directory {
@@ -84,7 +84,7 @@ impl Directory {
                 file.rewind().and_then(|()| file.write_all(text.as_bytes())).and_then(|()| file.sync_all());
             written.map_err(|error| broken("write fleet.toml in", &error))?;
         }
-        Ok(Self { path: path.clone(), shape, is_new, _lock: file })
+        Ok(Self { path: path.clone(), shape, is_new, _lock: Lock(file) })
     }
 
     /// The absolute path.
@@ -124,6 +124,18 @@ impl Directory {
     #[must_use]
     pub fn log(&self, id: u16) -> PathBuf {
         self.path.join(if id == ROUTER { "router.log".to_string() } else { format!("n{id}.log") })
+    }
+}
+
+/// A file that is locked. It is unlocked expressly: a process that is just being started shares the open file until it becomes
+/// another program, and closing it here would leave the lock to that one for a moment.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What cannot be unlocked is when the last of them closes it.
+        let _ = self.0.unlock();
     }
 }
 
@@ -215,6 +227,16 @@ mod tests {
         let _first = Directory::open(folder.path(), Wanted::default()).unwrap();
         let failure = Directory::open(folder.path(), Wanted::default()).unwrap_err();
         assert!(failure.to_string().ends_with("a fleet is already running there"), "{failure}");
+    }
+
+    /// Seen once: another test was starting a process at that moment.
+    #[test]
+    fn whoever_shares_the_open_file_for_a_moment_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Directory::open(folder.path(), Wanted::default()).unwrap();
+        let _shared = first._lock.0.try_clone().unwrap();
+        drop(first);
+        assert!(Directory::open(folder.path(), Wanted::default()).is_ok());
     }
 
     #[test]
