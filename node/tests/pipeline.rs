@@ -123,7 +123,7 @@ fn failure(outcome: &Outcome) -> Option<(Code, bool, String)> {
 
 const COUNT: u64 = 3000;
 
-/// Every wait ends. Not at once: a node asks its shards on its own account too, for the map and for moves.
+/// Every wait ends. Perhaps not at once: what the node itself asks of its shards counts too.
 async fn nobody_waits(fleet: &Fleet) {
     let mut node = fleet.kv(1).await;
     // Each look is a call over the network: others get their time.
