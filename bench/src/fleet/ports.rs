@@ -32,13 +32,28 @@ pub(super) fn take(count: usize) -> Result<Vec<u16>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    /// Binds a port that was free. A process that another test is just starting shares the socket with which it was tried, until it
+    /// has become another program.
+    fn bind(port: u16) -> TcpListener {
+        let began = Instant::now();
+        loop {
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                Ok(listener) => return listener,
+                Err(error) => assert!(began.elapsed() < Duration::from_secs(30), "{port}: {error}"),
+            }
+            thread::yield_now();
+        }
+    }
 
     #[test]
     fn ports_are_free_and_never_the_same() {
         let taken = take(50).unwrap();
-        let listeners: Vec<_> =
-            taken.iter().map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).unwrap()).collect();
+        let listeners: Vec<_> = taken.iter().map(|port| bind(*port)).collect();
         let more = take(50).unwrap();
         assert!(more.iter().all(|port| !taken.contains(port)), "{taken:?} {more:?}");
         assert_eq!(listeners.len(), 50);
