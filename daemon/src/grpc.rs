@@ -15,6 +15,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::lingering::Lingering;
+use crate::together::Together;
 
 /// How much a client may send ahead on one stream, in bytes: HTTP/2 begins with 64 KiB, less than one large value. A
 /// pipeline must be able to send its next batch while the last is still executed.
@@ -84,7 +85,7 @@ pub async fn serve<K: Kv, C: Cluster>(
         fall_silent(reporter).await;
     };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let incoming = incoming.map(|accepted| accepted.map(Lingering::new));
+    let incoming = incoming.map(|accepted| accepted.map(|stream| Together::new(Lingering::new(stream))));
     let served = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -23,6 +23,7 @@ pub mod logging;
 pub mod maps;
 pub mod metrics;
 pub mod program;
+mod together;
 pub mod trial;
 
 /// The version of every program of the house.

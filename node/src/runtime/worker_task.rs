@@ -94,9 +94,9 @@ impl WorkerTask {
             if log_moved {
                 self.outlets.log.turned(self.number);
             }
+            self.wait(alarm.as_mut(), &mut set_for).await;
             // Whatever else is ready on this thread goes first: what it brings is part of the next turn.
             yield_now().await;
-            self.wait(alarm.as_mut(), &mut set_for).await;
             match take_in(&self.inbox, &mut inputs, || self.clock.now()) {
                 Some(then) => now = then,
                 None => return,
