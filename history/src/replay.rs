@@ -226,13 +226,19 @@ impl Sight<'_> {
         let held = self.held(key, at);
         let fits = match (held, seen) {
             (None, None) => true,
-            (Some(write), Some(Seen { version: Some(version), .. })) => write.version == *version,
-            (None, Some(Seen { version: Some(_), .. })) => false,
+            (Some(write), Some(Seen { version: Some(version), .. })) if write.version == *version => true,
+            (_, Some(Seen { version: Some(version), .. })) => self.may_have_held(key, *version, at),
             (Some(write), Some(Seen { value: Some(value), .. })) if write.value == Some(value) => true,
             _ => self.timeline.uncertain(key, self.operation),
         };
         let there = held.map_or("nothing".to_owned(), |write| format!("what {} wrote", write.version));
         if fits { Ok(()) } else { Err(format!("after {at}, {} held {there}", text(key))) }
+    }
+
+    /// Whether a version of which nobody knows who made it may have been there: it is newer than all that is known until then.
+    fn may_have_held(&self, key: &Bytes, version: Version, at: Version) -> bool {
+        let newest = self.timeline.at(key, at).map_or(Version(0), |write| write.version);
+        newest < version && version <= at && self.timeline.uncertain(key, self.operation)
     }
 
     fn held(&self, key: &Bytes, at: Version) -> Option<&Write<'_>> {

@@ -25,7 +25,7 @@ impl Clock {
         Now { time: Time(self.local(true_us)), wall_ms: wall_ms.saturating_add_signed(self.wall_ahead_ms) }
     }
 
-    /// The true time at which the monotonic clock will show this, rounded up.
+    /// The first microsecond of true time at which the monotonic clock shows this, or more.
     #[must_use]
     pub fn true_at(&self, time: Time) -> u64 {
         let local = i128::from(time.0.saturating_sub(self.offset_us));
@@ -33,6 +33,9 @@ impl Clock {
         let mut at = u64::try_from(local * 1_000_000 / rate).unwrap_or(0);
         while self.local(at) < time.0 {
             at += 1;
+        }
+        while at > 0 && self.local(at - 1) >= time.0 {
+            at -= 1;
         }
         at
     }
@@ -52,7 +55,8 @@ mod tests {
     fn a_deadline_is_reached_when_its_true_time_comes_and_not_before() {
         for drift_ppm in [-50_000, -3, 0, 7, 50_000] {
             let clock = Clock { offset_us: 77, drift_ppm, wall_ahead_ms: 0 };
-            for deadline in [78, 1000, 123_456_789] {
+            // Both clocks count whole microseconds: where rounding matters, it does within a few of them.
+            for deadline in (78..1000).chain(123_456_000..123_457_000) {
                 let at = clock.true_at(Time(deadline));
                 assert!(clock.now(at).time >= Time(deadline), "{clock:?} {deadline}");
                 assert!(at == 0 || clock.now(at - 1).time < Time(deadline), "{clock:?} {deadline}");

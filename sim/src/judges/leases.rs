@@ -115,6 +115,13 @@ impl Leases {
         });
     }
 
+    /// A replica comes back with what its log remembers: a vote that never became durable was none.
+    pub fn recovered(&mut self, shard: ShardId, replica: ReplicaId, term: Term) {
+        if let Some(voted) = self.voted.get_mut(&(shard, replica)) {
+            *voted = term.min(*voted);
+        }
+    }
+
     /// A node hears that a leader leads no more: it binds nobody there. Nor does an acknowledgement that leaves later, having waited
     /// for the disk.
     pub fn released(&mut self, at: NodeId, fallen: FallenLeader) {
@@ -200,10 +207,24 @@ impl Leases {
         let covered_us = self.covered_us(holder, status);
         (ends_us > covered_us).then(|| {
             format!(
-                "{} leads {shard} in {term} and would read alone until {ends_us} µs, but a quorum is bound until {covered_us} µs",
-                holder.node
+                "{} leads {shard} in {term} and would read alone until {ends_us} µs, but a quorum is bound until {covered_us} µs: {}",
+                holder.node,
+                self.bonds(holder, status)
             )
         })
+    }
+
+    /// What binds each voter to a leader, for people.
+    fn bonds(&self, holder: Seat, status: &ReplicaStatus) -> String {
+        let bond = |voter: &ReplicaId| {
+            let counts_us = self.counts_us(holder, status, *voter);
+            let bond = self.acknowledged.get(&(status.shard, *voter));
+            let promises = bond.into_iter().flat_map(|bond| {
+                bond.numbers.iter().map(|number| (number, self.promises.get(&(bond.at, *number))))
+            });
+            format!("\n  {voter} until {counts_us} µs: {bond:?} {:?}", promises.collect::<Vec<_>>())
+        };
+        status.configuration.voters.union(&status.configuration.outgoing).map(bond).collect()
     }
 
     /// Until when a quorum of each half is bound to a leader.

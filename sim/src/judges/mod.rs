@@ -26,6 +26,8 @@ mod reads;
 mod replicas;
 mod requests;
 mod sleepers;
+#[cfg(test)]
+mod statuses;
 mod violation;
 
 pub use leases::{Leases, Seat};

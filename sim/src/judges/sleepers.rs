@@ -84,10 +84,56 @@ impl Sleepers {
             hold(is_shown || now_us - changed_us <= GRACE_US, "sleep", || {
                 format!("{} sleeps under {sign:?} of {other}, and its node hears {heard:?}", who())
             });
+            // Under another name, an answer to an early beat may be the first: that says nothing of the name it sleeps under.
             let silent = now.since(at).as_micros();
-            hold(silent <= u128::from(2 * GRACE_US), "sleep", || {
+            hold(!is_shown || silent <= u128::from(2 * GRACE_US), "sleep", || {
                 format!("{} sleeps, and its node has not heard {other} for {silent} us", who())
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use flotilla_raft::SupportNumber;
+
+    use super::super::statuses::status;
+    use super::*;
+
+    const LEADER: NodeId = NodeId(1);
+    const NOW_US: u64 = 900_000;
+
+    /// Whether a replica may sleep under number 7 of a node that is heard like this, and has been since `changed_us`.
+    fn may_sleep(number: u64, answered_us: u64, changed_us: u64) -> bool {
+        let sleeper = ReplicaStatus {
+            watched: vec![(LEADER, Sign::Number(SupportNumber(7)))],
+            ..status(2, Term(1), &[1, 2, 3], &[])
+        };
+        let pair = |_| Pair {
+            number: Some(SupportNumber(number)),
+            answered: Time(answered_us),
+            life: None,
+            beaten: Time(0),
+        };
+        let mut judge = Sleepers::default();
+        judge.changed(NodeId(2), LEADER, changed_us);
+        let look = |judge: &mut Sleepers| judge.check(NodeId(2), &sleeper, (Time(NOW_US), NOW_US), pair);
+        // In the turn in which it fell asleep nothing is asked.
+        look(&mut judge);
+        catch_unwind(AssertUnwindSafe(|| look(&mut judge))).is_ok()
+    }
+
+    #[test]
+    fn nobody_sleeps_behind_a_silent_node() {
+        assert!(may_sleep(7, NOW_US - 2 * GRACE_US, 0));
+        assert!(!may_sleep(7, NOW_US - 2 * GRACE_US - 1, 0));
+    }
+
+    #[test]
+    fn an_old_answer_under_a_new_number_is_a_change_and_no_silence() {
+        assert!(may_sleep(8, 0, NOW_US - GRACE_US));
+        assert!(!may_sleep(8, 0, NOW_US - GRACE_US - 1));
     }
 }

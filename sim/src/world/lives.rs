@@ -32,6 +32,9 @@ impl World {
                 self.coverage.add("torn tails cut", u64::from(found.torn.is_some()));
                 let there = self.judges.logs.recovered(id, &found, &in_flight);
                 self.coverage.add("writes in flight survived a power cut", there);
+                for (shard, state) in &found.shards {
+                    self.judges.leases.recovered(*shard, state.replica, state.hard_state.term);
+                }
                 self.coverage.count("starts");
                 self.place(id);
                 let node = self.node(id);

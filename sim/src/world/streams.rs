@@ -175,5 +175,10 @@ impl Stream {
 }
 
 fn write(base: &Memory, batch: flotilla_store::WriteBatch) -> bool {
-    base.commit(batch).and_then(|()| base.sync()).is_ok()
+    let written = base.commit(batch).and_then(|()| base.sync()).is_ok();
+    if !written {
+        // As the flusher does, which writes for streams, too: whoever finds the base failed reopens it.
+        drop(base.reopen());
+    }
+    written
 }

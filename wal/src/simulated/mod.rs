@@ -259,10 +259,11 @@ impl SimulatedDisk {
         self.lock().names.keys().cloned().collect()
     }
 
-    /// How many sectors are not synced.
+    /// How many sectors of files that have a name are not synced.
     #[must_use]
     pub fn unsynced_sectors(&self) -> u64 {
-        self.lock().images.values().map(Image::unsynced).sum()
+        let state = self.lock();
+        state.names.values().map(|image| state.images[image].unsynced()).sum()
     }
 
     /// The content of a file; `None` if there is none of that name.

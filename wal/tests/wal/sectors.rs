@@ -4,7 +4,8 @@
 
 use crate::model::{DIRECTORY, Model, batch, birth, entry, hard, id, small};
 use flotilla_wal::simulated::{Fate, Faults, SECTOR_BYTES, SimulatedDisk};
-use flotilla_wal::{Batch, Log, Options, Record, Step};
+
+use flotilla_wal::{Batch, Disk, File, Log, Options, Record, Step};
 
 /// Six blocks for frames.
 fn options() -> Options {
@@ -103,4 +104,16 @@ fn every_subset_of_the_sectors_over_frames_of_an_earlier_life_is_all_or_nothing(
             recycled.judge(subset, fate);
         }
     }
+}
+
+#[test]
+fn what_was_written_into_a_file_that_is_gone_does_not_count_as_unsynced() {
+    let disk = SimulatedDisk::new(1);
+    let mut file = disk.create("kept").expect("a file");
+    assert_eq!(file.write_at(&[1; 600], 0).expect("room"), 600);
+    assert_eq!(disk.unsynced_sectors(), 2);
+    disk.rename("kept", "renamed").expect("it is there");
+    assert_eq!(disk.unsynced_sectors(), 2);
+    disk.remove("renamed").expect("it is there");
+    assert_eq!(disk.unsynced_sectors(), 0);
 }

@@ -3,12 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use flotilla_raft::{Configuration, Index, LogId, RoleKind, Time};
+use flotilla_raft::{Index, LogId, RoleKind, Time};
 
 use super::*;
 use crate::judges::Violation;
+use crate::judges::statuses::status;
 
-const SHARD: ShardId = ShardId(1);
+const SHARD: ShardId = crate::judges::statuses::SHARD;
 const TERM: Term = Term(4);
 
 /// A node whose clock runs by so many millionths too fast, and began at zero.
@@ -44,35 +45,6 @@ fn acknowledge(judge: &mut Leases, from: u64, number: u64) {
 
 fn campaign() -> Rpc {
     Rpc::PreVote { campaign: TERM.next(), last: LogId::default() }
-}
-
-fn status(replica: u64, term: Term, voters: &[u64], outgoing: &[u64]) -> ReplicaStatus {
-    let set = |ids: &[u64]| ids.iter().copied().map(ReplicaId).collect();
-    ReplicaStatus {
-        shard: SHARD,
-        replica: ReplicaId(replica),
-        role: RoleKind::Follower,
-        term,
-        vote: None,
-        lease: None,
-        leader: None,
-        leader_node: None,
-        commit: Index(0),
-        applied: LogId::default(),
-        durable: LogId::default(),
-        last: Index(0),
-        persisted: Index(0),
-        compacted: Index(0),
-        version: 0,
-        time_ms: 0,
-        slots: 0,
-        overlay_bytes: 0,
-        configuration: Configuration { voters: set(voters), outgoing: set(outgoing), learners: set(&[]) },
-        configuration_index: Index(0),
-        settled: true,
-        followers: Vec::new(),
-        watched: Vec::new(),
-    }
 }
 
 /// The leader claims a lease until then, on its clock.
@@ -199,4 +171,18 @@ fn a_leader_that_has_summoned_another_has_no_lease() {
     assert_eq!(judge.uncovered(seat(1, 0), &claims(50_000), 1), None);
     say(&mut judge, 1, 3, TERM, Rpc::TimeoutNow, 2);
     assert!(judge.uncovered(seat(1, 0), &claims(50_000), 3).is_some());
+}
+
+#[test]
+fn a_vote_that_was_not_durable_when_the_node_ended_was_none() {
+    let mut judge = Leases::default();
+    promise(&mut judge, seat(2, 0), 7, 0);
+    acknowledge(&mut judge, 2, 7);
+    let voted = ReplicaStatus { vote: Some(ReplicaId(2)), ..status(2, TERM.next(), &[1, 2, 3], &[]) };
+    assert_eq!(broken(|| judge.check_vote(NodeId(2), &voted, &Replicas::default(), 100_000)), None);
+    judge.recovered(SHARD, ReplicaId(2), TERM.next());
+    promise(&mut judge, seat(2, 0), 7, 110_000);
+    assert!(judge.uncovered(seat(1, 0), &claims(150_000), 120_000).is_some(), "its log remembers the vote");
+    judge.recovered(SHARD, ReplicaId(2), TERM);
+    assert_eq!(judge.uncovered(seat(1, 0), &claims(150_000), 120_000), None);
 }
