@@ -11,10 +11,15 @@ use clap::Parser;
 use crate::runs::{Failure, Plan, Summary, many, run};
 use crate::scenario::{Scenario, Topology};
 use crate::shrink::shrink;
-use crate::{page, summary};
+use crate::{interrupt, page, summary};
+
+/// How often the line of progress is drawn anew in a terminal …
+const BAR_INTERVAL: Duration = Duration::from_millis(200);
+/// … and written where there is none.
+const LINE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Whole fleets under one seed and virtual time, with faults and judges. Exit code 0: every promise was kept; 1: one was
-/// broken; 2: wrong usage.
+/// broken; 2: wrong usage; 130: interrupted, and all promises were kept until then.
 #[derive(Debug, Parser)]
 #[command(name = "kvsim", version, about, long_about = None)]
 struct Cli {
@@ -108,28 +113,40 @@ fn run_many(cli: &Cli, topology: Topology) -> ExitCode {
         twice: cli.twice,
         stop_at_failure: !cli.keep_going,
     };
+    let interrupted = match interrupt::listen() {
+        Ok(interrupted) => interrupted,
+        Err(error) => {
+            say(&format!("kvsim: cannot listen to signals: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    let is_terminal = std::io::stderr().is_terminal();
+    let (lead, interval) = if is_terminal { ("\r\x1b[K", BAR_INTERVAL) } else { ("", LINE_INTERVAL) };
+    say(&format!("{} worlds from seed {} on {} threads; Ctrl-C ends it", plan.seeds, plan.from, plan.jobs));
     let mut told = Instant::now();
-    let summary = many(&plan, |summary| {
-        if std::io::stderr().is_terminal() && told.elapsed() > Duration::from_millis(200) {
+    let summary = many(&plan, &interrupted, |summary| {
+        if told.elapsed() > interval {
             told = Instant::now();
             // The bar is gone with its terminal.
-            let _ = write!(std::io::stderr(), "\r\x1b[K{}", summary::line(summary, plan.seeds));
+            let end = if is_terminal { "" } else { "\n" };
+            let _ = write!(std::io::stderr(), "{lead}{}{end}", summary::line(summary, plan.seeds));
         }
     });
-    if std::io::stderr().is_terminal() {
+    if is_terminal {
         say("");
     }
-    conclude(cli, &plan, &summary)
+    let is_whole = summary.worlds == plan.seeds || plan.budget.is_some() || !summary.failures.is_empty();
+    conclude(cli, &plan, &summary, is_whole)
 }
 
-fn conclude(cli: &Cli, plan: &Plan, summary: &Summary) -> ExitCode {
+fn conclude(cli: &Cli, plan: &Plan, summary: &Summary, is_whole: bool) -> ExitCode {
     if cli.json {
         print(&summary::json(summary).to_string());
         say(&summary::text(summary));
     } else {
         print(&summary::text(summary));
     }
-    if let Some(path) = &cli.page
+    if let Some(path) = cli.page.as_ref().filter(|_| is_whole)
         && let Err(error) = page::write(path, summary, plan.jobs)
     {
         say(&format!("kvsim: --page {}: {error}", path.display()));
@@ -139,7 +156,11 @@ fn conclude(cli: &Cli, plan: &Plan, summary: &Summary) -> ExitCode {
         say(&format!("seed {}: {}: {}", failure.seed, failure.judge, failure.what));
     }
     match summary.failures.first() {
-        None => ExitCode::SUCCESS,
+        None if is_whole => ExitCode::SUCCESS,
+        None => {
+            say("interrupted");
+            ExitCode::from(130)
+        }
         Some(first) => {
             report(cli, Scenario::draw(first.seed, &plan.topology), first.clone());
             ExitCode::from(1)

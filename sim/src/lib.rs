@@ -22,6 +22,7 @@ pub mod clock;
 pub mod coverage;
 pub mod event;
 pub mod faults;
+mod interrupt;
 pub mod judges;
 pub mod network;
 pub mod node;

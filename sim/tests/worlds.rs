@@ -1,5 +1,7 @@
 //! A sample of worlds, each run twice; more with `kvsim --seeds N`. And the worlds that once found a bug, by name.
 
+use std::sync::atomic::AtomicBool;
+
 use flotilla_sim::faults::FaultKind;
 use flotilla_sim::profile::Profile;
 use flotilla_sim::runs::{Outcome, Plan, many, run};
@@ -22,7 +24,7 @@ fn a_sample_of_worlds_keeps_every_promise_and_is_equal_when_run_again() {
         twice: true,
         stop_at_failure: false,
     };
-    let summary = many(&plan, |_| {});
+    let summary = many(&plan, &AtomicBool::new(false), |_| {});
     println!("{}", summary::text(&summary));
     for failure in &summary.failures {
         eprintln!("{}", failure.last.join("\n"));
