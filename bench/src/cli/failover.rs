@@ -2,16 +2,19 @@
 
 use std::path::PathBuf;
 
-use crate::failover::Plan;
+use crate::failover::{Blow, Plan};
 use crate::fleet::{Kind, Programs};
 
 /// How long writes stop when the leader dies: 3 nodes of Flotilla, then 3 of etcd, under the same writes and retries.
 ///
-/// SIGKILL of the node that leads most, again and again. Prints one line of JSON per kill and per target on stdout, every gap on
-/// stderr.
+/// SIGKILL of the node that leads most, again and again; or another signal. Prints one line of JSON each time and per target on
+/// stdout, every gap on stderr.
 #[derive(Debug, clap::Args)]
 pub(super) struct Flags {
-    /// How often a leader is killed, of each target
+    /// By which signal the leader is struck, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "kill")]
+    blows: Vec<Blow>,
+    /// How often, of each target and by each signal
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     kills: u32,
     /// Only these (redis has no failover), separated by commas
@@ -42,6 +45,7 @@ pub(super) fn plan(flags: Flags) -> Result<Plan, String> {
     Ok(Plan {
         targets: flags.targets,
         kills: flags.kills,
+        blows: flags.blows,
         out: (!flags.no_page).then_some(flags.out),
         dir: super::folder(flags.dir)?,
         note: flags.note,

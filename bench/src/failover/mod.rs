@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! eight lanes of writes, one every 10 ms each, whatever became of the ones before ──► the moments of their acknowledgements
-//! kill:  who leads? · SIGKILL the node that leads most lanes · wait until every lane acknowledged a write that began after it
+//! blow:  who leads? · SIGKILL (or SIGTERM, SIGSTOP) the node that leads most lanes · wait until every lane acknowledged a write that began after it
 //!        · gap of a lane = its longest silence around the kill · start the node again · wait until it serves · pause
 //! ```
 //!
@@ -12,8 +12,12 @@
 //!
 //! A shard that the dead node did not lead should hardly notice: such lanes are told apart as *bystanders*. With etcd there are none.
 //!
+//! With SIGSTOP the connections stay, and the node answers nobody: an attempt that reaches it is lost for a second, but a lane begins
+//! another write every 10 ms, two of three of them elsewhere.
+//!
 //! What it does not do: it kills processes, not machines. Connections break at once; a machine that vanishes is noticed later.
 
+mod blow;
 mod gap;
 mod lane;
 mod leaders;
@@ -30,6 +34,8 @@ use crate::compare::spread::Spread;
 use crate::fleet::{Fleet, Kind, Programs, Setup};
 use crate::machine::{self, Machine};
 use lane::Lanes;
+
+pub(crate) use blow::Blow;
 
 const NODES: u16 = 3;
 const REPLICAS: u16 = 3;
@@ -51,6 +57,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 pub(crate) struct Plan {
     pub(crate) targets: Vec<Kind>,
     pub(crate) kills: u32,
+    pub(crate) blows: Vec<Blow>,
     pub(crate) out: Option<PathBuf>,
     pub(crate) dir: PathBuf,
     pub(crate) note: Option<String>,
@@ -61,6 +68,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Kill {
     target: &'static str,
+    signal: &'static str,
     kill: u32,
     /// The gaps of the lanes that the dead node led; of etcd the one gap of its one group.
     gaps_ms: Vec<f64>,
@@ -74,6 +82,7 @@ struct Kill {
 #[derive(Clone, Debug, Serialize)]
 struct Summary {
     target: &'static str,
+    signal: &'static str,
     kills: usize,
     /// Over all gaps of all kills.
     gap_ms: Spread,
@@ -95,17 +104,21 @@ pub(crate) async fn run(plan: Plan) -> Result<(), String> {
             machine::say(&format!("{target} is left out: {reason}"));
             continue;
         }
-        let kills = series(&plan, kind, target).await.map_err(|reason| format!("{target}: {reason}"))?;
-        let Some(summary) = summary(target, &kills) else { continue };
-        machine::say(&format!(
-            "{target}: median gap {:.0} ms; until the last lane was back {:.0} ms ({:.0} to {:.0})",
-            summary.gap_ms.median,
-            summary.longest_gap_ms.median,
-            summary.longest_gap_ms.min,
-            summary.longest_gap_ms.max
-        ));
-        print(&summary)?;
-        all.push((summary, kills));
+        for blow in Blow::ALL.into_iter().filter(|blow| plan.blows.contains(blow)) {
+            let kills =
+                series(&plan, kind, target, blow).await.map_err(|reason| format!("{target}: {reason}"))?;
+            let Some(summary) = summary(target, blow, &kills) else { continue };
+            machine::say(&format!(
+                "{target}, {}: median gap {:.0} ms; until the last lane was back {:.0} ms ({:.0} to {:.0})",
+                summary.signal,
+                summary.gap_ms.median,
+                summary.longest_gap_ms.median,
+                summary.longest_gap_ms.min,
+                summary.longest_gap_ms.max
+            ));
+            print(&summary)?;
+            all.push((summary, kills));
+        }
     }
     if all.is_empty() {
         return Err("nothing to measure: no target is there".to_owned());
@@ -121,8 +134,8 @@ fn print(line: &impl Serialize) -> Result<(), String> {
     writeln!(std::io::stdout(), "{line}").map_err(|error| error.to_string())
 }
 
-/// All kills of one target.
-async fn series(plan: &Plan, kind: Kind, target: &'static str) -> Result<Vec<Kill>, String> {
+/// All blows of one kind at one target.
+async fn series(plan: &Plan, kind: Kind, target: &'static str, blow: Blow) -> Result<Vec<Kill>, String> {
     let setup = match kind {
         Kind::Etcd => Setup::Etcd { nodes: NODES },
         Kind::Flotilla | Kind::Redis => {
@@ -137,14 +150,15 @@ async fn series(plan: &Plan, kind: Kind, target: &'static str) -> Result<Vec<Kil
     for kill in 1..=plan.kills {
         tokio::time::sleep(SETTLING).await;
         let led = leaders::find(kind, fleet.nodes(), &keys).await?;
-        let (mut gaps, bystanders) = strike(&mut fleet, &lanes, &led, kind).await?;
+        let (mut gaps, bystanders) = strike(&mut fleet, &lanes, &led, kind, blow).await?;
         let started = Instant::now();
-        fleet.process(victim(&led)).restart()?;
+        blow.mend(fleet.process(victim(&led)))?;
         fleet.ready().await?;
         let back_ms = millis(started.elapsed());
         gaps.sort_unstable();
         let gaps_ms: Vec<f64> = gaps.into_iter().map(millis).collect();
-        let done = Kill { target, kill, gaps_ms, bystanders_ms: bystanders.map(millis), back_ms };
+        let signal = blow.signal();
+        let done = Kill { target, signal, kill, gaps_ms, bystanders_ms: bystanders.map(millis), back_ms };
         tell(&done, plan.kills);
         print(&done)?;
         kills.push(done);
@@ -153,18 +167,19 @@ async fn series(plan: &Plan, kind: Kind, target: &'static str) -> Result<Vec<Kil
     Ok(kills)
 }
 
-/// Kills the node that leads most lanes. The gaps of the lanes that it led, and the longest of the others.
+/// Strikes the node that leads most lanes. The gaps of the lanes that it led, and the longest of the others.
 async fn strike(
     fleet: &mut Fleet,
     lanes: &Lanes,
     led: &[usize],
     kind: Kind,
+    blow: Blow,
 ) -> Result<(Vec<Duration>, Option<Duration>), String> {
     let victim = victim(led);
     lanes.forget();
     lanes.written(Instant::now(), PATIENCE).await?;
-    fleet.process(victim).kill();
     let killed = Instant::now();
+    blow.strike(fleet.process(victim));
     lanes.written(killed, PATIENCE).await?;
     let moments = lanes.moments();
     let silence = |writes: &[gap::Acknowledged]| {
@@ -197,20 +212,22 @@ fn tell(kill: &Kill, kills: u32) {
     let others =
         kill.bystanders_ms.map(|gap| format!("; bystanders at most {gap:.0} ms")).unwrap_or_default();
     machine::say(&format!(
-        "{} {}/{kills}: gaps {} ms{others}; back after {:.0} ms",
+        "{} {} {}/{kills}: gaps {} ms{others}; back after {:.0} ms",
         kill.target,
+        kill.signal,
         kill.kill,
         gaps.join(" "),
         kill.back_ms
     ));
 }
 
-fn summary(target: &'static str, kills: &[Kill]) -> Option<Summary> {
+fn summary(target: &'static str, blow: Blow, kills: &[Kill]) -> Option<Summary> {
     let longest = |kill: &Kill| {
         kill.gaps_ms.iter().copied().fold(None, |a: Option<f64>, b| Some(a.map_or(b, |a| a.max(b))))
     };
     Some(Summary {
         target,
+        signal: blow.signal(),
         kills: kills.len(),
         gap_ms: Spread::of(kills.iter().flat_map(|kill| kill.gaps_ms.iter().copied()))?,
         longest_gap_ms: Spread::of(kills.iter().filter_map(longest))?,
@@ -237,6 +254,7 @@ mod tests {
     fn a_summary_knows_the_usual_gap_and_the_longest_of_each_kill() {
         let kill = |kill, gaps: &[f64], bystanders_ms| Kill {
             target: "flotilla",
+            signal: "SIGKILL",
             kill,
             gaps_ms: gaps.to_vec(),
             bystanders_ms,
@@ -247,10 +265,10 @@ mod tests {
             kill(2, &[150.0], Some(40.0)),
             kill(3, &[250.0, 900.0], None),
         ];
-        let summary = summary("flotilla", &kills).unwrap();
+        let summary = summary("flotilla", Blow::Kill, &kills).unwrap();
         assert_eq!(summary.gap_ms, Spread { median: 225.0, min: 100.0, max: 900.0 });
         assert_eq!(summary.longest_gap_ms, Spread { median: 300.0, min: 150.0, max: 900.0 });
         assert_eq!(summary.bystanders_ms, Some(40.0));
-        assert!(super::summary("flotilla", &[]).is_none());
+        assert!(super::summary("flotilla", Blow::Kill, &[]).is_none());
     }
 }

@@ -34,10 +34,10 @@ fn page(
 ) -> String {
     let note = note.map(|note| format!("> {note}\n\n")).unwrap_or_default();
     let mut text = format!(
-        "# Failover\n\n{note}Made by `kvbench failover` on {}: {NODES} nodes, {LANES} lanes of writes, {kills} times SIGKILL of the \
-         node that leads most of them. A gap is the longest time without an acknowledged write around the kill. How it is \
+        "# Failover\n\n{note}Made by `kvbench failover` on {}: {NODES} nodes, {LANES} lanes of writes, {kills} times a signal to \
+         the node that leads most of them. A gap is the longest time without an acknowledged write around it. How it is \
          measured: [the method](README.md#failover).\n\nMachine: {}; load average at the beginning {}. Versions: {}.\n\n\
-         | | median gap | longest gap of a kill, median (least–greatest) | shards led by others |\n| --- | ---: | ---: | ---: |\n",
+         | | signal | median gap | longest gap of each, median (least–greatest) | shards led by others |\n| --- | --- | ---: | ---: | ---: |\n",
         machine.date,
         machine.words,
         machine.load,
@@ -47,14 +47,21 @@ fn page(
         let (gap, longest) = (summary.gap_ms, summary.longest_gap_ms);
         let others = summary.bystanders_ms.map_or("–".to_owned(), |gap| format!("at most {gap:.0} ms"));
         text += &format!(
-            "| {} | {:.0} ms | {:.0} ms ({:.0}–{:.0}) | {others} |\n",
-            summary.target, gap.median, longest.median, longest.min, longest.max
+            "| {} | {} | {:.0} ms | {:.0} ms ({:.0}–{:.0}) | {others} |\n",
+            summary.target, summary.signal, gap.median, longest.median, longest.min, longest.max
         );
     }
-    text += "\nEvery kill:\n\n| | kill | gaps of what the dead node led, in ms | back, in ms |\n| --- | ---: | --- | ---: |\n";
+    text += "\nEach of them:\n\n| | signal | | gaps of what the node led, in ms | back, in ms |\n| --- | --- | ---: | --- | ---: |\n";
     for kill in all.iter().flat_map(|(_, kills)| kills) {
         let gaps: Vec<String> = kill.gaps_ms.iter().map(|gap| format!("{gap:.0}")).collect();
-        text += &format!("| {} | {} | {} | {:.0} |\n", kill.target, kill.kill, gaps.join(", "), kill.back_ms);
+        text += &format!(
+            "| {} | {} | {} | {} | {:.0} |\n",
+            kill.target,
+            kill.signal,
+            kill.kill,
+            gaps.join(", "),
+            kill.back_ms
+        );
     }
     text
 }
@@ -62,7 +69,7 @@ fn page(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failover::summary;
+    use crate::failover::{Blow, summary};
 
     #[test]
     fn every_gap_is_on_the_page() {
@@ -74,6 +81,7 @@ mod tests {
         };
         let kill = |target, kill, gaps: &[f64], bystanders_ms| Kill {
             target,
+            signal: "SIGKILL",
             kill,
             gaps_ms: gaps.to_vec(),
             bystanders_ms,
@@ -82,20 +90,23 @@ mod tests {
         let ours =
             vec![kill("flotilla", 1, &[200.4, 300.0], Some(20.0)), kill("flotilla", 2, &[250.0], Some(10.0))];
         let theirs = vec![kill("etcd", 1, &[1_500.0], None)];
-        let all = [(summary("flotilla", &ours).unwrap(), ours), (summary("etcd", &theirs).unwrap(), theirs)];
+        let all = [
+            (summary("flotilla", Blow::Kill, &ours).unwrap(), ours),
+            (summary("etcd", Blow::Kill, &theirs).unwrap(), theirs),
+        ];
         let text = page(None, 2, &["kvctl 0.1.0".to_owned()], &all, &machine);
-        let tables = text.split_once("| --- | ---: | ---: | ---: |\n").unwrap().1;
+        let tables = text.split_once("| --- | --- | ---: | ---: | ---: |\n").unwrap().1;
         let expected = "\
-| flotilla | 250 ms | 275 ms (250–300) | at most 20 ms |
-| etcd | 1500 ms | 1500 ms (1500–1500) | – |
+| flotilla | SIGKILL | 250 ms | 275 ms (250–300) | at most 20 ms |
+| etcd | SIGKILL | 1500 ms | 1500 ms (1500–1500) | – |
 
-Every kill:
+Each of them:
 
-| | kill | gaps of what the dead node led, in ms | back, in ms |
-| --- | ---: | --- | ---: |
-| flotilla | 1 | 200, 300 | 321 |
-| flotilla | 2 | 250 | 321 |
-| etcd | 1 | 1500 | 321 |
+| | signal | | gaps of what the node led, in ms | back, in ms |
+| --- | --- | ---: | --- | ---: |
+| flotilla | SIGKILL | 1 | 200, 300 | 321 |
+| flotilla | SIGKILL | 2 | 250 | 321 |
+| etcd | SIGKILL | 1 | 1500 | 321 |
 ";
         assert_eq!(tables, expected);
     }

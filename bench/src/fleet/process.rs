@@ -77,6 +77,17 @@ impl Process {
         drop(self.child.wait());
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        // The only error says that it is gone, which who asks next will notice.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(&mut self) -> Result<(), String> {
+        self.child.wait().map(drop).map_err(|error| format!("{}: {error}", self.blueprint.name))
+    }
+
     /// Starts it again on the same data.
     pub(crate) fn restart(&mut self) -> Result<(), String> {
         self.kill();

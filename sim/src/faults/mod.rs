@@ -278,7 +278,7 @@ impl crate::world::World {
             FaultKind::Rot => self.rot(),
             FaultKind::FlusherStall | FaultKind::BaseFails => self.base_fault(kind),
             FaultKind::WallJump => self.wall_jump(),
-            // From the beginning to the end: nothing begins here.
+            // From the beginning of the world to its end, and counted there: nothing begins here.
             FaultKind::Drift => false,
             FaultKind::Transfer => self.transfer(),
             FaultKind::Flush => self.flush(),

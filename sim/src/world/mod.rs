@@ -134,6 +134,9 @@ impl World {
         let seed = self.scenario.seed;
         let mut chance = Chance::new(seed, "nodes");
         let drifts = self.scenario.faults.contains(&FaultKind::Drift);
+        if drifts {
+            self.faults.count(FaultKind::Drift);
+        }
         for id in self.map.clone().nodes.keys() {
             let drift_ppm = if drifts { drift_ppm(&mut chance) } else { 0 };
             let clock = Clock { offset_us: 0, drift_ppm, wall_ahead_ms: 0 };
