@@ -25,9 +25,28 @@ pub(super) fn longest(writes: &[Acknowledged], killed: Instant) -> Option<Durati
     moments.windows(2).map(|pair| pair[1] - pair[0]).max()
 }
 
+/// How long 99 of 100 writes took at most, whatever happened to their attempts; nothing of no writes.
+pub(super) fn p99(writes: &[Acknowledged]) -> Option<Duration> {
+    let mut took: Vec<Duration> = writes.iter().map(|write| write.ended - write.began).collect();
+    took.sort_unstable();
+    took.get((took.len() * 99).div_ceil(100).checked_sub(1)?).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_slow_write_of_a_hundred_is_not_in_the_99th_percentile_and_of_two_one_is() {
+        let of = |slow: usize| {
+            let moments: Vec<(u64, u64)> =
+                (0..100).map(|nth| (0, if nth < slow { 900 } else { 3 })).collect();
+            p99(&writes(Instant::now(), &moments))
+        };
+        assert_eq!(of(1), Some(Duration::from_millis(3)));
+        assert_eq!(of(2), Some(Duration::from_millis(900)));
+        assert_eq!(p99(&[]), None);
+    }
 
     fn writes(origin: Instant, moments: &[(u64, u64)]) -> Vec<Acknowledged> {
         let at = |ms| origin + Duration::from_millis(ms);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! eight lanes of writes, one every 10 ms each, whatever became of the ones before ──► the moments of their acknowledgements
-//! blow:  who leads? · SIGKILL (or SIGTERM, SIGSTOP) the node that leads most lanes · wait until every lane acknowledged a write that began after it
+//! blow:  who leads? · SIGKILL (or SIGTERM, SIGSTOP, a slow disk) for the node that leads most lanes · wait until every lane acknowledged a write that began after it
 //!        · gap of a lane = its longest silence around the kill · start the node again · wait until it serves · pause
 //! ```
 //!
@@ -36,6 +36,7 @@ use crate::machine::{self, Machine};
 use lane::Lanes;
 
 pub(crate) use blow::Blow;
+use blow::Struck;
 
 const NODES: u16 = 3;
 const REPLICAS: u16 = 3;
@@ -48,6 +49,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at moments that other processes make.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// So long writes are watched before a disk becomes slow, and beside it.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// How long writes go on before each kill.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -76,6 +80,8 @@ struct Kill {
     bystanders_ms: Option<f64>,
     /// From the node's start until it served again.
     back_ms: f64,
+    /// With a slow disk, the 99th percentile of all writes before, and while the node is a follower with it.
+    p99_ms: Option<(f64, f64)>,
 }
 
 /// What all kills did.
@@ -90,6 +96,8 @@ struct Summary {
     longest_gap_ms: Spread,
     /// The longest of all bystanders' gaps.
     bystanders_ms: Option<f64>,
+    /// The 99th percentile of all writes before and beside a slow disk.
+    p99_ms: Option<(Spread, Spread)>,
 }
 
 /// Does it.
@@ -150,15 +158,18 @@ async fn series(plan: &Plan, kind: Kind, target: &'static str, blow: Blow) -> Re
     for kill in 1..=plan.kills {
         tokio::time::sleep(SETTLING).await;
         let led = leaders::find(kind, fleet.nodes(), &keys).await?;
-        let (mut gaps, bystanders) = strike(&mut fleet, &lanes, &led, kind, blow).await?;
+        let Blown { mut gaps, bystanders, p99, struck } =
+            strike(&mut fleet, &lanes, &led, kind, blow).await?;
         let started = Instant::now();
-        blow.mend(fleet.process(victim(&led)))?;
+        struck.mend(fleet.process(victim(&led)))?;
         fleet.ready().await?;
         let back_ms = millis(started.elapsed());
         gaps.sort_unstable();
         let gaps_ms: Vec<f64> = gaps.into_iter().map(millis).collect();
-        let signal = blow.signal();
-        let done = Kill { target, signal, kill, gaps_ms, bystanders_ms: bystanders.map(millis), back_ms };
+        let p99_ms = p99.map(|(before, beside)| (millis(before), millis(beside)));
+        let signal = blow.name();
+        let bystanders_ms = bystanders.map(millis);
+        let done = Kill { target, signal, kill, gaps_ms, bystanders_ms, back_ms, p99_ms };
         tell(&done, plan.kills);
         print(&done)?;
         kills.push(done);
@@ -167,27 +178,51 @@ async fn series(plan: &Plan, kind: Kind, target: &'static str, blow: Blow) -> Re
     Ok(kills)
 }
 
-/// Strikes the node that leads most lanes. The gaps of the lanes that it led, and the longest of the others.
+/// What a blow did.
+struct Blown {
+    /// Of the lanes that the node led.
+    gaps: Vec<Duration>,
+    /// The longest of the others.
+    bystanders: Option<Duration>,
+    /// Of all writes, before and beside a slow disk.
+    p99: Option<(Duration, Duration)>,
+    struck: Struck,
+}
+
+/// Strikes the node that leads most lanes.
 async fn strike(
     fleet: &mut Fleet,
     lanes: &Lanes,
     led: &[usize],
     kind: Kind,
     blow: Blow,
-) -> Result<(Vec<Duration>, Option<Duration>), String> {
+) -> Result<Blown, String> {
     let victim = victim(led);
     lanes.forget();
     lanes.written(Instant::now(), PATIENCE).await?;
+    let mut p99 = None;
+    if blow == Blow::Disk {
+        tokio::time::sleep(SLOW).await;
+        p99 = gap::p99(&lanes.moments().concat());
+    }
     let killed = Instant::now();
-    blow.strike(fleet.process(victim));
+    let struck = blow.strike(fleet.process(victim))?;
     lanes.written(killed, PATIENCE).await?;
     let moments = lanes.moments();
+    let p99 = match p99 {
+        Some(before) => {
+            lanes.forget();
+            tokio::time::sleep(SLOW).await;
+            gap::p99(&lanes.moments().concat()).map(|beside| (before, beside))
+        }
+        None => None,
+    };
     let silence = |writes: &[gap::Acknowledged]| {
         gap::longest(writes, killed).ok_or_else(|| "a lane has no write before the kill".to_owned())
     };
     if kind == Kind::Etcd {
         // One group: as long as any lane is written, the group is.
-        return Ok((vec![silence(&moments.concat())?], None));
+        return Ok(Blown { gaps: vec![silence(&moments.concat())?], bystanders: None, p99, struck });
     }
     let (mut gaps, mut bystanders) = (Vec::new(), None);
     for (writes, leader) in moments.iter().zip(led) {
@@ -198,7 +233,7 @@ async fn strike(
             bystanders = bystanders.max(Some(gap));
         }
     }
-    Ok((gaps, bystanders))
+    Ok(Blown { gaps, bystanders, p99, struck })
 }
 
 /// The node that leads most lanes.
@@ -211,8 +246,12 @@ fn tell(kill: &Kill, kills: u32) {
     let gaps: Vec<String> = kill.gaps_ms.iter().map(|gap| format!("{gap:.0}")).collect();
     let others =
         kill.bystanders_ms.map(|gap| format!("; bystanders at most {gap:.0} ms")).unwrap_or_default();
+    let p99 = kill
+        .p99_ms
+        .map(|(before, beside)| format!("; p99 {before:.1} ms before, {beside:.1} ms beside"))
+        .unwrap_or_default();
     machine::say(&format!(
-        "{} {} {}/{kills}: gaps {} ms{others}; back after {:.0} ms",
+        "{} {} {}/{kills}: gaps {} ms{others}; back after {:.0} ms{p99}",
         kill.target,
         kill.signal,
         kill.kill,
@@ -227,11 +266,13 @@ fn summary(target: &'static str, blow: Blow, kills: &[Kill]) -> Option<Summary> 
     };
     Some(Summary {
         target,
-        signal: blow.signal(),
+        signal: blow.name(),
         kills: kills.len(),
         gap_ms: Spread::of(kills.iter().flat_map(|kill| kill.gaps_ms.iter().copied()))?,
         longest_gap_ms: Spread::of(kills.iter().filter_map(longest))?,
         bystanders_ms: Spread::of(kills.iter().filter_map(|kill| kill.bystanders_ms)).map(|it| it.max),
+        p99_ms: Spread::of(kills.iter().filter_map(|kill| Some(kill.p99_ms?.0)))
+            .zip(Spread::of(kills.iter().filter_map(|kill| Some(kill.p99_ms?.1)))),
     })
 }
 
@@ -259,6 +300,7 @@ mod tests {
             gaps_ms: gaps.to_vec(),
             bystanders_ms,
             back_ms: 1.0,
+            p99_ms: None,
         };
         let kills = [
             kill(1, &[100.0, 200.0, 300.0], Some(12.0)),

@@ -34,10 +34,10 @@ fn page(
 ) -> String {
     let note = note.map(|note| format!("> {note}\n\n")).unwrap_or_default();
     let mut text = format!(
-        "# Failover\n\n{note}Made by `kvbench failover` on {}: {NODES} nodes, {LANES} lanes of writes, {kills} times a signal to \
-         the node that leads most of them. A gap is the longest time without an acknowledged write around it. How it is \
+        "# Failover\n\n{note}Made by `kvbench failover` on {}: {NODES} nodes, {LANES} lanes of writes, {kills} times a signal \
+         or a slow disk (each fdatasync 2 s longer) for the node that leads most of them. A gap is the longest time without an acknowledged write around it. How it is \
          measured: [the method](README.md#failover).\n\nMachine: {}; load average at the beginning {}. Versions: {}.\n\n\
-         | | signal | median gap | longest gap of each, median (least–greatest) | shards led by others |\n| --- | --- | ---: | ---: | ---: |\n",
+         | | what | median gap | longest gap of each, median (least–greatest) | shards led by others |\n| --- | --- | ---: | ---: | ---: |\n",
         machine.date,
         machine.words,
         machine.load,
@@ -51,7 +51,16 @@ fn page(
             summary.target, summary.signal, gap.median, longest.median, longest.min, longest.max
         );
     }
-    text += "\nEach of them:\n\n| | signal | | gaps of what the node led, in ms | back, in ms |\n| --- | --- | ---: | --- | ---: |\n";
+    for (summary, _) in all {
+        if let Some((before, beside)) = summary.p99_ms {
+            text += &format!(
+                "\nWhile a follower of {} has the slow disk, the 99th percentile of all writes is {:.1} ms \
+                 ({:.1}–{:.1}), and was {:.1} ms ({:.1}–{:.1}) before.\n",
+                summary.target, beside.median, beside.min, beside.max, before.median, before.min, before.max
+            );
+        }
+    }
+    text += "\nEach of them:\n\n| | what | | gaps of what the node led, in ms | back, in ms |\n| --- | --- | ---: | --- | ---: |\n";
     for kill in all.iter().flat_map(|(_, kills)| kills) {
         let gaps: Vec<String> = kill.gaps_ms.iter().map(|gap| format!("{gap:.0}")).collect();
         text += &format!(
@@ -86,6 +95,7 @@ mod tests {
             gaps_ms: gaps.to_vec(),
             bystanders_ms,
             back_ms: 321.0,
+            p99_ms: None,
         };
         let ours =
             vec![kill("flotilla", 1, &[200.4, 300.0], Some(20.0)), kill("flotilla", 2, &[250.0], Some(10.0))];
@@ -102,7 +112,7 @@ mod tests {
 
 Each of them:
 
-| | signal | | gaps of what the node led, in ms | back, in ms |
+| | what | | gaps of what the node led, in ms | back, in ms |
 | --- | --- | ---: | --- | ---: |
 | flotilla | SIGKILL | 1 | 200, 300 | 321 |
 | flotilla | SIGKILL | 2 | 250 | 321 |

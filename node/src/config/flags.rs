@@ -136,7 +136,7 @@ pub struct Timing {
     pub idle_after_ms: u64,
     /// How long a node promises at each beat to vote for nobody but the leaders that it follows, in ms; they answer reads alone
     /// meanwhile. 0: every batch of reads asks the others
-    #[arg(long, value_name = "MS", default_value_t = 0,
+    #[arg(long, value_name = "MS", default_value_t = 90,
           value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub support_ms: u64,
     /// By how much any node's clock may run too fast or too slow, in millionths
