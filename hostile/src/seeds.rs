@@ -241,13 +241,14 @@ fn append(previous: LogId, entries: Vec<Entry>, commit: u64) -> Rpc {
 }
 
 fn heartbeat(commit: u64, sent: u64, round: u64) -> Rpc {
-    Rpc::Heartbeat { commit: Index(commit), sent: Index(sent), round: Round(round), sleep: None }
+    let (sent, round, life) = (Index(sent), Round(round), Life(1));
+    Rpc::Heartbeat { commit: Index(commit), sent, round, life, sleep: None }
 }
 
 /// It asks to sleep.
 fn lullaby(all: u64, round: u64) -> Rpc {
     let sleep = Some(Sleep { life: Life(1), number: SupportNumber(1) });
-    Rpc::Heartbeat { commit: Index(all), sent: Index(all), round: Round(round), sleep }
+    Rpc::Heartbeat { commit: Index(all), sent: Index(all), round: Round(round), life: Life(1), sleep }
 }
 
 fn follows() -> Talk {

@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::persistence::Persistence;
 use crate::ready::{Ready, Ticket, Write};
 use crate::recovered::Recovered;
+use crate::sleep::Life;
 use crate::snapshot::SnapshotMeta;
 use crate::support::Bond;
 use crate::time::Time;
@@ -43,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) configuration_index: Index,
     /// The snapshot that the host is making current.
     pub(crate) installing: Option<SnapshotMeta>,
+    /// That of this node.
+    pub(crate) life: Life,
     /// The last term in which it led.
     pub(crate) led: Option<Term>,
     /// What was promised to leaders, and binds.
@@ -76,6 +79,7 @@ impl Core {
             configuration: recovered.configuration,
             configuration_index: recovered.configuration_index,
             installing: None,
+            life: Life::default(),
             led: None,
             bond: Bond::default(),
             ready: Ready::default(),

@@ -132,7 +132,7 @@ impl Raft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Configuration, Options, Recovered, SnapshotMeta, Time};
+    use crate::{Configuration, Life, Options, Recovered, SnapshotMeta, Time};
 
     const OTHERS: [ReplicaId; 2] = [ReplicaId(2), ReplicaId(3)];
 
@@ -148,7 +148,13 @@ mod tests {
     #[test]
     fn no_message_uses_up_the_terms() {
         let mut raft = replica();
-        let heartbeat = || Rpc::Heartbeat { commit: Index(0), sent: Index(0), round: Round(1), sleep: None };
+        let heartbeat = || Rpc::Heartbeat {
+            commit: Index(0),
+            sent: Index(0),
+            round: Round(1),
+            life: Life(1),
+            sleep: None,
+        };
         for term in [TERM_LEAP_MAX + 1, u64::MAX] {
             let refused = step(&mut raft, OTHERS[0], term, heartbeat());
             assert!(matches!(refused, Err(Impossible::Term { .. })), "term {term}");

@@ -10,7 +10,7 @@ use crate::membership::farewell;
 use crate::message::{Round, Rpc};
 use crate::quorum;
 use crate::raft::{Raft, Role};
-use crate::sleep::Sleep;
+use crate::sleep::{Life, Sleep};
 use crate::support::SupportNumber;
 use crate::time::Time;
 
@@ -108,7 +108,7 @@ impl Leader {
         for (id, progress) in &self.progress {
             let commit = core.commit().min(progress.matched);
             let (sent, sleep) = (progress.sent(), self.rest.request(progress));
-            core.send(*id, Rpc::Heartbeat { commit, sent, round: self.round, sleep });
+            core.send(*id, Rpc::Heartbeat { commit, sent, round: self.round, life: core.life, sleep });
         }
     }
 
@@ -183,6 +183,7 @@ impl Raft {
         from: ReplicaId,
         (commit, sent): (Index, Index),
         round: Round,
+        life: Life,
         sleep: Option<Sleep>,
     ) {
         let core = &mut self.core;
@@ -194,7 +195,7 @@ impl Raft {
         }
         let accepted = follower.accepted;
         let matched = accepted.min(core.persistence.stable());
-        let support = core.bond.acknowledge(core.term(), from);
+        let support = core.bond.acknowledge(core.term(), from, life);
         let asleep = self.fall_asleep(sleep, support);
         self.core.send(from, Rpc::HeartbeatReply { round, sent, accepted, matched, support, asleep });
     }

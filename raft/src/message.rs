@@ -5,7 +5,7 @@
 
 use crate::entry::Entry;
 use crate::id::{Index, LogId, ReplicaId, Term};
-use crate::sleep::Sleep;
+use crate::sleep::{Life, Sleep};
 use crate::snapshot::SnapshotMeta;
 use crate::support::SupportNumber;
 
@@ -90,6 +90,9 @@ pub enum Rpc {
         sent: Index,
         /// The round of heartbeats that this belongs to.
         round: Round,
+        /// The life of the sender's node. Who hears another one acknowledges no support: the message is from a process that has
+        /// ended, and its successor leads nothing.
+        life: Life,
         /// Nothing happens here: the receiver shall sleep, if it can.
         sleep: Option<Sleep>,
     },

@@ -88,8 +88,8 @@ impl Raft {
             Rpc::Append { previous, entries, commit } => self.on_append(from, previous, entries, commit),
             Rpc::AppendReply { matched } => self.on_append_reply(from, matched),
             Rpc::AppendRejected { previous, hint } => self.on_append_rejected(from, previous, hint),
-            Rpc::Heartbeat { commit, sent, round, sleep } => {
-                self.on_heartbeat(from, (commit, sent), round, sleep);
+            Rpc::Heartbeat { commit, sent, round, life, sleep } => {
+                self.on_heartbeat(from, (commit, sent), round, life, sleep);
             }
             Rpc::HeartbeatReply { round, sent, accepted, matched, support, asleep } => {
                 self.on_heartbeat_reply(from, round, (sent, accepted, matched), support, asleep);

@@ -70,9 +70,18 @@ pub(crate) struct Bond {
 }
 
 impl Bond {
-    /// The answer to a heartbeat of the leader of `term`.
-    pub(crate) fn acknowledge(&mut self, term: Term, leader: ReplicaId) -> Option<SupportNumber> {
+    /// The answer to a heartbeat that the leader of `term` sent in a life of its node. One of an earlier life may come after the
+    /// first beat of a later one: under the new number it would bind to who leads no more, for as long as that node beats.
+    pub(crate) fn acknowledge(
+        &mut self,
+        term: Term,
+        leader: ReplicaId,
+        sent_in: Life,
+    ) -> Option<SupportNumber> {
         let (_, number, life) = self.offered.take_if(|(offered_to, _, _)| *offered_to == leader)?;
+        if life != sent_in {
+            return None;
+        }
         self.heard = Some(life);
         self.acknowledged = Some(Acknowledged { term, leader, number });
         Some(number)
@@ -129,6 +138,11 @@ impl Leader {
 }
 
 impl Raft {
+    /// In which life of its node this replica runs; said once, before anything is stepped. Its heartbeats carry it.
+    pub const fn in_life(&mut self, life: Life) {
+        self.core.life = life;
+    }
+
     /// Before a heartbeat of `leader` is stepped: the number under which this node supports the leader's node. The answer will
     /// carry it, and this replica is bound by it. `life` is the one in which the leader's node was last heard.
     pub const fn supported(&mut self, leader: ReplicaId, number: SupportNumber, life: Life) {

@@ -104,6 +104,7 @@ stories! {
     summons_waits_for_configuration
     support_binds
     support_binds_candidates
+    support_of_a_former_life
     support_released
     support_restart
     tickets_out_of_step_with_terms

@@ -118,7 +118,9 @@ impl<B: Base> Worker<B> {
         if let Some(last) = recovered.reset {
             self.log.push(shard, Record::Reset(last));
         }
-        let replica = Replica::recovered(self.options.raft.clone(), self.replica_seed(shard), now, recovered);
+        let mut replica =
+            Replica::recovered(self.options.raft.clone(), self.replica_seed(shard), now, recovered);
+        replica.raft.in_life(self.supports.life());
         self.timers.set(shard, replica.deadline(&self.options));
         self.replicas.insert(shard, replica);
     }

@@ -105,10 +105,13 @@ pub fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
             previous: previous.0,
             hint: Some(encode_log_id(hint)),
         }),
-        Rpc::Heartbeat { commit, sent, round, sleep } => {
-            let sleep = sleep.map(|it| v1::Sleep { life: it.life.0, number: it.number.0 });
-            WireRpc::Heartbeat(v1::Heartbeat { commit: commit.0, sent: sent.0, round: round.0, sleep })
-        }
+        Rpc::Heartbeat { commit, sent, round, life, sleep } => WireRpc::Heartbeat(v1::Heartbeat {
+            commit: commit.0,
+            sent: sent.0,
+            round: round.0,
+            sleep: sleep.map(|it| v1::Sleep { life: it.life.0, number: it.number.0 }),
+            life: life.0,
+        }),
         Rpc::HeartbeatReply { round, sent, accepted, matched, support, asleep } => {
             WireRpc::HeartbeatReply(v1::HeartbeatReply {
                 round: round.0,
@@ -144,10 +147,13 @@ pub fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), WireError
         WireRpc::AppendRejected(it) => {
             Rpc::AppendRejected { previous: Index(it.previous), hint: decode_log_id(it.hint)? }
         }
-        WireRpc::Heartbeat(it) => {
-            let sleep = it.sleep.map(|it| Sleep { life: Life(it.life), number: SupportNumber(it.number) });
-            Rpc::Heartbeat { commit: Index(it.commit), sent: Index(it.sent), round: Round(it.round), sleep }
-        }
+        WireRpc::Heartbeat(it) => Rpc::Heartbeat {
+            commit: Index(it.commit),
+            sent: Index(it.sent),
+            round: Round(it.round),
+            life: Life(it.life),
+            sleep: it.sleep.map(|it| Sleep { life: Life(it.life), number: SupportNumber(it.number) }),
+        },
         WireRpc::HeartbeatReply(it) => Rpc::HeartbeatReply {
             round: Round(it.round),
             sent: Index(it.sent),

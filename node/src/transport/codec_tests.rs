@@ -74,6 +74,7 @@ impl Draw {
                 commit: index,
                 sent: Index(self.number()),
                 round: Round(self.number()),
+                life: Life(self.number()),
                 sleep: self
                     .flag()
                     .then(|| Sleep { life: Life(self.number()), number: SupportNumber(self.number()) }),
@@ -258,6 +259,8 @@ fn the_bytes_of_messages_are_these() {
     ]
     .concat();
     let append = [&[74, 53, 10, 4, 8, 4, 16, 2][..], &entries_bytes, &[24, 1]].concat();
+    let life = Life(2);
+    let before_lives = Rpc::Heartbeat { commit, sent, round, life: Life(0), sleep: None };
     let golden: [(Rpc, &[u8]); 13] = [
         (Rpc::PreVote { campaign: Term(4), last: id(9, 3) }, &[42, 8, 8, 4, 18, 4, 8, 9, 16, 3]),
         (reply_before, &[50, 10, 8, 4, 16, 1, 26, 4, 8, 8, 16, 2]),
@@ -266,8 +269,11 @@ fn the_bytes_of_messages_are_these() {
         (Rpc::Append { previous: id(4, 2), entries, commit }, &append),
         (Rpc::AppendReply { matched: Index(9) }, &[82, 2, 8, 9]),
         (Rpc::AppendRejected { previous: Index(9), hint: id(8, 2) }, &[90, 8, 8, 9, 18, 4, 8, 8, 16, 2]),
-        (Rpc::Heartbeat { commit, sent, round, sleep: None }, &[98, 6, 8, 1, 16, 2, 24, 3]),
-        (Rpc::Heartbeat { commit, sent, round, sleep }, &[98, 12, 8, 1, 16, 2, 24, 3, 34, 4, 8, 2, 16, 6]),
+        (before_lives, &[98, 6, 8, 1, 16, 2, 24, 3]),
+        (
+            Rpc::Heartbeat { commit, sent, round, life, sleep },
+            &[98, 14, 8, 1, 16, 2, 24, 3, 34, 4, 8, 2, 16, 6, 40, 2],
+        ),
         (reply, &[106, 10, 8, 3, 16, 2, 24, 4, 32, 5, 40, 6]),
         (asleep, &[106, 12, 8, 3, 16, 2, 24, 4, 32, 5, 40, 6, 48, 1]),
         (Rpc::TimeoutNow, &[114, 0]),

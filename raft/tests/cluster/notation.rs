@@ -32,7 +32,7 @@ fn rpc_text(rpc: &Rpc) -> String {
         }
         Rpc::AppendReply { matched } => format!("AppendReply matched {matched}"),
         Rpc::AppendRejected { previous, hint } => format!("AppendRejected {previous}, hint {hint}"),
-        Rpc::Heartbeat { commit, sent, round, sleep } => {
+        Rpc::Heartbeat { commit, sent, round, sleep, .. } => {
             let sleep = sleep
                 .map_or(String::new(), |it| format!(", sleep: life {}, support #{}", it.life.0, it.number.0));
             format!("Heartbeat #{} sent {sent}, commit {commit}{sleep}", round.0)

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use flotilla_raft::{
-    Configuration, Entry, HardState, Index, LogId, Options, Payload, Raft, Ready, Recovered, ReplicaId, Rpc,
-    SnapshotMeta, Time, Write,
+    Configuration, Entry, HardState, Index, Life, LogId, Options, Payload, Raft, Ready, Recovered, ReplicaId,
+    Rpc, SnapshotMeta, Time, Write,
 };
 
 /// The state after some entry: every entry applied so far, and the configuration in effect.
@@ -137,7 +137,9 @@ impl Replica {
 
     pub fn restart(&mut self, seed: u64, now: Time) {
         self.state = self.disk.base.clone();
-        self.raft = Some(Raft::new(self.id, self.options.clone(), seed, now, self.disk.recovered()));
+        let mut raft = Raft::new(self.id, self.options.clone(), seed, now, self.disk.recovered());
+        raft.in_life(Life(1));
+        self.raft = Some(raft);
     }
 
     /// Takes what is ready: disk jobs and entries queue up here, the rest is the caller's.

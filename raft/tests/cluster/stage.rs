@@ -73,9 +73,11 @@ impl Stage {
             "timeout" => self.timeout(args),
             "cut" | "heal" | "isolate" => self.connect(name, args),
             "crash" => self.crash(args),
-            "restart" => {
-                self.each(args, |stage, id| stage.replicas.get_mut(&id).unwrap().restart(id.0, stage.now))
-            }
+            "restart" => self.each(args, |stage, id| {
+                stage.replicas.get_mut(&id).unwrap().restart(id.0, stage.now);
+                let life = stage.promises.life(id);
+                stage.replica(id).raft().in_life(life);
+            }),
             "hold" => self.each(args, |stage, id| {
                 stage.held.insert(id);
             }),
@@ -304,7 +306,7 @@ impl Stage {
                 let (all, life) = (Index(sleep.unwrap_or_default()), Life(life.unwrap_or_default()));
                 let number = SupportNumber(promise.unwrap_or_default());
                 let sleep = Some(Sleep { life, number });
-                Rpc::Heartbeat { commit: all, sent: all, round: Round(1), sleep }
+                Rpc::Heartbeat { commit: all, sent: all, round: Round(1), life, sleep }
             }
             None => forged(matched.map(Index), heartbeat.map(Index), answer.map(Round)),
             Some(previous) => {
@@ -452,7 +454,11 @@ impl Stage {
         let now = self.now;
         let id = notation::parse_replica(args.next_pos().ok_or("who?")?)?;
         match name {
-            "beats" => self.promises.live(id, args.take_key("life").ok_or("which life?")?.parse()?),
+            "beats" => {
+                self.promises.live(id, args.take_key("life").ok_or("which life?")?.parse()?);
+                let life = self.promises.life(id);
+                self.replica(id).raft().in_life(life);
+            }
             "quiesce" => {
                 let after = args.take_key("after").unwrap_or("0").parse()?;
                 self.now = now + Duration::from_millis(after);
@@ -573,7 +579,10 @@ fn forged(matched: Option<Index>, heartbeat: Option<Index>, answer: Option<Round
             let (sent, accepted, matched) = (none, none, none);
             Rpc::HeartbeatReply { round, sent, accepted, matched, support: None, asleep: false }
         }
-        (_, Some(commit), None) => Rpc::Heartbeat { commit, sent: commit, round: Round(1), sleep: None },
+        (_, Some(commit), None) => {
+            let (round, life) = (Round(1), Life(1));
+            Rpc::Heartbeat { commit, sent: commit, round, life, sleep: None }
+        }
         (Some(matched), None, None) => Rpc::AppendReply { matched },
         (None, None, None) => Rpc::TimeoutNow,
     }
