@@ -70,8 +70,9 @@ pub(crate) struct Bond {
 }
 
 impl Bond {
-    /// The answer to a heartbeat that the leader of `term` sent in a life of its node. One of an earlier life may come after the
-    /// first beat of a later one: under the new number it would bind to who leads no more, for as long as that node beats.
+    /// The answer to a heartbeat that the leader of `term` sent in a life of its node. It may come late: after the first beat of a
+    /// later life, or after the word that its sender leads no more. Then it would bind to who leads nothing, for as long as that
+    /// node beats.
     pub(crate) fn acknowledge(
         &mut self,
         term: Term,
@@ -79,7 +80,9 @@ impl Bond {
         sent_in: Life,
     ) -> Option<SupportNumber> {
         let (_, number, life) = self.offered.take_if(|(offered_to, _, _)| *offered_to == leader)?;
-        if life != sent_in {
+        let has_ended = life != sent_in;
+        let leads_no_more = self.released_in.is_some_and(|released| term <= released);
+        if has_ended || leads_no_more {
             return None;
         }
         self.heard = Some(life);

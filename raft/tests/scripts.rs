@@ -104,6 +104,7 @@ stories! {
     summons_waits_for_configuration
     support_binds
     support_binds_candidates
+    support_not_after_release
     support_of_a_former_life
     support_released
     support_restart

@@ -55,6 +55,15 @@ fn a_snapshot_in_the_base_and_announced_in_the_log_may_be_acknowledged() {
     assert!(outcome.coverage.of("power cuts at delicate moments") > 0);
 }
 
+/// The last heartbeats of a leader came after the first beat of its node's next life, or after the word that it leads no more. They
+/// bound those who might have elected another, for as long as that node beat. Found by worlds 4209, 5643 and 6534 of ten thousand.
+#[test]
+fn a_heartbeat_that_comes_too_late_binds_nobody() {
+    for seed in [4209, 5643, 6534] {
+        assert_eq!(run(&Scenario::draw(seed, &Topology::default()), false).failure, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_world_goes_on_until_enough_was_answered() {
     let scenario = Scenario { operations_min: 0, ..Scenario::draw(37, &short()) };
