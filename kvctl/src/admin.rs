@@ -158,11 +158,19 @@ impl Admin {
     /// # Errors
     /// Nobody answers for the meta shard.
     pub async fn moves(&self) -> Result<Vec<wire::Move>, Failure> {
+        Ok(self.listed_moves().await?.moves)
+    }
+
+    /// The same, with everything else that is said of them.
+    ///
+    /// # Errors
+    /// Nobody answers for the meta shard.
+    pub async fn listed_moves(&self) -> Result<wire::ListMovesResult, Failure> {
         use wire::list_moves_response::Outcome;
         let request = wire::ListMovesRequest { route_mode: wire::RouteMode::Proxy.into() };
         let ask = async |mut client: ClusterClient<Channel>| client.list_moves(request).await;
         match self.ask_any(Effect::Read, ask).await?.outcome {
-            Some(Outcome::Result(result)) => Ok(result.moves),
+            Some(Outcome::Result(result)) => Ok(result),
             _ => Err(Failure::Refused("the meta shard has no leader just now; ask again".to_string())),
         }
     }

@@ -11,8 +11,8 @@ use crate::duration::Span;
 use crate::endpoint::Endpoint;
 use crate::failure::Effect;
 use crate::verbs::{
-    cas, completion, del, demo, dev, dump, get, load, move_cancel, move_list, node_list, put, route, scan,
-    shard_list, shard_move, shard_show, shard_transfer_leader, status, txn,
+    cas, completion, del, demo, dev, dump, get, load, move_cancel, move_list, node_list, put, ring_show,
+    route, scan, shard_list, shard_move, shard_show, shard_transfer_leader, status, txn,
 };
 
 /// Where a fleet is looked for when nothing else is said: a router on this machine, then the nodes of `kvctl dev`.
@@ -113,6 +113,9 @@ pub enum Command {
     /// Look at nodes
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Look at the ring
+    #[command(subcommand)]
+    Ring(RingCommand),
     /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
 }
@@ -151,6 +154,7 @@ impl Command {
             | Self::Shard(ShardCommand::List(_) | ShardCommand::Show(_))
             | Self::Move(MoveCommand::List(_))
             | Self::Node(NodeCommand::List(_))
+            | Self::Ring(RingCommand::Show(_))
             | Self::Completion(_) => Effect::Read,
         }
     }
@@ -197,4 +201,12 @@ pub enum MoveCommand {
 pub enum NodeCommand {
     /// List all nodes
     List(node_list::NodeListArgs),
+}
+
+/// `kvctl ring …`
+#[derive(Debug, Subcommand)]
+#[command(arg_required_else_help = true)]
+pub enum RingCommand {
+    /// Draw the ring: shares of the slots, leaders and replicas of each node
+    Show(ring_show::RingShowArgs),
 }

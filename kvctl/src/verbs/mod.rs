@@ -13,6 +13,7 @@ pub mod move_cancel;
 pub mod move_list;
 pub mod node_list;
 pub mod put;
+pub mod ring_show;
 pub mod route;
 pub mod scan;
 pub mod shard_list;
@@ -22,7 +23,7 @@ pub mod shard_transfer_leader;
 pub mod status;
 pub mod txn;
 
-use crate::cli::{Command, Common, MoveCommand, NodeCommand, ShardCommand};
+use crate::cli::{Command, Common, MoveCommand, NodeCommand, RingCommand, ShardCommand};
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -60,6 +61,7 @@ pub async fn run(
         Command::Move(MoveCommand::List(args)) => move_list::run(args, admin, console).await,
         Command::Move(MoveCommand::Cancel(args)) => move_cancel::run(args, admin, console).await,
         Command::Node(NodeCommand::List(args)) => node_list::run(args, admin, console).await,
+        Command::Ring(RingCommand::Show(args)) => ring_show::run(args, admin, console).await,
         Command::Completion(args) => completion::run(args, console),
     }
 }

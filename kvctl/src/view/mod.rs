@@ -64,6 +64,8 @@ pub struct Shard {
     pub id: ShardId,
     /// How many slots it owns: none for the meta shard.
     pub slots: u64,
+    /// Which ones, in order.
+    pub ranges: Vec<wire::SlotRange>,
     /// The greatest term that any replica names.
     pub term: u64,
     /// Who leads in that term, by its own word.
@@ -180,6 +182,7 @@ impl Shard {
         Self {
             id: ShardId(shard.shard),
             slots: shard.slots.iter().map(|range| u64::from(range.last - range.first) + 1).sum(),
+            ranges: shard.slots.clone(),
             term,
             leader: leader
                 .and_then(|leader| replicas.iter().find(|replica| replica.id == leader.replica))

@@ -1,5 +1,6 @@
 //! What is wrong with the fleet, or could be better, and the command that mends it.
 
+use flotilla_proto::v1 as wire;
 use flotilla_topology::NodeId;
 
 use super::{Fleet, Node, Shard};
@@ -20,9 +21,10 @@ pub struct Problem {
 
 /// Everything that is wrong, the worst first.
 #[must_use]
-pub fn problems(fleet: &Fleet) -> Vec<Problem> {
+pub fn problems(fleet: &Fleet, listed: &wire::ListMovesResult) -> Vec<Problem> {
     let mut found: Vec<Problem> = fleet.shards.iter().filter_map(leaderless).collect();
     found.extend(fleet.nodes.iter().filter_map(silent));
+    found.extend(listed.moves.iter().filter_map(|it| stuck(fleet, it)));
     found.extend(fleet.shards.iter().filter_map(|shard| lagging(fleet, shard)));
     found.extend(fleet.nodes.iter().filter_map(|node| unconnected(fleet, node)));
     found.extend(uneven(fleet));
@@ -34,10 +36,10 @@ fn leaderless(shard: &Shard) -> Option<Problem> {
     if shard.leader.is_some() {
         return None;
     }
-    let all = shard.replicas.len();
-    let down: Vec<String> = shard
-        .replicas
-        .iter()
+    // Who does not vote does not help.
+    let voters = || shard.replicas.iter().filter(|it| it.membership == wire::Membership::Voter);
+    let all = voters().count();
+    let down: Vec<String> = voters()
         .filter(|replica| replica.seen.is_none())
         .map(|replica| format!("node {}", replica.node.0))
         .collect();
@@ -61,6 +63,23 @@ fn silent(node: &Node) -> Option<Problem> {
         is_grave: true,
         what: format!("node {} does not answer at {}: {why}", node.id.0, node.client_addr),
         fix: format!("start it again, with its data directory: kvnode --id {} …", node.id.0),
+    })
+}
+
+/// A move whose new replica does not vote waits for its node for ever.
+fn stuck(fleet: &Fleet, it: &wire::Move) -> Option<Problem> {
+    let waits = matches!(
+        it.phase(),
+        wire::MovePhase::Unobserved | wire::MovePhase::Creating | wire::MovePhase::Copying
+    );
+    if !waits || it.cancelled || fleet.answers(NodeId(it.to_node)) {
+        return None;
+    }
+    let (id, shard, to) = (it.r#move, it.shard, it.to_node);
+    Some(Problem {
+        is_grave: true,
+        what: format!("move {id} of shard {shard} waits for node {to}, which does not answer"),
+        fix: format!("start node {to} again, or undo the move: kvctl move cancel {id}"),
     })
 }
 
@@ -114,11 +133,10 @@ fn uneven(fleet: &Fleet) -> Option<Problem> {
 mod tests {
     use super::super::samples::{answer, map, three_nodes};
     use super::*;
-    use flotilla_proto::v1 as wire;
 
     #[test]
     fn nothing_is_wrong_with_a_healthy_fleet() {
-        assert_eq!(problems(&Fleet::of(&map(), three_nodes())), []);
+        assert_eq!(problems(&Fleet::of(&map(), three_nodes()), &wire::ListMovesResult::default()), []);
     }
 
     #[test]
@@ -126,11 +144,42 @@ mod tests {
         let mut answers = three_nodes();
         answers.insert(NodeId(1), Err("connection refused".to_string()));
         answers.insert(NodeId(2), Err("connection refused".to_string()));
-        let found = problems(&Fleet::of(&map(), answers));
+        let found = problems(&Fleet::of(&map(), answers), &wire::ListMovesResult::default());
         assert_eq!(found.len(), 4, "{found:?}");
         assert_eq!(found[0].what, "shard 0 has no leader; 1 of 3 replicas are up");
         assert_eq!(found[0].fix, "it needs a majority of its replicas: start node 1 or node 2");
         assert_eq!(found[2].what, "node 1 does not answer at 127.0.0.1:7501: connection refused");
+    }
+
+    #[test]
+    fn a_learner_is_no_help_to_a_shard_that_lost_its_majority() {
+        let mut map = map();
+        map.shards[1].replicas[2].set_membership(wire::Membership::Learner);
+        let mut answers = three_nodes();
+        answers.insert(NodeId(2), Err("connection refused".to_string()));
+        let found = problems(&Fleet::of(&map, answers), &wire::ListMovesResult::default());
+        assert_eq!(found[0].what, "shard 1 has no leader; 1 of 2 replicas are up");
+        assert_eq!(found[0].fix, "it needs a majority of its replicas: start node 2");
+    }
+
+    #[test]
+    fn a_move_that_waits_for_a_dead_node_comes_with_the_command_that_undoes_it() {
+        let mut answers = three_nodes();
+        answers.insert(NodeId(3), Err("connection refused".to_string()));
+        let fleet = Fleet::of(&map(), answers);
+        let mut it = wire::Move { r#move: 7, shard: 1, from_node: 1, to_node: 3, ..wire::Move::default() };
+        it.set_phase(wire::MovePhase::Copying);
+        let listed =
+            |it: &wire::Move| wire::ListMovesResult { moves: vec![it.clone()], ..Default::default() };
+        let found = problems(&fleet, &listed(&it));
+        let expected = Problem {
+            is_grave: true,
+            what: "move 7 of shard 1 waits for node 3, which does not answer".to_string(),
+            fix: "start node 3 again, or undo the move: kvctl move cancel 7".to_string(),
+        };
+        assert_eq!(found[1], expected);
+        it.set_phase(wire::MovePhase::Joint);
+        assert_eq!(problems(&fleet, &listed(&it)).len(), 1, "a joint one finishes without it");
     }
 
     #[test]
@@ -140,8 +189,10 @@ mod tests {
             answer(2, |replica| replica.followers.iter_mut().for_each(|follower| follower.lag = 10_001));
         answers.insert(NodeId(2), Ok(two));
         answers.get_mut(&NodeId(3)).unwrap().as_mut().unwrap().peers[0].connected = false;
-        let found: Vec<String> =
-            problems(&Fleet::of(&map(), answers)).into_iter().map(|at| at.what).collect();
+        let found: Vec<String> = problems(&Fleet::of(&map(), answers), &wire::ListMovesResult::default())
+            .into_iter()
+            .map(|at| at.what)
+            .collect();
         let expected = [
             "shard 1: the replica on node 1 is 10001 entries behind",
             "node 3 has no stream to node 1 at 127.0.0.1:7601",
@@ -172,7 +223,7 @@ mod tests {
             let copies: Vec<_> = copies.collect();
             status.replicas.extend(copies);
         }
-        let found = problems(&Fleet::of(&map, answers));
+        let found = problems(&Fleet::of(&map, answers), &wire::ListMovesResult::default());
         let expected = Problem {
             is_grave: false,
             what: "node 2 leads 4 shards, node 3 leads 0".to_string(),
