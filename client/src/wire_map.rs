@@ -37,6 +37,7 @@ pub fn decode(map: v1::ClusterMap) -> Result<ClusterMap, MapError> {
         epoch: Epoch(map.epoch),
         nodes: map.nodes.into_iter().map(node).collect(),
         joined: BTreeMap::new(),
+        leaving: BTreeMap::new(),
         removed_nodes: BTreeSet::new(),
         greatest_shard: shards.keys().next_back().copied().unwrap_or_default(),
         shards,
@@ -50,7 +51,7 @@ pub fn decode(map: v1::ClusterMap) -> Result<ClusterMap, MapError> {
 }
 
 fn node(node: v1::Node) -> (NodeId, NodeInfo) {
-    let v1::Node { node, client_addr, peer_addr, http_addr } = node;
+    let v1::Node { node, client_addr, peer_addr, http_addr, leaving: _ } = node;
     (NodeId(node), NodeInfo { client_addr, peer_addr, http_addr })
 }
 
@@ -106,6 +107,7 @@ mod tests {
             client_addr: format!("127.0.0.1:{}", 7500 + node),
             peer_addr: "p:1".into(),
             http_addr: "h:1".into(),
+            leaving: 0,
         };
         let slots = |first, last| vec![v1::SlotRange { first, last }];
         v1::ClusterMap {

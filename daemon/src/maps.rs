@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use flotilla_proto::v1;
-use flotilla_topology::{ClusterMap, Epoch, Membership, ShardId, SlotRange};
+use flotilla_topology::{ClusterMap, Epoch, Leaving, Membership, NodeId, ShardId, SlotRange};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
@@ -31,12 +31,21 @@ pub fn encode(map: &ClusterMap) -> v1::ClusterMap {
         client_addr: info.client_addr.clone(),
         peer_addr: info.peer_addr.clone(),
         http_addr: info.http_addr.clone(),
+        leaving: leaving(map, *node).into(),
     });
     v1::ClusterMap {
         cluster: Some(map.cluster.into()),
         epoch: map.epoch.0,
         nodes: nodes.collect(),
         shards: map.shards.keys().map(|shard| encode_shard(map, *shard)).collect(),
+    }
+}
+
+fn leaving(map: &ClusterMap, node: NodeId) -> v1::Leaving {
+    match map.leaving.get(&node) {
+        None => v1::Leaving::Stays,
+        Some(Leaving::Drained) => v1::Leaving::Drained,
+        Some(Leaving::Removed) => v1::Leaving::Removed,
     }
 }
 

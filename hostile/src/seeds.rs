@@ -17,7 +17,7 @@ use flotilla_store::{
     Action, Base, Command, Compare, Condition, Genesis, Machine, Operation, RequestId, Scope, SlotSpan, Txn,
     TxnOperation,
 };
-use flotilla_topology::{Epoch, NodeId, NodeInfo, ShardId, Slot, plan_initial};
+use flotilla_topology::{Change, ClusterMap, Epoch, NodeId, NodeInfo, ShardId, Slot, plan_initial};
 use flotilla_wal::simulated::SimulatedDisk;
 use flotilla_wal::{Batch, Log, Record};
 use prost::Message as _;
@@ -394,6 +394,10 @@ pub(crate) fn config() -> Seeds {
 }
 
 fn map_bytes(nodes: u64, shards: u64, replicas: usize) -> Vec<u8> {
+    founded(nodes, shards, replicas).encode()
+}
+
+fn founded(nodes: u64, shards: u64, replicas: usize) -> ClusterMap {
     let info = |node: u64| NodeInfo {
         client_addr: format!("127.0.0.1:{}", 7500 + node),
         peer_addr: format!("n{node}.fleet:7601"),
@@ -401,7 +405,7 @@ fn map_bytes(nodes: u64, shards: u64, replicas: usize) -> Vec<u8> {
     };
     let nodes = (1..=nodes).map(|node| (NodeId(node), info(node))).collect();
     let map = plan_initial(0xF1EE7, nodes, shards, replicas);
-    map.unwrap_or_else(|error| panic!("a fleet: {error}")).encode()
+    map.unwrap_or_else(|error| panic!("a fleet: {error}"))
 }
 
 /// Cluster maps: small ones, because a fuzzer is fast with small ones.
@@ -412,5 +416,14 @@ pub(crate) fn map() -> Seeds {
         seeds.push(named(name, [vec![0], map.clone()].concat()));
         seeds.push(named(&format!("{name}-resealed"), [vec![1], map].concat()));
     }
+    // Of the newer formats, too: something moves, and somebody leaves.
+    let apply =
+        |map: ClusterMap, change| map.apply(change).unwrap_or_else(|error| panic!("a change: {error}"));
+    let start = Change::StartMove { shard: ShardId(1), from: NodeId(1), to: NodeId(4) };
+    let moving = apply(founded(4, 1, 3), start);
+    let leaving = apply(moving.clone(), Change::Drain { node: NodeId(1) });
+    let leaving = apply(leaving, Change::RemoveByForce { node: NodeId(2) });
+    seeds.push(named("a-move-resealed", [vec![1], moving.encode()].concat()));
+    seeds.push(named("who-leaves-resealed", [vec![1], leaving.encode()].concat()));
     seeds
 }

@@ -161,7 +161,7 @@ impl Admin {
         Ok(self.listed_moves().await?.moves)
     }
 
-    /// The same, with everything else that is said of them.
+    /// The same, and the nodes that should become empty and do not.
     ///
     /// # Errors
     /// Nobody answers for the meta shard.
@@ -183,6 +183,41 @@ impl Admin {
         let request = wire::CancelMoveRequest { r#move: id, route_mode: wire::RouteMode::Proxy.into() };
         let ask = async |mut client: ClusterClient<Channel>| client.cancel_move(request).await;
         self.ask_any(Effect::Write, ask).await.map(drop)
+    }
+
+    /// Has a node emptied, let stay, or removed; or only checks whether it could be.
+    ///
+    /// # Errors
+    /// Refused, or unknown whether it is recorded.
+    pub async fn change_node(
+        &self,
+        node: u64,
+        change: wire::NodeChange,
+        dry_run: bool,
+    ) -> Result<wire::ChangeNodeResult, Failure> {
+        use wire::change_node_response::Outcome;
+        let effect = if dry_run { Effect::Read } else { Effect::Write };
+        let route_mode = wire::RouteMode::Proxy.into();
+        let request = wire::ChangeNodeRequest { node, change: change.into(), dry_run, route_mode };
+        let ask = async |mut client: ClusterClient<Channel>| client.change_node(request).await;
+        match self.ask_any(effect, ask).await?.outcome {
+            Some(Outcome::Result(result)) => Ok(result),
+            _ => Err(Failure::Refused("the meta shard has no leader just now; ask again".to_string())),
+        }
+    }
+
+    /// What would spread replicas and leaders evenly.
+    ///
+    /// # Errors
+    /// Nobody answers for the meta shard.
+    pub async fn plan_evening(&self) -> Result<wire::PlanEveningResult, Failure> {
+        use wire::plan_evening_response::Outcome;
+        let request = wire::PlanEveningRequest { route_mode: wire::RouteMode::Proxy.into() };
+        let ask = async |mut client: ClusterClient<Channel>| client.plan_evening(request).await;
+        match self.ask_any(Effect::Read, ask).await?.outcome {
+            Some(Outcome::Result(result)) => Ok(result),
+            _ => Err(Failure::Refused("the meta shard has no leader just now; ask again".to_string())),
+        }
     }
 
     /// The map as it stands in the meta shard.

@@ -11,8 +11,9 @@ use crate::duration::Span;
 use crate::endpoint::Endpoint;
 use crate::failure::Effect;
 use crate::verbs::{
-    cas, completion, del, demo, dev, dump, get, load, move_cancel, move_list, node_list, put, ring_show,
-    route, scan, shard_list, shard_move, shard_show, shard_transfer_leader, status, txn,
+    cas, completion, del, demo, dev, dump, get, load, move_cancel, move_list, node_drain, node_list,
+    node_remove, put, ring_show, route, scan, shard_list, shard_move, shard_rebalance, shard_show,
+    shard_transfer_leader, status, txn,
 };
 
 /// Where a fleet is looked for when nothing else is said: a router on this machine, then the nodes of `kvctl dev`.
@@ -110,7 +111,7 @@ pub enum Command {
     /// Look at moves that are under way, undo them
     #[command(subcommand)]
     Move(MoveCommand),
-    /// Look at nodes
+    /// Look at nodes, empty them, take them out of the fleet
     #[command(subcommand)]
     Node(NodeCommand),
     /// Look at the ring
@@ -125,9 +126,11 @@ impl Command {
     #[must_use]
     pub const fn ctrl_c(&self) -> CtrlC {
         match self {
-            Self::Dev(_) | Self::Demo(_) | Self::Load(_) | Self::Shard(ShardCommand::Move(_)) => {
-                CtrlC::IsHandled
-            }
+            Self::Dev(_)
+            | Self::Demo(_)
+            | Self::Load(_)
+            | Self::Shard(ShardCommand::Move(_) | ShardCommand::Rebalance(_))
+            | Self::Node(NodeCommand::Drain(_) | NodeCommand::Remove(_)) => CtrlC::IsHandled,
             Self::Dump(_) => CtrlC::EndsAtTheSecond,
             _ => CtrlC::Ends,
         }
@@ -143,7 +146,10 @@ impl Command {
             | Self::Txn(_)
             | Self::Load(_)
             | Self::Move(MoveCommand::Cancel(_))
-            | Self::Shard(ShardCommand::Move(_) | ShardCommand::TransferLeader(_)) => Effect::Write,
+            | Self::Node(NodeCommand::Drain(_) | NodeCommand::Undrain(_) | NodeCommand::Remove(_))
+            | Self::Shard(
+                ShardCommand::Move(_) | ShardCommand::TransferLeader(_) | ShardCommand::Rebalance(_),
+            ) => Effect::Write,
             Self::Dev(_)
             | Self::Demo(_)
             | Self::Get(_)
@@ -183,6 +189,8 @@ pub enum ShardCommand {
     Move(shard_move::ShardMoveArgs),
     /// Hand a shard's leadership to another node
     TransferLeader(shard_transfer_leader::TransferLeaderArgs),
+    /// Spread replicas and leaders evenly over the nodes
+    Rebalance(shard_rebalance::ShardRebalanceArgs),
 }
 
 /// `kvctl move …`
@@ -201,6 +209,12 @@ pub enum MoveCommand {
 pub enum NodeCommand {
     /// List all nodes
     List(node_list::NodeListArgs),
+    /// Move everything away from a node; it gets nothing new
+    Drain(node_drain::NodeDrainArgs),
+    /// Let a node stay that is being drained, or was
+    Undrain(node_drain::NodeUndrainArgs),
+    /// Take an empty node out of the fleet, or with --force a dead one
+    Remove(node_remove::NodeRemoveArgs),
 }
 
 /// `kvctl ring …`

@@ -19,11 +19,12 @@ const STALLED_AFTER: Duration = Duration::from_secs(2);
 const BAR: usize = 24;
 
 /// Back to the first column, and everything there erased.
-const ERASE: &str = "\r\x1b[2K";
+pub const ERASE: &str = "\r\x1b[2K";
 
-/// The terminal itself cuts what is too long for it, and so needs not be asked for its width; then it wraps lines again.
-const CUT: &str = "\x1b[?7l";
-const WRAP: &str = "\x1b[?7h";
+/// The terminal itself cuts what is too long for it, and so needs not be asked for its width …
+pub const CUT: &str = "\x1b[?7l";
+/// … then it wraps lines again.
+pub const WRAP: &str = "\x1b[?7h";
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,7 +166,9 @@ impl Picture<'_> {
     }
 }
 
-fn bar(part: f64) -> String {
+/// A part of 1 as a bar.
+#[must_use]
+pub fn bar(part: f64) -> String {
     let full = ((part * BAR as f64) as usize).min(BAR);
     let head = if full < BAR { ">" } else { "" };
     format!("[{}{head}{}]", "=".repeat(full), " ".repeat((BAR - full).saturating_sub(1)))

@@ -50,7 +50,11 @@ fn wrong_usage_is_one_line_and_code_2_with_nothing_on_stdout() {
 #[test]
 fn without_a_fleet_every_verb_says_so_at_once_with_code_3() {
     let endpoint = nobody();
-    let cases: [&[&str]; 11] = [
+    let cases: [&[&str]; 15] = [
+        &["ring", "show"],
+        &["node", "drain", "1"],
+        &["node", "remove", "1", "--force"],
+        &["shard", "rebalance"],
         &["load", "-"],
         &["dump"],
         &["get", "k"],

@@ -48,7 +48,13 @@ impl Router {
 
     fn map(&self) -> v1::ClusterMap {
         let nowhere = || self.node.clone();
-        let node = v1::Node { node: 1, client_addr: nowhere(), peer_addr: nowhere(), http_addr: nowhere() };
+        let node = v1::Node {
+            node: 1,
+            client_addr: nowhere(),
+            peer_addr: nowhere(),
+            http_addr: nowhere(),
+            leaving: 0,
+        };
         let replicas = vec![v1::Replica { replica: 1, node: 1, ..v1::Replica::default() }];
         let slots = vec![v1::SlotRange { first: 0, last: 16_383 }];
         let meta = v1::Shard { shard: 0, replicas: replicas.clone(), ..v1::Shard::default() };
@@ -148,6 +154,14 @@ impl Cluster for Router {
     }
 
     async fn cancel_move(&self, _: Request<v1::CancelMoveRequest>) -> Answer<v1::CancelMoveResponse> {
+        not_played()
+    }
+
+    async fn change_node(&self, _: Request<v1::ChangeNodeRequest>) -> Answer<v1::ChangeNodeResponse> {
+        not_played()
+    }
+
+    async fn plan_evening(&self, _: Request<v1::PlanEveningRequest>) -> Answer<v1::PlanEveningResponse> {
         not_played()
     }
 }

@@ -95,6 +95,20 @@ impl Cluster for ClusterService {
     ) -> Result<Response<v1::CancelMoveResponse>, Status> {
         Err(only_nodes("a router moves no replicas"))
     }
+
+    async fn change_node(
+        &self,
+        _: Request<v1::ChangeNodeRequest>,
+    ) -> Result<Response<v1::ChangeNodeResponse>, Status> {
+        Err(only_nodes("a router moves no replicas"))
+    }
+
+    async fn plan_evening(
+        &self,
+        _: Request<v1::PlanEveningRequest>,
+    ) -> Result<Response<v1::PlanEveningResponse>, Status> {
+        Err(only_nodes("a router moves no replicas"))
+    }
 }
 
 fn only_nodes(what: &str) -> Status {

@@ -5,7 +5,7 @@
 
 use flotilla_raft::{Index, ReplicaId};
 
-use crate::{ClusterMap, Fault, MoveId, NodeId, NodeInfo, Report, ShardId};
+use crate::{ClusterMap, Fault, Leaving, MoveId, NodeId, NodeInfo, Report, ShardId};
 
 /// One step of the map. More kinds come with ring changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,26 @@ pub enum Change {
     CancelMove {
         /// The move.
         id: MoveId,
+    },
+    /// A node shall be empty: it gets no new replicas.
+    Drain {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node stays after all, and may get replicas again.
+    Undrain {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node that is empty is no member any more.
+    RemoveNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node shall be empty, and then be no member any more.
+    RemoveByForce {
+        /// The node.
+        node: NodeId,
     },
     /// The leader of a shard says who its members are.
     Report {
@@ -96,6 +116,20 @@ pub enum Refusal {
         /// The node.
         node: NodeId,
     },
+    /// The node shall be empty.
+    #[error("{node} is being drained: it gets no new replicas")]
+    Leaving {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node has replicas.
+    #[error("{node} has replicas of {}: drain it first (kvctl node drain {})", names(shards), node.0)]
+    Occupied {
+        /// The node.
+        node: NodeId,
+        /// The shards.
+        shards: Vec<ShardId>,
+    },
     /// Another move of the shard is under way.
     #[error("{shard} is being moved already, by {id}")]
     Moving {
@@ -139,6 +173,12 @@ pub enum Refusal {
     Fault(#[from] Fault),
 }
 
+/// As a sentence names them.
+fn names(shards: &[ShardId]) -> String {
+    let names: Vec<String> = shards.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
 impl ClusterMap {
     /// The map after this change, one epoch on. This map stays as it is.
     ///
@@ -152,6 +192,10 @@ impl ClusterMap {
             Change::Join { node, info, directory } => next.join(node, info, directory)?,
             Change::StartMove { shard, from, to } => next.start_move(shard, from, to)?,
             Change::CancelMove { id } => next.cancel_move(id)?,
+            Change::Drain { node } => next.leave(node, Leaving::Drained)?,
+            Change::Undrain { node } => next.stay(node)?,
+            Change::RemoveNode { node } => next.remove_node(node)?,
+            Change::RemoveByForce { node } => next.leave(node, Leaving::Removed)?,
             Change::Report { shard, report } => next.report(shard, &report)?,
         }
         next.epoch = self.epoch.next();

@@ -9,13 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use flotilla_raft::{Index, ReplicaId};
 
 use crate::{
-    ClusterMap, Epoch, Fault, Membership, Move, MoveId, NodeId, NodeInfo, Placement, ShardGenesis, ShardId,
-    ShardInfo, Slot, SlotMap, SlotMapError, SlotRange,
+    ClusterMap, Epoch, Fault, Leaving, Membership, Move, MoveId, NodeId, NodeInfo, Placement, ShardGenesis,
+    ShardId, ShardInfo, Slot, SlotMap, SlotMapError, SlotRange,
 };
 
-/// The newest version of the encoding. It is written only for a map that says what the first one cannot: so a fleet in which
-/// nothing joined or moved yet can go back to a release that knows the first one only.
-pub const FORMAT: u8 = 2;
+/// The newest version of the encoding: it knows of nodes that leave. Each version is written only for a map that says what those before
+/// cannot: so a fleet that does without can go back to a release that does not know it.
+pub const FORMAT: u8 = 3;
+
+/// The version that knows of joining and moving, and of no leaving.
+const MOVING_FORMAT: u8 = 2;
 
 /// The version that knows of no joining and no moving.
 const FIRST_FORMAT: u8 = 1;
@@ -30,7 +33,7 @@ pub enum DecodeError {
     #[error("not a cluster map: it does not start with FMAP")]
     Magic,
     /// They are of a version that this release does not know.
-    #[error("cluster map of format {format}, this release reads {FIRST_FORMAT} and {FORMAT}")]
+    #[error("cluster map of format {format}, this release reads {FIRST_FORMAT} to {FORMAT}")]
     Format {
         /// What they say.
         format: u8,
@@ -63,7 +66,7 @@ impl ClusterMap {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
-        let format = if self.is_plain() { FIRST_FORMAT } else { FORMAT };
+        let format = self.format();
         out.push(format);
         out.extend(self.cluster.to_be_bytes());
         put(&mut out, self.epoch.0);
@@ -89,15 +92,27 @@ impl ClusterMap {
             put(&mut out, range.count() as u64);
             put(&mut out, shard.0);
         }
-        if format == FORMAT {
+        if format >= MOVING_FORMAT {
             put_moving(&mut out, self);
+        }
+        if format >= FORMAT {
+            put_leaving(&mut out, self);
         }
         let checksum = crc32fast::hash(&out);
         out.extend(checksum.to_le_bytes());
         out
     }
 
-    /// Whether the first format can say it all.
+    /// The oldest format that can say it all.
+    fn format(&self) -> u8 {
+        match (self.leaving.is_empty(), self.is_plain()) {
+            (false, _) => FORMAT,
+            (true, false) => MOVING_FORMAT,
+            (true, true) => FIRST_FORMAT,
+        }
+    }
+
+    /// Whether the first format can say what joined and moved.
     fn is_plain(&self) -> bool {
         let is_plain = |info: &ShardInfo| {
             let mut placements = info.replicas.values();
@@ -114,7 +129,7 @@ impl ClusterMap {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let body = bytes.strip_prefix(&MAGIC).ok_or(DecodeError::Magic)?;
         let format = *body.first().ok_or(DecodeError::Short { field: "format" })?;
-        if ![FIRST_FORMAT, FORMAT].contains(&format) {
+        if !(FIRST_FORMAT..=FORMAT).contains(&format) {
             return Err(DecodeError::Format { format });
         }
         let Some((checked, checksum)) = bytes.split_last_chunk::<CHECKSUM_BYTES>() else {
@@ -126,8 +141,8 @@ impl ClusterMap {
         let rest = checked.get(MAGIC.len() + 1..).ok_or(DecodeError::Short { field: "format" })?;
         let map = Reader { rest, format }.map()?;
         map.validate()?;
-        // The same map in the newer format would be a second form of it.
-        if format == FORMAT && map.is_plain() {
+        // The same map in a newer format would be a second form of it.
+        if format != map.format() {
             return Err(DecodeError::Value { field: "format" });
         }
         Ok(map)
@@ -167,7 +182,7 @@ fn put_genesis(out: &mut Vec<u8>, genesis: &ShardGenesis) {
     }
 }
 
-/// What only the newer format knows.
+/// What the first format does not know.
 fn put_moving(out: &mut Vec<u8>, map: &ClusterMap) {
     put(out, map.joined.len() as u64);
     for (node, directory) in &map.joined {
@@ -186,6 +201,18 @@ fn put_moving(out: &mut Vec<u8>, map: &ClusterMap) {
         let numbers = [id.0, it.shard.0, it.from.0, it.to.0, it.leaving.0, it.arriving.0];
         numbers.into_iter().for_each(|number| put(out, number));
         out.push(u8::from(it.cancelled));
+    }
+}
+
+/// What only the newest format knows.
+fn put_leaving(out: &mut Vec<u8>, map: &ClusterMap) {
+    put(out, map.leaving.len() as u64);
+    for (node, how) in &map.leaving {
+        put(out, node.0);
+        out.push(match how {
+            Leaving::Drained => 0,
+            Leaving::Removed => 1,
+        });
     }
 }
 
@@ -218,12 +245,13 @@ impl Reader<'_> {
         }
         let slots = SlotMap::from_lengths(lengths)?;
         let removed_nodes: BTreeSet<NodeId> = removed_nodes.into_keys().collect();
-        let (joined, moves, greatest_move) = Default::default();
+        let (joined, leaving, moves, greatest_move) = Default::default();
         let mut map = ClusterMap {
             cluster,
             epoch,
             nodes,
             joined,
+            leaving,
             removed_nodes,
             shards,
             greatest_shard,
@@ -231,8 +259,19 @@ impl Reader<'_> {
             moves,
             greatest_move,
         };
-        if self.format == FORMAT {
+        if self.format >= MOVING_FORMAT {
             self.moving(&mut map)?;
+        }
+        if self.format >= FORMAT {
+            map.leaving = self.list("leaving node", |reader| {
+                let node = NodeId(reader.number("leaving node")?);
+                let how = match reader.array("what becomes of a leaving node")? {
+                    [0] => Leaving::Drained,
+                    [1] => Leaving::Removed,
+                    _ => return Err(DecodeError::Value { field: "what becomes of a leaving node" }),
+                };
+                Ok((node, how))
+            })?;
         }
         if !self.rest.is_empty() {
             return Err(DecodeError::Value { field: "end" });
@@ -240,7 +279,7 @@ impl Reader<'_> {
         Ok(map)
     }
 
-    /// What only the newer format knows.
+    /// What the first format does not know.
     fn moving(&mut self, map: &mut ClusterMap) -> Result<(), DecodeError> {
         map.joined = self.list("joined node", |reader| {
             let node = NodeId(reader.number("joined node")?);
@@ -292,7 +331,7 @@ impl Reader<'_> {
             let membership = match reader.array("membership")? {
                 [0] => Membership::Voter,
                 [1] => Membership::Learner,
-                [2] if reader.format == FORMAT => Membership::Expected,
+                [2] if reader.format >= MOVING_FORMAT => Membership::Expected,
                 _ => return Err(DecodeError::Value { field: "membership" }),
             };
             Ok((replica, Placement { node, membership }))

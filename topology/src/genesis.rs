@@ -71,6 +71,7 @@ pub fn plan_initial(
         epoch: FIRST_EPOCH,
         nodes,
         joined: BTreeMap::new(),
+        leaving: BTreeMap::new(),
         removed_nodes: BTreeSet::new(),
         shards: shards_of_map,
         greatest_shard: ShardId(shards),

@@ -4,7 +4,8 @@
 //! nodes, shards and replicas under one [`Epoch`]; a [`Route`] says who leads the shard of a slot. Everything here is a
 //! value and a pure function on it: changes of the map are decided by [`ClusterMap::apply`], wherever it is called.
 //!
-//! Reading order: `id`, `slot`, `slot_set`, `slot_map`, `ring`, `map`, `genesis`, `change`, `moving`, `codec`, `route`.
+//! Reading order: `id`, `slot`, `slot_set`, `slot_map`, `ring`, `map`, `genesis`, `change`, `moving`, `leaving`, `codec`,
+//! `route`.
 //!
 //! What it does not do: it does not store the map (shard 0 does, as an ordinary value), send it (the node does), or know
 //! who leads a shard at this moment (the shard's own log does; a route is only a hint).
@@ -13,6 +14,7 @@ mod change;
 mod codec;
 mod genesis;
 mod id;
+mod leaving;
 mod map;
 mod moving;
 pub mod ring;
@@ -25,6 +27,7 @@ pub use change::{Change, Refusal};
 pub use codec::{DecodeError, FORMAT};
 pub use genesis::{PlanError, plan_initial};
 pub use id::{Epoch, MoveId, NodeId, ShardId};
+pub use leaving::Leaving;
 pub use map::{
     ADDRESS_BYTES_MAX, ClusterMap, Fault, Membership, NodeInfo, Placement, ShardGenesis, ShardInfo,
 };

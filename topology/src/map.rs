@@ -9,7 +9,7 @@ use std::fmt;
 
 use flotilla_raft::{Configuration, Index, ReplicaId};
 
-use crate::{Epoch, Move, MoveId, NodeId, ShardId, Slot, SlotMap, SlotSet};
+use crate::{Epoch, Leaving, Move, MoveId, NodeId, ShardId, Slot, SlotMap, SlotSet};
 
 /// The longest address, in bytes: a host name has at most 253 (RFC 1035), a port at most 5 digits.
 pub const ADDRESS_BYTES_MAX: usize = 260;
@@ -25,6 +25,8 @@ pub struct ClusterMap {
     pub nodes: BTreeMap<NodeId, NodeInfo>,
     /// The directories of the nodes that joined the running fleet. One that comes back with another has forgotten its votes.
     pub joined: BTreeMap<NodeId, u128>,
+    /// Nodes that shall be empty: they get no new replicas.
+    pub leaving: BTreeMap<NodeId, Leaving>,
     /// Nodes that were removed. Their ids never come back.
     pub removed_nodes: BTreeSet<NodeId>,
     /// The shards, the meta shard among them.
@@ -170,6 +172,12 @@ pub enum Fault {
         /// The node.
         node: NodeId,
     },
+    /// Somebody leaves, but is no member.
+    #[error("{node} leaves the fleet and is no member")]
+    StrayLeaver {
+        /// The node.
+        node: NodeId,
+    },
     /// A move id of 0 or beyond the greatest one ever given.
     #[error("{id} is not among the moves ever given, m1 to {greatest}")]
     MoveBeyond {
@@ -264,6 +272,9 @@ impl ClusterMap {
         }
         if let Some(node) = self.joined.keys().find(|node| !self.nodes.contains_key(node)) {
             return Err(Fault::StrayJoiner { node: *node });
+        }
+        if let Some(node) = self.leaving.keys().find(|node| !self.nodes.contains_key(node)) {
+            return Err(Fault::StrayLeaver { node: *node });
         }
         self.validate_moves()?;
         let stray = |shard: &ShardId| *shard == ShardId::META || !self.shards.contains_key(shard);

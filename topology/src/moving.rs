@@ -73,6 +73,9 @@ impl ClusterMap {
                 return Err(Refusal::UnknownNode { node });
             }
         }
+        if !self.is_home(to) {
+            return Err(Refusal::Leaving { node: to });
+        }
         if let Some((id, _)) = self.move_of(shard) {
             return Err(Refusal::Moving { shard, id });
         }

@@ -178,6 +178,7 @@ fn map(sea: &Sea) -> v1::ClusterMap {
         client_addr: address.clone(),
         peer_addr: "peer:1".into(),
         http_addr: "http:1".into(),
+        leaving: 0,
     };
     let nodes: Vec<v1::Node> = sea.addresses.iter().enumerate().map(node).collect();
     let replica = |node: &v1::Node| v1::Replica {
@@ -263,6 +264,20 @@ impl Cluster for FakeNode {
         &self,
         _: Request<v1::CancelMoveRequest>,
     ) -> Result<Response<v1::CancelMoveResponse>, Status> {
+        Err(Status::unimplemented("a fake node"))
+    }
+
+    async fn change_node(
+        &self,
+        _: Request<v1::ChangeNodeRequest>,
+    ) -> Result<Response<v1::ChangeNodeResponse>, Status> {
+        Err(Status::unimplemented("a fake node"))
+    }
+
+    async fn plan_evening(
+        &self,
+        _: Request<v1::PlanEveningRequest>,
+    ) -> Result<Response<v1::PlanEveningResponse>, Status> {
         Err(Status::unimplemented("a fake node"))
     }
 }

@@ -7,17 +7,21 @@ pub mod del;
 pub mod demo;
 pub mod dev;
 pub mod dump;
+pub mod emptying;
 pub mod get;
 pub mod load;
 pub mod move_cancel;
 pub mod move_list;
+pub mod node_drain;
 pub mod node_list;
+pub mod node_remove;
 pub mod put;
 pub mod ring_show;
 pub mod route;
 pub mod scan;
 pub mod shard_list;
 pub mod shard_move;
+pub mod shard_rebalance;
 pub mod shard_show;
 pub mod shard_transfer_leader;
 pub mod status;
@@ -60,7 +64,11 @@ pub async fn run(
         Command::Shard(ShardCommand::Move(args)) => shard_move::run(args, admin, console).await,
         Command::Move(MoveCommand::List(args)) => move_list::run(args, admin, console).await,
         Command::Move(MoveCommand::Cancel(args)) => move_cancel::run(args, admin, console).await,
+        Command::Shard(ShardCommand::Rebalance(args)) => shard_rebalance::run(args, admin, console).await,
         Command::Node(NodeCommand::List(args)) => node_list::run(args, admin, console).await,
+        Command::Node(NodeCommand::Drain(args)) => node_drain::run(args, admin, console).await,
+        Command::Node(NodeCommand::Undrain(args)) => node_drain::undrain(args, admin, console).await,
+        Command::Node(NodeCommand::Remove(args)) => node_remove::run(args, admin, console).await,
         Command::Ring(RingCommand::Show(args)) => ring_show::run(args, admin, console).await,
         Command::Completion(args) => completion::run(args, console),
     }

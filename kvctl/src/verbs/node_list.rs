@@ -1,6 +1,7 @@
 //! `kvctl node list`: every node of the map, and whether it answers.
 
 use clap::Args;
+use flotilla_proto::v1 as wire;
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
@@ -37,7 +38,7 @@ fn table(fleet: &Fleet) -> String {
         let up = node.answer.as_ref().ok();
         table.row(vec![
             node.id.0.to_string(),
-            state(node).to_string(),
+            condition(fleet, node),
             or_dash(up.map(|up| up.pid)),
             or_dash(up.map(|up| up.replicas)),
             or_dash(up.map(|up| up.leaders)),
@@ -62,6 +63,7 @@ pub fn object(node: &Node) -> Value {
         "peer_addr": node.peer_addr,
         "http_addr": node.http_addr,
         "state": state(node),
+        "leaving": leaving(node),
         "error": node.answer.as_ref().err(),
         "replicas": up.map(|up| up.replicas),
         "leaders": up.map(|up| up.leaders),
@@ -69,6 +71,26 @@ pub fn object(node: &Node) -> Value {
         "uptime_ms": up.map(|up| up.uptime_ms),
         "version": up.map(|up| &up.version),
     })
+}
+
+/// For eyes: `up`, `down`, and whether it shall be empty, or is.
+pub fn condition(fleet: &Fleet, node: &Node) -> String {
+    let leaves = match (node.leaving, fleet.replicas_on(node.id)) {
+        (wire::Leaving::Stays, _) => return state(node).to_string(),
+        (wire::Leaving::Removed, _) => "removing",
+        (wire::Leaving::Drained, 0) => "drained",
+        (wire::Leaving::Drained, _) => "draining",
+    };
+    format!("{}, {leaves}", state(node))
+}
+
+/// `drained`: it shall be empty; `removed`: and be no member then.
+fn leaving(node: &Node) -> Option<&'static str> {
+    match node.leaving {
+        wire::Leaving::Stays => None,
+        wire::Leaving::Drained => Some("drained"),
+        wire::Leaving::Removed => Some("removed"),
+    }
 }
 
 /// `up` or `down`: whether it answered.
@@ -101,11 +123,28 @@ NODE  STATE   PID  REPLICAS  LEADERS  CLIENT          HTTP
     }
 
     #[test]
+    fn who_shall_be_empty_says_so() {
+        let mut map = map();
+        map.nodes[0].set_leaving(wire::Leaving::Drained);
+        map.nodes[2].set_leaving(wire::Leaving::Removed);
+        let mut answers = three_nodes();
+        answers.insert(NodeId(3), Err("connection refused".to_string()));
+        let conditions = |map: &wire::ClusterMap| {
+            let fleet = Fleet::of(map, answers.clone());
+            fleet.nodes.iter().map(|node| condition(&fleet, node)).collect::<Vec<_>>()
+        };
+        assert_eq!(conditions(&map), ["up, draining", "up", "down, removing"]);
+        map.shards.iter_mut().for_each(|shard| shard.replicas.retain(|replica| replica.node != 1));
+        assert_eq!(conditions(&map)[0], "up, drained");
+        assert_eq!(document(&Fleet::of(&map, answers.clone()))["nodes"][0]["leaving"], "drained");
+    }
+
+    #[test]
     fn the_document_has_the_shape_of_the_contract() {
         let document = document(&one_down());
         let expected = json!({
             "node": 1, "client_addr": "127.0.0.1:7501", "peer_addr": "127.0.0.1:7601", "http_addr": "127.0.0.1:7701",
-            "state": "up", "replicas": 2, "leaders": 1, "pid": 4001,
+            "state": "up", "leaving": null, "replicas": 2, "leaders": 1, "pid": 4001,
             "error": null, "uptime_ms": 65_000, "version": "0.1.0 (abc)",
         });
         assert_eq!(document["nodes"][0], expected);

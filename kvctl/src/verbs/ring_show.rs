@@ -192,8 +192,7 @@ fn nodes_table(fleet: &Fleet, bar: Option<usize>) -> String {
 /// How many shards a node leads, and of how many it has a replica, by the map.
 fn spread(fleet: &Fleet, node: NodeId) -> (u64, u64) {
     let leads = fleet.shards.iter().filter(|shard| shard.leader == Some(node));
-    let hosts = fleet.shards.iter().filter(|shard| shard.replicas.iter().any(|replica| replica.node == node));
-    (leads.count() as u64, hosts.count() as u64)
+    (leads.count() as u64, fleet.replicas_on(node) as u64)
 }
 
 fn percent(slots: u64) -> f64 {

@@ -79,7 +79,7 @@ fn nodes(fleet: &Fleet) -> String {
         let up = node.answer.as_ref().ok();
         table.row(vec![
             node.id.0.to_string(),
-            node_list::state(node).to_string(),
+            node_list::condition(fleet, node),
             or_dash(up.map(|up| uptime(up.uptime_ms))),
             or_dash(up.map(|up| up.replicas)),
             or_dash(up.map(|up| up.leaders)),
@@ -152,7 +152,7 @@ all is well
         let fleet = Fleet::of(&map(), answers);
         let page = page(&fleet, &problems(&fleet, &wire::ListMovesResult::default()));
         let expected = "\n! node 3 does not answer at 127.0.0.1:7503: connection refused\n  \
-                        start it again, with its data directory: kvnode --id 3 …\n";
+                        start it again, with its data directory: kvnode --id 3 …; if it is lost for good: kvctl node remove 3 --force\n";
         assert!(page.ends_with(expected), "{page}");
         assert!(page.contains("\n   3  down        -         -        -    7  127.0.0.1:7503\n"), "{page}");
         assert_eq!(

@@ -36,6 +36,8 @@ pub struct Node {
     pub peer_addr: String,
     /// `host:port` of metrics and the status page.
     pub http_addr: String,
+    /// Whether it shall be empty.
+    pub leaving: wire::Leaving,
     /// What it says of itself, or why it says nothing.
     pub answer: Result<NodeAnswer, String>,
 }
@@ -115,6 +117,7 @@ impl Fleet {
                 client_addr: node.client_addr.clone(),
                 peer_addr: node.peer_addr.clone(),
                 http_addr: node.http_addr.clone(),
+                leaving: node.leaving(),
                 answer: answer.map(|status| NodeAnswer::of(&status)),
             });
         }
@@ -128,6 +131,13 @@ impl Fleet {
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// Of how many shards a node has a replica, by the map.
+    #[must_use]
+    pub fn replicas_on(&self, id: NodeId) -> usize {
+        let has = |shard: &&Shard| shard.replicas.iter().any(|replica| replica.node == id);
+        self.shards.iter().filter(has).count()
     }
 
     /// Whether this node answered.

@@ -23,10 +23,13 @@ pub struct Problem {
 #[must_use]
 pub fn problems(fleet: &Fleet, listed: &wire::ListMovesResult) -> Vec<Problem> {
     let mut found: Vec<Problem> = fleet.shards.iter().filter_map(leaderless).collect();
-    found.extend(fleet.nodes.iter().filter_map(silent));
+    found.extend(fleet.nodes.iter().filter_map(|node| silent(fleet, node)));
     found.extend(listed.moves.iter().filter_map(|it| stuck(fleet, it)));
+    found.extend(listed.waiting.iter().map(|it| held_up(fleet, it)));
     found.extend(fleet.shards.iter().filter_map(|shard| lagging(fleet, shard)));
     found.extend(fleet.nodes.iter().filter_map(|node| unconnected(fleet, node)));
+    found.extend(fleet.nodes.iter().filter_map(|node| drained(fleet, node)));
+    found.extend(crowded(fleet));
     found.extend(uneven(fleet));
     found
 }
@@ -57,12 +60,59 @@ fn leaderless(shard: &Shard) -> Option<Problem> {
 }
 
 /// A node that does not answer.
-fn silent(node: &Node) -> Option<Problem> {
+fn silent(fleet: &Fleet, node: &Node) -> Option<Problem> {
     let why = node.answer.as_ref().err()?;
+    let id = node.id.0;
+    let again = format!("start it again, with its data directory: kvnode --id {id} …");
+    let fix = match (node.leaving, fleet.replicas_on(node.id)) {
+        (wire::Leaving::Removed, _) => "its replicas are being replaced, then it is removed".to_string(),
+        (_, 0) => format!("{again}; nobody needs it: kvctl node remove {id}"),
+        _ => format!("{again}; if it is lost for good: kvctl node remove {id} --force"),
+    };
     Some(Problem {
         is_grave: true,
-        what: format!("node {} does not answer at {}: {why}", node.id.0, node.client_addr),
-        fix: format!("start it again, with its data directory: kvnode --id {} …", node.id.0),
+        what: format!("node {id} does not answer at {}: {why}", node.client_addr),
+        fix,
+    })
+}
+
+/// A node that should become empty, or is dead, and does not come on.
+fn held_up(fleet: &Fleet, it: &wire::NodeWaiting) -> Problem {
+    let (id, why) = (it.node, &it.why);
+    let leaves = fleet.node(NodeId(id)).is_some_and(|node| node.leaving != wire::Leaving::Stays);
+    let (what, fix) = if leaves {
+        let fix = format!("mend that, or let it stay: kvctl node undrain {id}");
+        (format!("node {id} does not become empty: {why}"), fix)
+    } else {
+        let what = format!("the replicas of node {id}, which is dead, are not replaced: {why}");
+        (what, format!("mend that, or start it again: kvnode --id {id} …"))
+    };
+    Problem { is_grave: true, what, fix }
+}
+
+/// A node that became empty, as somebody wished, and is still a member.
+fn drained(fleet: &Fleet, node: &Node) -> Option<Problem> {
+    if node.leaving != wire::Leaving::Drained || fleet.replicas_on(node.id) > 0 {
+        return None;
+    }
+    let id = node.id.0;
+    Some(Problem {
+        is_grave: false,
+        what: format!("node {id} is drained and empty"),
+        fix: format!("kvctl node remove {id}; or let it have replicas again: kvctl node undrain {id}"),
+    })
+}
+
+/// One node has at least three replicas more than another.
+fn crowded(fleet: &Fleet) -> Option<Problem> {
+    let homes = fleet.nodes.iter().filter(|it| it.leaving == wire::Leaving::Stays && it.answer.is_ok());
+    let mut counts: Vec<(usize, NodeId)> = homes.map(|it| (fleet.replicas_on(it.id), it.id)).collect();
+    counts.sort_unstable();
+    let (&(least, few), &(most, many)) = (counts.first()?, counts.last()?);
+    (most >= least + 3).then(|| Problem {
+        is_grave: false,
+        what: format!("node {} has {most} replicas, node {} has {least}", many.0, few.0),
+        fix: "kvctl shard rebalance".to_string(),
     })
 }
 
@@ -230,5 +280,63 @@ mod tests {
             fix: "kvctl shard transfer-leader 4 --to 3".to_string(),
         };
         assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn nodes_that_leave_say_what_they_wait_for_and_when_they_are_empty() {
+        let mut map = map();
+        map.nodes[2].set_leaving(wire::Leaving::Drained);
+        let waiting = |node| wire::NodeWaiting { node, why: "s1 has no leader".to_string() };
+        let listed = wire::ListMovesResult { waiting: vec![waiting(2), waiting(3)], ..Default::default() };
+        let found = problems(&Fleet::of(&map, three_nodes()), &listed);
+        assert_eq!(found.len(), 2);
+        assert_eq!(
+            found[0].what,
+            "the replicas of node 2, which is dead, are not replaced: s1 has no leader"
+        );
+        assert_eq!(found[1].what, "node 3 does not become empty: s1 has no leader");
+        assert_eq!(found[1].fix, "mend that, or let it stay: kvctl node undrain 3");
+        map.shards.iter_mut().for_each(|shard| shard.replicas.retain(|replica| replica.node != 3));
+        let found = problems(&Fleet::of(&map, three_nodes()), &wire::ListMovesResult::default());
+        let expected = Problem {
+            is_grave: false,
+            what: "node 3 is drained and empty".to_string(),
+            fix: "kvctl node remove 3; or let it have replicas again: kvctl node undrain 3".to_string(),
+        };
+        assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn a_dead_node_comes_with_the_command_that_takes_it_out() {
+        let mut answers = three_nodes();
+        answers.insert(NodeId(3), Err("connection refused".to_string()));
+        let fix = |map: &wire::ClusterMap| {
+            let found = problems(&Fleet::of(map, answers.clone()), &wire::ListMovesResult::default());
+            found.into_iter().find(|it| it.what.starts_with("node 3")).unwrap().fix
+        };
+        let mut map = map();
+        assert!(
+            fix(&map).ends_with("; if it is lost for good: kvctl node remove 3 --force"),
+            "{}",
+            fix(&map)
+        );
+        map.shards.iter_mut().for_each(|shard| shard.replicas.retain(|replica| replica.node != 3));
+        assert!(fix(&map).ends_with("; nobody needs it: kvctl node remove 3"), "{}", fix(&map));
+        map.nodes[2].set_leaving(wire::Leaving::Removed);
+        assert_eq!(fix(&map), "its replicas are being replaced, then it is removed");
+    }
+
+    #[test]
+    fn a_node_with_few_replicas_is_a_hint() {
+        let mut map = map();
+        let shard =
+            |shard| wire::Shard { shard, replicas: map.shards[1].replicas.clone(), slots: Vec::new() };
+        let more = [shard(2), shard(3)];
+        map.shards.extend(more);
+        map.shards.iter_mut().for_each(|shard| shard.replicas.retain(|replica| replica.node != 3));
+        let found = problems(&Fleet::of(&map, three_nodes()), &wire::ListMovesResult::default());
+        let hint = found.iter().find(|it| !it.is_grave).unwrap();
+        assert_eq!(hint.what, "node 2 has 4 replicas, node 3 has 0");
+        assert_eq!(hint.fix, "kvctl shard rebalance");
     }
 }

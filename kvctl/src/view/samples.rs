@@ -13,6 +13,7 @@ pub fn map() -> wire::ClusterMap {
         client_addr: format!("127.0.0.1:750{id}"),
         peer_addr: format!("127.0.0.1:760{id}"),
         http_addr: format!("127.0.0.1:770{id}"),
+        leaving: 0,
     };
     let shard = |id: u64, slots: Vec<wire::SlotRange>| wire::Shard {
         shard: id,

@@ -45,7 +45,7 @@ fn nodes_of(map: &v1::ClusterMap, shard: u64) -> Vec<u64> {
 }
 
 /// Waits until a node says that it hosts nothing.
-async fn is_empty(fleet: &Fleet, id: u64) {
+pub async fn is_empty(fleet: &Fleet, id: u64) {
     let empty = async || {
         let status = crate::questions::status(&fleet.address(id)).await?;
         status.replicas.is_empty().then_some(())
@@ -59,7 +59,7 @@ fn base_of(fleet: &Fleet, id: u64) -> Vec<u64> {
     snapshot::shards_in(&base.view()).unwrap().into_iter().map(|shard| shard.0).collect()
 }
 
-async fn values(client: &Client, count: usize) {
+pub async fn values(client: &Client, count: usize) {
     for number in 0..count {
         client.put(format!("early-{number}"), format!("{number:->1000}")).await.unwrap();
     }
@@ -169,7 +169,7 @@ async fn moves_go_on_when_source_destination_or_controller_are_killed() {
 }
 
 /// Where a shard is, by the map in the meta shard.
-async fn nodes(fleet: &Fleet, shard: u64) -> Vec<u64> {
+pub async fn nodes(fleet: &Fleet, shard: u64) -> Vec<u64> {
     let map = async || {
         for id in fleet.ids() {
             let Some(channel) = crate::questions::connect(&fleet.address(id)).await else { continue };
@@ -311,7 +311,7 @@ async fn a_move_that_waits_is_undone_and_what_makes_no_sense_is_refused() {
 }
 
 /// The moves that are under way.
-async fn listed(fleet: &Fleet) -> Vec<serde_json::Value> {
+pub async fn listed(fleet: &Fleet) -> Vec<serde_json::Value> {
     let shown = fleet.kvctl(&["move", "list", "--output", "json"]).await;
     assert_eq!(shown.status.code(), Some(0), "{}", String::from_utf8_lossy(&shown.stderr));
     let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -353,12 +353,18 @@ impl Fleet {
 
     /// Runs `kvctl` against this fleet, and waits for its end.
     pub async fn kvctl(&self, args: &[&str]) -> Output {
+        let mut command = self.kvctl_command(args);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// `kvctl` against this fleet, not started yet.
+    pub fn kvctl_command(&self, args: &[&str]) -> Command {
         let mut command = program();
         command.args(args);
         for id in self.ids() {
             command.args(["--endpoint", &self.address(id)]);
         }
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+        command
     }
 
     /// Waits until all nodes are ready, and holds all replicas against each other: the same keys and bytes, by digest, at one

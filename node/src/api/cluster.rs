@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use flotilla_proto::v1::cluster_server::Cluster;
 use flotilla_proto::v1::{
-    CancelMoveRequest, CancelMoveResponse, GetMapRequest, GetMapResponse, ListMovesRequest,
-    ListMovesResponse, ShardStatusRequest, ShardStatusResponse, StartMoveRequest, StartMoveResponse,
-    StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse, WatchMapRequest,
-    WatchMapResponse,
+    CancelMoveRequest, CancelMoveResponse, ChangeNodeRequest, ChangeNodeResponse, GetMapRequest,
+    GetMapResponse, ListMovesRequest, ListMovesResponse, PlanEveningRequest, PlanEveningResponse,
+    ShardStatusRequest, ShardStatusResponse, StartMoveRequest, StartMoveResponse, StatusRequest,
+    StatusResponse, TransferLeaderRequest, TransferLeaderResponse, WatchMapRequest, WatchMapResponse,
 };
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
 use super::front::Front;
 use super::node_status::NodeStatus;
-use super::{maps, moves, node_status, transfer_leader};
+use super::{maps, moves, node_status, nodes, transfer_leader};
 use crate::moves::Mover;
 
 /// The `Cluster` service of a node.
@@ -83,5 +83,19 @@ impl Cluster for ClusterService {
         request: Request<CancelMoveRequest>,
     ) -> Result<Response<CancelMoveResponse>, Status> {
         moves::cancel(&self.front, &self.mover, request.into_inner()).await
+    }
+
+    async fn change_node(
+        &self,
+        request: Request<ChangeNodeRequest>,
+    ) -> Result<Response<ChangeNodeResponse>, Status> {
+        nodes::change(&self.front, &self.mover, request.into_inner()).await
+    }
+
+    async fn plan_evening(
+        &self,
+        request: Request<PlanEveningRequest>,
+    ) -> Result<Response<PlanEveningResponse>, Status> {
+        nodes::plan_evening(&self.front, &self.mover, request.into_inner()).await
     }
 }

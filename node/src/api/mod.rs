@@ -23,6 +23,7 @@ mod kv;
 mod maps;
 mod moves;
 mod node_status;
+mod nodes;
 mod pipeline;
 mod put;
 pub mod refusals;

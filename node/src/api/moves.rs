@@ -41,6 +41,8 @@ macro_rules! pass_on {
     };
 }
 
+pub(super) use pass_on;
+
 pub(super) async fn start(
     front: &Arc<Front>,
     mover: &Mover,
@@ -90,7 +92,8 @@ pub(super) async fn list(
     let told = async |map: ClusterMap| {
         let progress = mover.progress();
         let moves = map.moves.iter().map(|(id, moving)| encode(*id, moving, progress.get(id)));
-        Ok(ListMovesResult { moves: moves.collect(), epoch: map.epoch.0 })
+        let waiting = mover.waiting().into_iter().map(|(node, why)| v1::NodeWaiting { node: node.0, why });
+        Ok(ListMovesResult { moves: moves.collect(), epoch: map.epoch.0, waiting: waiting.collect() })
     };
     let outcome = match at_meta(front, route_mode, told, send).await? {
         Routed::Done(result) => Outcome::Result(result),

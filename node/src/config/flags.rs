@@ -139,6 +139,11 @@ pub struct Timing {
     #[arg(long, value_name = "MS", default_value_t = 90,
           value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub support_ms: u64,
+    /// A node that has been silent for this long is taken for dead, in ms: its replicas are replaced on other nodes, where there are
+    /// some without one and a majority is up. What the nodes that may lead the meta shard are told counts. 0: never
+    #[arg(long, value_name = "MS", default_value_t = 600_000,
+          value_parser = clap::value_parser!(u64).range(0..=604_800_000))]
+    pub repair_after_ms: u64,
     /// By how much any node's clock may run too fast or too slow, in millionths
     #[arg(long, value_name = "PPM", default_value_t = 10_000,
           value_parser = clap::value_parser!(u32).range(0..=500_000))]

@@ -18,17 +18,31 @@
 //!   of a cancellation also reads the cancellation;
 //! - nothing but a report is ever proposed while the map has not heard of the observed configuration.
 //!
-//! Reading order: `seen.rs` (what is observed), `plan.rs` (the next step), `start.rs` (whether a move may begin).
+//! What begins by itself is derived in the same way: nodes that leave are emptied, dead ones are replaced.
+//!
+//! Reading order: `seen.rs` (what is observed), `plan.rs` (the next step), `start.rs` (whether a move may begin), `places.rs` (where to),
+//! `errands.rs` (what begins by itself), `watch.rs` (who is dead), `even.rs` (what would be more even).
 //!
 //! What it does not do: it asks nobody and changes nothing. `moves/` does, on the node that leads the meta shard.
 
+mod errands;
+mod even;
+mod places;
 mod plan;
 mod seen;
 mod start;
+mod watch;
 
+pub use errands::{
+    Errands, HandOver, MOVES_AT_ONCE_MAX, Obstacle, Planned, check_force, errands, plan_emptying,
+};
+pub use even::{Evening, SPREAD_MAX, even};
 pub use plan::{CAUGHT_UP_ENTRIES_MAX, Decision, Phase, Step, next};
-pub use seen::{FollowerSeen, ReplicaSeen, ShardSeen};
+pub use seen::{FleetSeen, FollowerSeen, ReplicaSeen, ShardSeen};
 pub use start::{Danger, check_start};
+pub use watch::Watch;
 
+#[cfg(test)]
+mod fleet_tests;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,20 @@
 //! What the replicas of a shard say, as far as a move has to do with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_raft::{Configuration, Index, ProgressKind, ReplicaId, Term};
-use flotilla_topology::NodeId;
+use flotilla_topology::{NodeId, ShardId};
+
+/// Several shards, and who answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetSeen {
+    /// The shards that were asked about.
+    pub shards: BTreeMap<ShardId, ShardSeen>,
+    /// The nodes that answered.
+    pub up: BTreeSet<NodeId>,
+    /// The nodes that have not answered for so long that their replicas shall be replaced.
+    pub dead: BTreeSet<NodeId>,
+}
 
 /// One shard, as the nodes that answered see it. They answered at slightly different moments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

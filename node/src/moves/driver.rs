@@ -1,24 +1,33 @@
 //! The rounds of the mover, and what it tells of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use flotilla_topology::{Change, ClusterMap, Move, MoveId, NodeId, ShardId};
+use flotilla_topology::{Change, ClusterMap, Leaving, Move, MoveId, NodeId, ShardId};
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::timeout;
 use tonic::Status;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::office::Office;
 use super::peers::Peers;
 use crate::api::refusals;
-use crate::controller::{self, Decision, ShardSeen, Step, check_start};
-use crate::runtime::{MapRecord, NewestMap, NotChanged};
+use crate::controller::{self, Decision, Errands, FleetSeen, ShardSeen, Step, Watch, check_start};
+use crate::runtime::{MapRecord, NewestMap, NotChanged, StoredMap};
 
-/// Between two rounds, while anything moves. A round asks each node that has to do with it once.
+/// Between two rounds, while anything moves. A round asks each node once.
 const ROUND: Duration = Duration::from_millis(50);
+
+/// Between two rounds, while something should move and cannot: there is no place for it, or too few voters are up.
+const ROUND_IN_VAIN: Duration = Duration::from_secs(1);
+
+/// Between two rounds that only ask who is alive: so many times within the grace of a dead node …
+const LIFE_ROUNDS: u32 = 20;
+/// … but not more often than this, nor more seldom than that.
+const LIFE_ROUND_MIN: Duration = Duration::from_millis(50);
+const LIFE_ROUND_MAX: Duration = Duration::from_secs(5);
 
 /// Carries out the moves of the fleet, whenever this node leads the meta shard.
 #[derive(Debug)]
@@ -27,15 +36,32 @@ pub struct Mover {
     peers: Peers,
     record: MapRecord,
     maps: watch::Receiver<NewestMap>,
+    /// For how long a node must have been silent for its replicas to be replaced. Nothing: they never are.
+    repair_after: Option<Duration>,
+    /// From when on the watch counts.
+    begun: Instant,
+    /// Who has been silent for how long, as far as this node has asked without a break.
+    watch: Mutex<Watch>,
     /// What the last round found, for whoever lists moves. No round looks at it.
-    told: Mutex<BTreeMap<MoveId, Decision>>,
+    told: Mutex<Told>,
 }
 
-/// What was seen of the shards of the moves, and who answered.
+/// What there is to tell of a round.
 #[derive(Debug, Default)]
-struct Seen {
-    shards: BTreeMap<ShardId, ShardSeen>,
-    up: BTreeSet<NodeId>,
+struct Told {
+    moves: BTreeMap<MoveId, Decision>,
+    waiting: BTreeMap<NodeId, String>,
+}
+
+/// What a round came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// There is nothing to do.
+    Nothing,
+    /// There is something to do, and just now nothing can be done.
+    InVain,
+    /// Something is under way.
+    Work,
 }
 
 /// A move that could begin.
@@ -52,30 +78,42 @@ pub struct Readied {
 impl Mover {
     /// A mover that has looked at nothing yet.
     #[must_use]
-    pub fn new(office: Office, maps: watch::Receiver<NewestMap>) -> Self {
+    pub fn new(office: Office, maps: watch::Receiver<NewestMap>, repair_after: Option<Duration>) -> Self {
         let record = MapRecord::new(Arc::clone(&office.runtime));
-        Self { peers: Peers::new(office.clone()), office, record, maps, told: Mutex::default() }
+        let peers = Peers::new(office.clone());
+        let (begun, watch, told) = (Instant::now(), Mutex::default(), Mutex::default());
+        Self { peers, office, record, maps, repair_after, begun, watch, told }
     }
 
-    /// Runs until the node ends. Without moves it waits for a map that has some.
+    /// Runs until the node ends. Where nothing is to be done it waits for another map, and asks now and then who is alive.
     pub async fn run(self: Arc<Self>, mut ended: watch::Receiver<bool>) {
         let mut maps = self.maps.clone();
-        let mut ticks = tokio::time::interval(ROUND);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut found = Found::Nothing;
         loop {
             let due = async {
-                let moves = |map: &NewestMap| map.as_ref().is_some_and(|map| !map.moves.is_empty());
-                if maps.wait_for(moves).await.is_err() {
+                let changed = timeout(self.pause(found), maps.changed()).await;
+                if changed.is_ok_and(|alive| alive.is_err()) {
                     // The keeper is gone: the node ends.
                     std::future::pending::<()>().await;
                 }
-                ticks.tick().await;
+                maps.mark_unchanged();
             };
             tokio::select! {
                 () = due => {}
                 _ = ended.wait_for(|ended| *ended) => return,
             }
-            self.round().await;
+            found = self.round().await;
+        }
+    }
+
+    /// How long it waits for another map before it looks again.
+    fn pause(&self, found: Found) -> Duration {
+        match (found, self.repair_after) {
+            (Found::Work, _) => ROUND,
+            (Found::InVain, _) => ROUND_IN_VAIN,
+            (Found::Nothing, Some(grace)) => (grace / LIFE_ROUNDS).clamp(LIFE_ROUND_MIN, LIFE_ROUND_MAX),
+            // Who leads the meta shard may change without a change of the map.
+            (Found::Nothing, None) => LIFE_ROUND_MAX,
         }
     }
 
@@ -85,31 +123,83 @@ impl Mover {
         leader == Some(self.office.node)
     }
 
-    async fn round(&self) {
-        let map = self.maps.borrow().clone();
-        let Some(map) = map.filter(|_| self.leads_meta()) else {
-            self.told().clear();
-            return;
-        };
-        let moves = map.moves.values();
-        let seen = self.observe(&map, moves.map(|moving| (moving.shard, moving.to))).await;
+    async fn round(&self) -> Found {
+        let Some(map) = self.maps.borrow().clone() else { return Found::Nothing };
+        let is_work = !map.moves.is_empty() || map.leaving.keys().any(|node| is_unfinished(&map, *node));
+        if !self.leads_meta() {
+            *self.told() = Told::default();
+            *self.watch() = Watch::default();
+            // It may lead at any moment.
+            return if is_work { Found::Work } else { Found::Nothing };
+        }
+        if !is_work && self.repair_after.is_none() {
+            return Found::Nothing;
+        }
+        let seen = self.look_at(&map, &self.concerned(&map)).await;
         // After the observation: whoever saw what came of a cancellation reads the cancellation.
         let stored = match self.record.stored().await {
-            Ok(stored) => stored.map,
+            Ok(stored) => stored,
             Err(error) => {
                 debug!(%error, "the map cannot be read; moves wait");
-                return;
+                return if is_work { Found::Work } else { Found::Nothing };
             }
         };
+        let errands = controller::errands(&stored.map, &seen);
+        let is_busy =
+            !stored.map.moves.is_empty() || !errands.changes.is_empty() || !errands.hand_overs.is_empty();
+        let is_waiting = !errands.waiting.is_empty();
+        self.run_errands(&stored, &errands).await;
         let nothing = ShardSeen::default();
         let decide = |(id, moving): (&MoveId, &Move)| {
             let seen = seen.shards.get(&moving.shard).unwrap_or(&nothing);
-            (*id, moving.shard, controller::next(&stored, moving, seen))
+            (*id, moving.shard, controller::next(&stored.map, moving, seen))
         };
-        let decisions: Vec<_> = stored.moves.iter().map(decide).collect();
+        let decisions: Vec<_> = stored.map.moves.iter().map(decide).collect();
         let carried: Vec<_> =
-            decisions.into_iter().map(|it| async { self.carry_out(&stored, it).await }).collect();
-        *self.told() = join_all(carried).await.into_iter().collect();
+            decisions.into_iter().map(|it| async { self.carry_out(&stored.map, it).await }).collect();
+        let moves = join_all(carried).await.into_iter().collect();
+        *self.told() = Told { moves, waiting: errands.waiting };
+        match (is_busy, is_waiting) {
+            (true, _) => Found::Work,
+            (false, true) => Found::InVain,
+            (false, false) => Found::Nothing,
+        }
+    }
+
+    /// The shards that move or should: those of moves, of nodes that leave, and of nodes that are dead.
+    fn concerned(&self, map: &ClusterMap) -> BTreeSet<ShardId> {
+        let dead = self.dead(self.begun.elapsed());
+        let from = map.leaving.keys().chain(&dead).flat_map(|node| map.replicas_on(*node));
+        let moving = map.moves.values().map(|moving| moving.shard);
+        from.map(|(shard, _)| shard).chain(moving).collect()
+    }
+
+    fn dead(&self, now: Duration) -> BTreeSet<NodeId> {
+        self.repair_after.map(|grace| self.watch().dead(now, grace)).unwrap_or_default()
+    }
+
+    /// Begins what was decided.
+    async fn run_errands(&self, stored: &StoredMap, errands: &Errands) {
+        if !errands.changes.is_empty() {
+            match self.record.replace(stored, &errands.changes).await {
+                Ok(true) => {
+                    errands
+                        .changes
+                        .iter()
+                        .for_each(|change| info!(?change, "begun by the controller itself"));
+                }
+                Ok(false) => debug!("the map changed meanwhile; what was decided on it is decided again"),
+                Err(status) => info!(why = status.message(), "not begun yet"),
+            }
+        }
+        let asked = errands.hand_overs.iter().map(|it| async {
+            info!(shard = %it.shard, node = %it.at, to = %it.to, "asking for another leader: the node shall be empty");
+            let done = self.peers.hand_over(&stored.map, it.at, it.shard, Some(it.to)).await;
+            if let Some(why) = said(done) {
+                info!(shard = %it.shard, why, "not yet");
+            }
+        });
+        join_all(asked).await;
     }
 
     /// Does what was decided, and notes why it could not.
@@ -134,7 +224,7 @@ impl Mover {
             }
             Step::HandOver { at } => {
                 info!(%id, %shard, node = %at, "asking for another leader");
-                said(self.peers.hand_over(map, at, shard).await)
+                said(self.peers.hand_over(map, at, shard, None).await)
             }
         };
         if let Some(why) = failed {
@@ -144,19 +234,11 @@ impl Mover {
         (id, decision)
     }
 
-    /// Asks every node that has to do with these shards, and the ones that shall have.
-    async fn observe(&self, map: &ClusterMap, shards: impl Iterator<Item = (ShardId, NodeId)>) -> Seen {
-        let mut questions: BTreeMap<NodeId, BTreeSet<ShardId>> = BTreeMap::new();
-        for (shard, to) in shards {
-            let replicas = map.shards.get(&shard).into_iter().flat_map(|info| info.replicas.values());
-            for node in replicas.map(|placement| placement.node).chain([to]) {
-                questions.entry(node).or_default().insert(shard);
-            }
-        }
-        let asked = questions
-            .iter()
-            .map(|(node, shards)| async { (*node, self.peers.inspect(map, *node, shards).await) });
-        let mut seen = Seen::default();
+    /// Asks every node: whether it is alive, and what it sees of its replicas of these shards.
+    pub(super) async fn look_at(&self, map: &ClusterMap, shards: &BTreeSet<ShardId>) -> FleetSeen {
+        let asked =
+            map.nodes.keys().map(|node| async { (*node, self.peers.inspect(map, *node, shards).await) });
+        let mut seen = FleetSeen::default();
         for (node, answer) in join_all(asked).await {
             match answer {
                 Ok(replicas) => {
@@ -167,6 +249,14 @@ impl Mover {
                 }
                 Err(failure) => debug!(%node, reason = failure.message(), "it says nothing of its replicas"),
             }
+        }
+        let Some(grace) = self.repair_after else { return seen };
+        let now = self.begun.elapsed();
+        let before = self.dead(now);
+        self.watch().asked(now, grace, map.nodes.keys().copied(), &seen.up);
+        seen.dead = self.dead(now);
+        for node in seen.dead.difference(&before) {
+            warn!(%node, "silent for so long that its replicas are replaced, where that is possible");
         }
         seen
     }
@@ -186,7 +276,7 @@ impl Mover {
         let Some((_, moving)) = started.move_of(shard) else {
             unreachable!("a move of {shard} that was started is not there")
         };
-        let seen = self.observe(map, [(shard, to)].into_iter()).await;
+        let seen = self.look_at(map, &BTreeSet::from([shard])).await;
         let nothing = ShardSeen::default();
         let replicas = seen.shards.get(&shard).unwrap_or(&nothing);
         check_start(moving, replicas, |node| seen.up.contains(&node)).map_err(|danger| {
@@ -234,12 +324,32 @@ impl Mover {
     /// What the last round of this node found, while it leads the meta shard.
     #[must_use]
     pub fn progress(&self) -> BTreeMap<MoveId, Decision> {
-        self.told().clone()
+        self.told().moves.clone()
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, BTreeMap<MoveId, Decision>> {
+    /// Why nodes do not become empty just now, as the last round of this node found it.
+    #[must_use]
+    pub fn waiting(&self) -> BTreeMap<NodeId, String> {
+        self.told().waiting.clone()
+    }
+
+    /// The map in the meta shard.
+    pub(super) const fn record(&self) -> &MapRecord {
+        &self.record
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a node that leaves has something left to do.
+fn is_unfinished(map: &ClusterMap, node: NodeId) -> bool {
+    map.leaving.get(&node) == Some(&Leaving::Removed) || map.replicas_on(node).next().is_some()
 }
 
 /// Why something failed, if it did.

@@ -14,14 +14,18 @@
 //! it: the next round, wherever it is, observes again. That the replica of a finished move ends is not its work either: each node
 //! ends what the map names no more (`runtime/fleet.rs`).
 //!
-//! Reading order: `driver.rs` (the rounds), `peers.rs` (how nodes are asked), `office.rs` (how they answer), `wire.rs`.
+//! What nodes that leave or are dead make necessary is begun in the same rounds, by one compare and swap of the map that it was decided on.
+//!
+//! Reading order: `driver.rs` (the rounds), `leaving.rs` (what operators ask of whole nodes), `peers.rs` (how nodes are asked), `office.rs` (how they answer), `wire.rs`.
 //!
 //! What it does not do: decide. `controller/` does.
 
 mod driver;
+mod leaving;
 mod office;
 mod peers;
 mod wire;
 
 pub use driver::{Mover, Readied};
+pub use leaving::NodeChange;
 pub use office::Office;

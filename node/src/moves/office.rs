@@ -90,12 +90,17 @@ impl Office {
     /// It does not lead it, or nobody else could.
     pub async fn hand_over(&self, request: v1::HandOverRequest) -> Result<v1::HandOverReply, Status> {
         self.check(request.cluster, request.to_node)?;
-        self.give_up(ShardId(request.shard)).await
+        let to = (request.successor_node != 0).then_some(NodeId(request.successor_node));
+        self.give_up(ShardId(request.shard), to).await
     }
 
     /// The same for this node itself.
-    pub(super) async fn give_up(&self, shard: ShardId) -> Result<v1::HandOverReply, Status> {
-        let question = |token| Input::Transfer { shard, token, to: None };
+    pub(super) async fn give_up(
+        &self,
+        shard: ShardId,
+        to: Option<NodeId>,
+    ) -> Result<v1::HandOverReply, Status> {
+        let question = |token| Input::Transfer { shard, token, to };
         match self.runtime.order(shard, question).await.map_err(|_| refusals::ended(shard))? {
             Answer::Transfer => Ok(v1::HandOverReply {}),
             Answer::Refused(refusal) => Err(refusals::refused(shard, &refusal)),

@@ -86,18 +86,20 @@ impl Peers {
         in_time(async move { client.change_members(request).await }).await.map(drop)
     }
 
-    /// Has the leader of a shard give up its office.
+    /// Has the leader of a shard give up its office, to a voter on `to` or to whichever is furthest.
     pub(super) async fn hand_over(
         &self,
         map: &ClusterMap,
         node: NodeId,
         shard: ShardId,
+        to: Option<NodeId>,
     ) -> Result<(), Status> {
         if node == self.office.node {
-            return self.office.give_up(shard).await.map(drop);
+            return self.office.give_up(shard, to).await.map(drop);
         }
         let cluster = Some(self.office.cluster.0.into());
-        let request = v1::HandOverRequest { cluster, to_node: node.0, shard: shard.0 };
+        let successor_node = to.map_or(0, |to| to.0);
+        let request = v1::HandOverRequest { cluster, to_node: node.0, shard: shard.0, successor_node };
         let mut client = self.client(map, node)?;
         in_time(async move { client.hand_over(request).await }).await.map(drop)
     }

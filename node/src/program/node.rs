@@ -280,7 +280,9 @@ impl Starting {
         let (telling, ready) = watch::channel(false);
         let shutdown = when(ended.subscribe());
         let kv = KvService(Arc::clone(&front));
-        let mover = Arc::new(Mover::new(office, keeper.maps()));
+        let grace = config.timing.repair_after_ms;
+        let repair_after = (grace > 0).then(|| Duration::from_millis(grace));
+        let mover = Arc::new(Mover::new(office, keeper.maps(), repair_after));
         let cluster = ClusterService { front: Arc::clone(&front), status, mover: Arc::clone(&mover) };
         let client = tokio::spawn(grpc::serve(client, kv, cluster, bytes_max, ready.clone(), shutdown));
         let tasks = vec![

@@ -114,6 +114,18 @@ impl MapRecord {
         Err(NotChanged::Failed(status::unavailable(Some(ShardId::META.0), 0, "the map keeps changing")))
     }
 
+    /// Makes all of these changes to the map that was read, or none of them: if the map is another by now, or refuses one. Whether it did.
+    ///
+    /// # Errors
+    /// It cannot be written; the status says whether it surely was not.
+    pub async fn replace(&self, stored: &StoredMap, changes: &[Change]) -> Result<bool, Status> {
+        let changed = changes.iter().try_fold(stored.map.clone(), |map, change| map.apply(change.clone()));
+        match changed {
+            Ok(next) => self.swap(stored.version, next.encode().into()).await,
+            Err(_) => Ok(false),
+        }
+    }
+
     /// The map's record. The error is a refusal; `None`: the node ends.
     pub(super) async fn read(&self, consistency: Consistency) -> Result<Option<Record>, Option<Refused>> {
         let shard = ShardId::META;

@@ -16,7 +16,7 @@ fn rich() -> ClusterMap {
     map
 }
 
-/// A map that uses everything the newer format can say.
+/// A map that uses everything the second format can say.
 fn moving() -> ClusterMap {
     let mut map = rich();
     map.joined.insert(NodeId(4), 0xD1 << 120 | 4);
@@ -28,6 +28,13 @@ fn moving() -> ClusterMap {
     let mut map = map_at(map, Epoch(7)).apply(Change::StartMove { shard: ShardId(1), from, to }).unwrap();
     map.moves.get_mut(&MoveId(1)).unwrap().cancelled = true;
     map.greatest_move = MoveId(300);
+    map
+}
+
+/// A map that uses everything the newest format can say.
+fn leaving() -> ClusterMap {
+    let mut map = moving();
+    map.leaving = [(NodeId(1), Leaving::Removed), (NodeId(3), Leaving::Drained)].into();
     map
 }
 
@@ -50,7 +57,7 @@ fn body(map: &ClusterMap) -> Vec<u8> {
 
 #[test]
 fn a_map_comes_back_as_it_was() {
-    for map in [fleet(1, 1, 1), fleet(3, 8, 3), fleet(7, 64, 5), rich(), moving()] {
+    for map in [fleet(1, 1, 1), fleet(3, 8, 3), fleet(7, 64, 5), rich(), moving(), leaving()] {
         assert_eq!(ClusterMap::decode(&map.encode()), Ok(map));
     }
 }
@@ -63,7 +70,7 @@ fn the_map_of_the_readme_fleet_is_small() {
 
 #[test]
 fn every_flipped_bit_and_every_cut_is_noticed() {
-    for bytes in [rich().encode(), moving().encode()] {
+    for bytes in [rich().encode(), moving().encode(), leaving().encode()] {
         for at in 0..bytes.len() {
             assert!(ClusterMap::decode(&bytes[..at]).is_err(), "cut at {at}");
             for bit in 0..8 {
@@ -78,12 +85,12 @@ fn every_flipped_bit_and_every_cut_is_noticed() {
 /// With a right checksum the fields themselves must be checked: whatever is accepted has exactly one encoding.
 #[test]
 fn damage_under_a_right_checksum_never_panics_and_never_has_a_second_form() {
-    let sound = [body(&rich()), body(&moving())];
+    let sound = [body(&rich()), body(&moving()), body(&leaving())];
     let mut random = rand_pcg::Pcg64Mcg::seed_from_u64(11);
     let mut accepted = 0;
     for round in 0..20_000 {
-        let mut bytes = sound[round % 2].clone();
-        // What is joined, reported and moved stands at the end.
+        let mut bytes = sound[round % 3].clone();
+        // What is joined, reported, moved and leaves stands at the end.
         let from_end = round % 4 == 3;
         for _ in 0..=random.next_u32() % 3 {
             // The head of the map, before the long list of runs, is where most can go wrong.
@@ -113,7 +120,7 @@ fn each_damage_is_named() {
     assert_eq!(ClusterMap::decode(b""), Err(DecodeError::Magic));
     assert_eq!(ClusterMap::decode(b"FMAP"), Err(DecodeError::Short { field: "format" }));
     assert_eq!(ClusterMap::decode(b"FMAP\x01"), Err(DecodeError::Checksum));
-    assert_eq!(ClusterMap::decode(b"FMAP\x03whatever"), Err(DecodeError::Format { format: 3 }));
+    assert_eq!(ClusterMap::decode(b"FMAP\x04whatever"), Err(DecodeError::Format { format: 4 }));
     assert_eq!(ClusterMap::decode(&sound), Err(DecodeError::Checksum));
     assert_eq!(decode([sound.clone(), vec![0]].concat()), DecodeError::Value { field: "end" });
 
@@ -133,11 +140,19 @@ fn each_damage_is_named() {
 /// What the first format can say has no second form, and what it cannot say is not in it.
 #[test]
 fn the_format_is_the_oldest_that_can_say_it() {
-    assert_eq!((rich().encode()[4], moving().encode()[4]), (1, 2));
+    assert_eq!([rich(), moving(), leaving()].map(|map| map.encode()[4]), [1, 2, 3]);
     let mut plain = body(&fleet(3, 2, 3));
     plain[4] = 2;
     plain.extend([0, 0, 0, 0]);
     assert_eq!(ClusterMap::decode(&sealed(plain)), Err(DecodeError::Value { field: "format" }));
+    for mut plain in [body(&rich()), body(&moving())] {
+        plain[4] = 3;
+        plain.push(0);
+        assert!(ClusterMap::decode(&sealed(plain)).is_err(), "nobody leaves");
+    }
+    let stays = fleet(3, 2, 3).apply(Change::Drain { node: NodeId(2) }).unwrap();
+    let stays = stays.apply(Change::Undrain { node: NodeId(2) }).unwrap();
+    assert_eq!(stays.encode()[4], 1, "who leaves no more leaves no trace");
     let mut expected = fleet(4, 1, 3);
     expected =
         expected.apply(Change::StartMove { shard: ShardId(1), from: NodeId(1), to: NodeId(4) }).unwrap();
@@ -237,4 +252,10 @@ fn the_bytes_of_a_map_are_these() {
     newer.extend([0x82, 0x01]);
     newer.extend([1, 7, 2, 1, 3, 2, 3, 1]);
     assert_eq!(map.encode(), sealed(newer));
+    // Format 3: and then who leaves.
+    map.leaving = [(NodeId(1), Leaving::Drained), (NodeId(3), Leaving::Removed)].into();
+    let mut newest = self::body(&ClusterMap { leaving: BTreeMap::new(), ..map.clone() });
+    newest[4] = 3;
+    newest.extend([2, 1, 0, 3, 1]);
+    assert_eq!(map.encode(), sealed(newest));
 }

@@ -94,6 +94,11 @@ fn every_fault_of_the_shards_is_found() {
         Fault::CrowdedNode { shard: one, node: NodeId(3) }
     );
     assert_eq!(broken(|map| map.joined.extend([(NodeId(9), 1)])), Fault::StrayJoiner { node: NodeId(9) });
+    let leaver = Leaving::Drained;
+    assert_eq!(
+        broken(|map| map.leaving.extend([(NodeId(9), leaver)])),
+        Fault::StrayLeaver { node: NodeId(9) }
+    );
     assert_eq!(broken(|map| drop(map.shards.remove(&ShardId(2)))), Fault::StraySlots { shard: ShardId(2) });
     assert_eq!(
         broken(|map| map.slots = SlotMap::from_owners(|_| ShardId::META)),

@@ -162,6 +162,7 @@ impl Cluster for FakeNode {
             client_addr: address.clone(),
             peer_addr: "peer:1".into(),
             http_addr: "http:1".into(),
+            leaving: 0,
         });
         let replica = |node| v1::Replica { replica: node, node, membership: v1::Membership::Voter.into() };
         let slots = |shard: u64| match u32::try_from(shard).unwrap().checked_sub(1) {
@@ -236,6 +237,20 @@ impl Cluster for FakeNode {
         &self,
         _: Request<v1::CancelMoveRequest>,
     ) -> Result<Response<v1::CancelMoveResponse>, Status> {
+        Err(Status::unimplemented("a fake node"))
+    }
+
+    async fn change_node(
+        &self,
+        _: Request<v1::ChangeNodeRequest>,
+    ) -> Result<Response<v1::ChangeNodeResponse>, Status> {
+        Err(Status::unimplemented("a fake node"))
+    }
+
+    async fn plan_evening(
+        &self,
+        _: Request<v1::PlanEveningRequest>,
+    ) -> Result<Response<v1::PlanEveningResponse>, Status> {
         Err(Status::unimplemented("a fake node"))
     }
 }

@@ -1,0 +1,253 @@
+//! What the controller begins by itself: nodes that leave are emptied, and the replicas of dead nodes are replaced.
+//!
+//! ```text
+//!   n2 shall be empty:   what it leads is handed over ─▶ at most 4 moves at once, each to the emptiest home ─▶ removed, if that is wished
+//!   n3 is dead:          the same without handing over, and only of shards whose leader does not hear it either
+//! ```
+//!
+//! A pure function, like the next step of a move: nothing is remembered of what was begun. A move that was begun stands in the map;
+//! one that was not is begun by the next round, of this controller or another. All changes of a round are made to the map that they
+//! were decided on, or not at all.
+
+use std::collections::BTreeMap;
+
+use flotilla_raft::{ProgressKind, ReplicaId};
+use flotilla_topology::{Change, ClusterMap, Leaving, NodeId, ShardId};
+
+use super::places::{home, loads};
+use super::plan::CAUGHT_UP_ENTRIES_MAX;
+use super::seen::{FleetSeen, ReplicaSeen, ShardSeen};
+use super::start::{Danger, check_start};
+
+/// How many replicas move at once before the controller begins another move by itself; those that operators began count. Each costs its
+/// snapshot, and a node sends no more than two at a time.
+pub const MOVES_AT_ONCE_MAX: usize = 4;
+
+/// What a round shall begin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Errands {
+    /// Changes of the map, in this order, all or none.
+    pub changes: Vec<Change>,
+    /// Leaderships that leave nodes.
+    pub hand_overs: Vec<HandOver>,
+    /// Why a node is not becoming empty just now.
+    pub waiting: BTreeMap<NodeId, String>,
+}
+
+/// A leadership that shall go to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HandOver {
+    /// The shard.
+    pub shard: ShardId,
+    /// Who leads it.
+    pub at: NodeId,
+    /// Who shall.
+    pub to: NodeId,
+}
+
+/// A move that would be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The shard.
+    pub shard: ShardId,
+    /// The node that gives its replica up.
+    pub from: NodeId,
+    /// The node that gets one.
+    pub to: NodeId,
+    /// Keys and values of the shard, in bytes, as its leader has them; 0: unknown.
+    pub bytes: u64,
+    /// The replica that would leave leads.
+    pub leads: bool,
+}
+
+/// Why a node cannot be emptied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// Nobody could take some of its replicas.
+    #[error("no node could take the replicas of {}: it must be up, not be leaving, and have none of them; let one join", shards(.0))]
+    Homeless(Vec<ShardId>),
+    /// Who shall be removed by force is alive.
+    #[error("node {} answers: drain it instead, so that its replicas go on serving until others have taken over", node.0)]
+    Answers {
+        /// The node.
+        node: NodeId,
+    },
+    /// A shard would be lost, or is.
+    #[error("{shard}: {danger}")]
+    Shard {
+        /// The shard.
+        shard: ShardId,
+        /// What would become of it.
+        danger: Danger,
+    },
+}
+
+/// As a sentence names them.
+fn shards(shards: &[ShardId]) -> String {
+    let names: Vec<String> = shards.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// What shall be begun now. `seen` was observed before the map was read.
+#[must_use]
+pub fn errands(map: &ClusterMap, seen: &FleetSeen) -> Errands {
+    let mut round = Round { map: map.clone(), seen, errands: Errands::default() };
+    round.cancel_what_cannot_arrive();
+    let leaving: Vec<NodeId> = map.leaving.keys().copied().collect();
+    let dead = seen.dead.iter().filter(|node| map.is_home(**node));
+    for node in leaving.iter().chain(dead) {
+        round.empty(*node);
+    }
+    round.errands
+}
+
+/// Where the replicas of a node would go, were it emptied now. What moves away from it already is left out.
+///
+/// # Errors
+/// Some could go nowhere.
+pub fn plan_emptying(map: &ClusterMap, seen: &FleetSeen, node: NodeId) -> Result<Vec<Planned>, Obstacle> {
+    let (mut loads, mut planned, mut homeless) = (loads(map), Vec::new(), Vec::new());
+    for (shard, replica) in map.replicas_on(node) {
+        if map.move_of(shard).is_some_and(|(_, moving)| moving.from == node || moving.to == node) {
+            continue;
+        }
+        let Some(to) = home(map, &loads, &seen.up, shard, Some(node)) else {
+            homeless.push(shard);
+            continue;
+        };
+        *loads.entry(to).or_default() += 1;
+        let leader = seen.shards.get(&shard).and_then(ShardSeen::leader).map(|(_, leader)| leader);
+        planned.push(Planned {
+            shard,
+            from: node,
+            to,
+            bytes: leader.map_or(0, |leader| leader.bytes),
+            leads: leader.is_some_and(|leader| leader.replica == replica),
+        });
+    }
+    if homeless.is_empty() { Ok(planned) } else { Err(Obstacle::Homeless(homeless)) }
+}
+
+/// Whether a node may be removed by force: it is dead, and none of its shards would have too few voters meanwhile.
+///
+/// # Errors
+/// Why it may not.
+pub fn check_force(map: &ClusterMap, seen: &FleetSeen, node: NodeId) -> Result<(), Obstacle> {
+    if seen.up.contains(&node) {
+        return Err(Obstacle::Answers { node });
+    }
+    let nothing = ShardSeen::default();
+    for (shard, replica) in map.replicas_on(node) {
+        let replicas = seen.shards.get(&shard).unwrap_or(&nothing);
+        let Some((_, leader)) = replicas.leader() else {
+            return Err(Obstacle::Shard { shard, danger: Danger::NoLeader });
+        };
+        if leader.is_heard(replica) {
+            return Err(Obstacle::Answers { node });
+        }
+    }
+    plan_emptying(map, seen, node).map(drop)
+}
+
+/// A round, and the map as it will be after what it has decided so far.
+struct Round<'a> {
+    map: ClusterMap,
+    seen: &'a FleetSeen,
+    errands: Errands,
+}
+
+impl Round<'_> {
+    /// Makes a change. Whether it makes sense.
+    fn change(&mut self, change: Change) -> bool {
+        match self.map.apply(change.clone()) {
+            Ok(next) => {
+                self.map = next;
+                self.errands.changes.push(change);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn waits(&mut self, node: NodeId, why: String) {
+        self.errands.waiting.entry(node).or_insert(why);
+    }
+
+    /// Moves to nodes that leave, or that are dead, do not end there.
+    fn cancel_what_cannot_arrive(&mut self) {
+        let arrives = |node: NodeId| self.map.is_home(node) && !self.seen.dead.contains(&node);
+        let moves = self.map.moves.iter().filter(|(_, moving)| !moving.cancelled && !arrives(moving.to));
+        for id in moves.map(|(id, _)| *id).collect::<Vec<_>>() {
+            // Refused where its new replica votes: then it ends, and the replica moves on.
+            self.change(Change::CancelMove { id });
+        }
+    }
+
+    fn empty(&mut self, node: NodeId) {
+        let replicas: Vec<(ShardId, ReplicaId)> = self.map.replicas_on(node).collect();
+        if replicas.is_empty() && self.map.leaving.get(&node) == Some(&Leaving::Removed) {
+            self.change(Change::RemoveNode { node });
+        }
+        for (shard, replica) in replicas {
+            if let Err(why) = self.relieve(node, shard, replica) {
+                self.waits(node, why);
+            }
+        }
+    }
+
+    /// One replica leaves a node. The error is what that waits for.
+    fn relieve(&mut self, node: NodeId, shard: ShardId, replica: ReplicaId) -> Result<(), String> {
+        if self.map.move_of(shard).is_some() {
+            return Ok(());
+        }
+        let seen = self.seen;
+        let shown = seen.shards.get(&shard);
+        let Some((at, leader)) = shown.and_then(ShardSeen::leader) else {
+            return Err(format!("{shard} has no leader"));
+        };
+        if self.map.is_home(node) && leader.is_heard(replica) {
+            // We do not hear the node, and others do: the network is ill, and no replica is lost.
+            return Err(format!("the leader of {shard} hears its replica"));
+        }
+        if at == node
+            && let Some(to) = self.heir(leader, shard)
+        {
+            self.errands.hand_overs.push(HandOver { shard, at, to });
+            return Ok(());
+        }
+        if self.map.moves.len() >= MOVES_AT_ONCE_MAX {
+            return Ok(());
+        }
+        let Some(to) = home(&self.map, &loads(&self.map), &seen.up, shard, Some(node)) else {
+            return Err(Obstacle::Homeless(vec![shard]).to_string());
+        };
+        let start = Change::StartMove { shard, from: node, to };
+        let started = self.map.apply(start.clone()).map_err(|refusal| refusal.to_string())?;
+        if let (Some((_, moving)), Some(shown)) = (started.move_of(shard), shown) {
+            check_start(moving, shown, |node| seen.up.contains(&node))
+                .map_err(|danger| format!("{shard}: {danger}"))?;
+        }
+        self.change(start);
+        Ok(())
+    }
+
+    /// Who could lead at once in the place of a leader whose node leaves: who leads least, of those that stay.
+    fn heir(&self, leader: &ReplicaSeen, shard: ShardId) -> Option<NodeId> {
+        let voters = leader.configuration.voters.iter().filter(|voter| **voter != leader.replica);
+        let able = voters.filter(|voter| {
+            leader.followers.get(voter).is_some_and(|it| {
+                it.active && it.state == ProgressKind::Replicate && it.lag <= CAUGHT_UP_ENTRIES_MAX
+            })
+        });
+        let nodes = able.filter_map(|voter| self.map.node_of(shard, *voter));
+        let stays = nodes.filter(|node| self.map.is_home(*node) && self.seen.up.contains(node));
+        stays.min_by_key(|node| (self.leaderships(*node), *node))
+    }
+
+    /// How many of the shards that were looked at a node leads, or will.
+    fn leaderships(&self, node: NodeId) -> usize {
+        let leads = |seen: &&ShardSeen| seen.leader().is_some_and(|(at, _)| at == node);
+        let will = self.errands.hand_overs.iter().filter(|it| it.to == node).count();
+        self.seen.shards.values().filter(leads).count() + will
+    }
+}
