@@ -16,7 +16,7 @@ use crate::{interrupt, page, summary};
 /// How often the line of progress is drawn anew in a terminal …
 const BAR_INTERVAL: Duration = Duration::from_millis(200);
 /// … and written where there is none.
-const LINE_INTERVAL: Duration = Duration::from_mins(1);
+const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Whole fleets under one seed and virtual time, with faults and judges. Exit code 0: every promise was kept; 1: one was
 /// broken; 2: wrong usage; 130: interrupted, and all promises were kept until then.
