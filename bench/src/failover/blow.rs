@@ -59,11 +59,7 @@ impl Struck {
     pub(super) fn mend(self, process: &mut Process) -> Result<(), String> {
         drop(self.tracer);
         match self.blow {
-            Blow::Kill => process.restart(),
-            Blow::Term => {
-                process.wait()?;
-                process.restart()
-            }
+            Blow::Kill | Blow::Term => process.restart(),
             Blow::Stop => {
                 process.signal(Signal::CONT);
                 Ok(())

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::compare::spread::Spread;
-use crate::fleet::{Fleet, Kind, Programs, Setup};
+use crate::fleet::{Fleet, Kind, Process, Programs, Setup};
 use crate::machine::{self, Machine};
 use lane::Lanes;
 
@@ -202,23 +202,28 @@ async fn strike(
     lanes.written(Instant::now(), PATIENCE).await?;
     let mut p99 = None;
     if blow == Blow::Disk {
+        let from = Instant::now();
         tokio::time::sleep(SLOW).await;
-        p99 = gap::p99(&lanes.moments().concat());
+        p99 = gap::p99(&lanes.moments().concat(), from);
     }
-    let killed = Instant::now();
+    let begun = Instant::now();
     let struck = blow.strike(fleet.process(victim))?;
-    lanes.written(killed, PATIENCE).await?;
+    if blow == Blow::Term {
+        ended(fleet.process(victim)).await?;
+    }
+    let at = Instant::now();
+    lanes.written(at, PATIENCE).await?;
     let moments = lanes.moments();
     let p99 = match p99 {
         Some(before) => {
-            lanes.forget();
+            let from = Instant::now();
             tokio::time::sleep(SLOW).await;
-            gap::p99(&lanes.moments().concat()).map(|beside| (before, beside))
+            gap::p99(&lanes.moments().concat(), from).map(|beside| (before, beside))
         }
         None => None,
     };
     let silence = |writes: &[gap::Acknowledged]| {
-        gap::longest(writes, killed).ok_or_else(|| "a lane has no write before the kill".to_owned())
+        gap::longest(writes, begun, at).ok_or_else(|| "a lane has no write before the kill".to_owned())
     };
     if kind == Kind::Etcd {
         // One group: as long as any lane is written, the group is.
@@ -234,6 +239,18 @@ async fn strike(
         }
     }
     Ok(Blown { gaps, bystanders, p99, struck })
+}
+
+/// Waits until a process that was asked to end has ended.
+async fn ended(process: &mut Process) -> Result<(), String> {
+    let asked = Instant::now();
+    while process.check().is_ok() {
+        if asked.elapsed() > PATIENCE {
+            return Err(format!("{} does not end", process.name()));
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    Ok(())
 }
 
 /// The node that leads most lanes.

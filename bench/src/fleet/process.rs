@@ -83,11 +83,6 @@ impl Process {
         let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
     }
 
-    /// Waits until it has ended by itself.
-    pub(crate) fn wait(&mut self) -> Result<(), String> {
-        self.child.wait().map(drop).map_err(|error| format!("{}: {error}", self.blueprint.name))
-    }
-
     /// Starts it again on the same data.
     pub(crate) fn restart(&mut self) -> Result<(), String> {
         self.kill();
