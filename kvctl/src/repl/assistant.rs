@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(completed("sh"), ["shard "]);
         assert_eq!(
             completed("shard "),
-            ["shard list ", "shard show ", "shard move ", "shard transfer-leader "]
+            ["shard list ", "shard show ", "shard move ", "shard transfer-leader ", "shard rebalance "]
         );
         assert_eq!(completed("e"), ["exit "]);
         assert_eq!(completed("de"), ["del "], "dev and demo are not here");
