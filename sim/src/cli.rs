@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -135,18 +136,17 @@ fn run_many(cli: &Cli, topology: Topology) -> ExitCode {
     if is_terminal {
         say("");
     }
-    let is_whole = summary.worlds == plan.seeds || plan.budget.is_some() || !summary.failures.is_empty();
-    conclude(cli, &plan, &summary, is_whole)
+    conclude(cli, &plan, &summary, interrupted.load(Ordering::Relaxed))
 }
 
-fn conclude(cli: &Cli, plan: &Plan, summary: &Summary, is_whole: bool) -> ExitCode {
+fn conclude(cli: &Cli, plan: &Plan, summary: &Summary, interrupted: bool) -> ExitCode {
     if cli.json {
         print(&summary::json(summary).to_string());
         say(&summary::text(summary));
     } else {
         print(&summary::text(summary));
     }
-    if let Some(path) = cli.page.as_ref().filter(|_| is_whole)
+    if let Some(path) = cli.page.as_ref().filter(|_| !interrupted)
         && let Err(error) = page::write(path, summary, plan.jobs)
     {
         say(&format!("kvsim: --page {}: {error}", path.display()));
@@ -156,11 +156,11 @@ fn conclude(cli: &Cli, plan: &Plan, summary: &Summary, is_whole: bool) -> ExitCo
         say(&format!("seed {}: {}: {}", failure.seed, failure.judge, failure.what));
     }
     match summary.failures.first() {
-        None if is_whole => ExitCode::SUCCESS,
-        None => {
+        None if interrupted => {
             say("interrupted");
             ExitCode::from(130)
         }
+        None => ExitCode::SUCCESS,
         Some(first) => {
             report(cli, Scenario::draw(first.seed, &plan.topology), first.clone());
             ExitCode::from(1)

@@ -199,16 +199,17 @@ impl Summary {
     }
 }
 
-/// Runs many worlds. `progress` hears of each. Once `stop` is set, none begins.
-pub fn many(plan: &Plan, stop: &AtomicBool, mut progress: impl FnMut(&Summary)) -> Summary {
-    let (began, next) = (Instant::now(), AtomicU64::new(0));
+/// Runs many worlds. `progress` hears of each. Once `interrupted` is set, none begins.
+pub fn many(plan: &Plan, interrupted: &AtomicBool, mut progress: impl FnMut(&Summary)) -> Summary {
+    let (began, next, stop) = (Instant::now(), AtomicU64::new(0), AtomicBool::new(false));
     let mut summary = Summary::default();
     let (sender, receiver) = mpsc::sync_channel(plan.jobs * 2);
     thread::scope(|scope| {
         for _ in 0..plan.jobs.max(1) {
-            let (sender, next) = (sender.clone(), &next);
+            let (sender, next, stop) = (sender.clone(), &next, &stop);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed)
+                    && !interrupted.load(Ordering::Relaxed)
                     && plan.budget.is_none_or(|budget| began.elapsed() < budget)
                 {
                     let number = next.fetch_add(1, Ordering::Relaxed);
