@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! eight lanes of writes, one every 10 ms each, whatever became of the ones before ──► the moments of their acknowledgements
-//! blow:  who leads? · SIGKILL (or SIGTERM, SIGSTOP, a slow disk) for the node that leads most lanes · wait until every lane acknowledged a write that began after it
+//! blow:  who leads? · SIGKILL (or another) for the node that leads most lanes · wait until every lane acknowledged a write that began after it
 //!        · gap of a lane = its longest silence around the kill · start the node again · wait until it serves · pause
 //! ```
 //!
