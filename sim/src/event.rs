@@ -1,14 +1,16 @@
 //! What is going to happen, in the order of virtual time.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
 use flotilla_node::host::{Beat, BeatAnswer, Input, ReadJob};
 use flotilla_store::memory::MemoryView;
-use flotilla_topology::NodeId;
+use flotilla_topology::{ClusterMap, NodeId, ShardId};
 
 use crate::clients::{Asker, ClientId, Question, RouterId, Said};
 use crate::faults::{Ending, FaultKind};
+use crate::rounds::{Order, Shown};
 
 /// Something that happens.
 #[derive(Debug)]
@@ -60,6 +62,22 @@ pub enum AtNode {
     BeatAnswered(NodeId, BeatAnswer),
     /// What was promised before the start has run out.
     PromisesOver,
+    /// It is time to look whether the controller has something to do.
+    Round,
+    /// A round of the controller waits for nobody any more.
+    RoundOver(u64),
+    /// The controller on another node asks about these shards, in this round.
+    Inspect(NodeId, u64, Arc<BTreeSet<ShardId>>),
+    /// Another node answers that.
+    Inspected(NodeId, u64, Shown),
+    /// Another node cannot be asked in this round.
+    Refused(NodeId, u64),
+    /// The controller orders something.
+    Ordered(Box<Order>),
+    /// Another node says which map it has.
+    MapArrived(Arc<ClusterMap>),
+    /// A map is in the directory.
+    MapCached(Arc<ClusterMap>),
     /// A reader has had the time that its job takes.
     ReadDone(Box<ReadJob<MemoryView>>),
 }

@@ -9,8 +9,7 @@
 //! lives half a minute in a fraction of a second, thousands of times, and every disk is seen from inside.
 //!
 //! **What it does not do.** No threads, no sockets, no file systems: those are tried by the process tests. The base is the
-//! in-memory one, not fjall. Membership and moves are not there yet: a new kind of event is one variant of
-//! [`event::Event`] or [`faults::FaultKind`], and one room.
+//! in-memory one, not fjall. A new kind of event is one variant of [`event::Event`] or [`faults::FaultKind`], and one room.
 //!
 //! Reading order: [`scenario`] (what a seed stands for), [`world`] (the loop), [`faults`], [`clients`], [`judges`],
 //! [`runs`] (many seeds), [`shrink`].
@@ -28,9 +27,12 @@ pub mod network;
 pub mod node;
 pub mod page;
 pub mod profile;
+pub mod rounds;
 pub mod runs;
 pub mod scenario;
+pub mod script;
 pub mod shrink;
+pub mod stories;
 pub mod summary;
 pub mod trace;
 pub mod world;

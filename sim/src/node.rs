@@ -4,6 +4,7 @@
 //! events: the log thread (`runtime/log_thread.rs`), the flusher (`runtime/flusher.rs`) and the readers each take their time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_node::host::{
@@ -14,11 +15,12 @@ use flotilla_node::runtime::worker_of;
 use flotilla_raft::Time;
 use flotilla_store::memory::{Memory, MemoryView};
 use flotilla_store::{Base, BaseError, Error, Machine, snapshot};
-use flotilla_topology::{NodeId, ShardId};
+use flotilla_topology::{ClusterMap, NodeId, ShardId};
 use flotilla_wal::simulated::SimulatedDisk;
 use flotilla_wal::{AppendError, Batch, CollectError, Log, OpenError, Recovered, Step};
 
 use crate::clock::Clock;
+use crate::rounds::Rounds;
 use crate::scenario::Scenario;
 
 /// How many keys a purge removes before it makes room for other work.
@@ -39,6 +41,10 @@ pub struct Node {
     pub clock: Clock,
     /// How often it was started.
     pub boot: u64,
+    /// The newest cluster map that it knows …
+    pub map: Arc<ClusterMap>,
+    /// … and the one in its directory, which it knows when it starts.
+    pub cached_map: Arc<ClusterMap>,
     /// The longest support that it may have promised, as its disk remembers it.
     longest_promise: Duration,
     /// The flusher hangs.
@@ -63,6 +69,8 @@ pub struct Node {
 pub struct Running {
     /// The promises between this node and others.
     pub supports: Supports,
+    /// The rounds of its controller.
+    pub rounds: Rounds,
     /// When what it promised before this start will have run out, if that was longer than what it promises now; and that.
     pub shortens: Option<(Time, Duration)>,
     workers: Vec<Worker<Memory>>,
@@ -106,7 +114,7 @@ pub enum Job {
 
 impl Node {
     /// A node that never ran.
-    pub fn new(id: NodeId, seed: u64, clock: Clock) -> Self {
+    pub fn new(id: NodeId, seed: u64, clock: Clock, map: Arc<ClusterMap>) -> Self {
         let (disk, base) = (SimulatedDisk::new(seed), Memory::new());
         Self {
             id,
@@ -115,6 +123,8 @@ impl Node {
             base,
             clock,
             boot: 0,
+            map: Arc::clone(&map),
+            cached_map: map,
             longest_promise: Duration::ZERO,
             stalled: false,
             paused_until_us: 0,
@@ -133,6 +143,7 @@ impl Node {
     /// The log cannot be opened.
     pub fn start(&mut self, now: Now, scenario: &Scenario) -> Result<Recovered, OpenError> {
         self.boot += 1;
+        self.map = Arc::clone(&self.cached_map);
         let options = flotilla_wal::Options {
             segment_bytes: scenario.segment_bytes,
             ..flotilla_wal::Options::default()
@@ -148,6 +159,7 @@ impl Node {
         };
         let mut running = Running {
             supports: supports.clone(),
+            rounds: Rounds::default(),
             shortens,
             workers: (0..workers).map(worker).collect(),
             inboxes: (0..workers).map(|_| Vec::new()).collect(),

@@ -130,7 +130,8 @@ impl Profile {
             favours if favours.contains(&kind) => 800,
             _ => 200,
         };
-        FaultKind::ALL.iter().copied().filter(|kind| chance.permille(permille(*kind))).collect()
+        let kinds = FaultKind::ALL.iter().copied().filter(|kind| !kind.is_of_moves());
+        kinds.filter(|kind| chance.permille(permille(*kind))).collect()
     }
 
     /// The mean time between two faults lies in this range, in milliseconds.

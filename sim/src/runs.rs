@@ -76,22 +76,33 @@ fn quiet() {
     });
 }
 
+/// Lets a world go on until it ends or a promise is broken.
+pub fn guarded(world: &mut World, act: impl FnOnce(&mut World)) -> Option<Failure> {
+    quiet();
+    let ended = catch_unwind(AssertUnwindSafe(|| act(world)));
+    let last = world.trace.lines().map(str::to_owned).collect();
+    ended.err().map(|panic| {
+        let (judge, what) = told(panic.as_ref());
+        Failure { seed: world.scenario.seed, judge, what, last }
+    })
+}
+
 /// Runs a world. `all_lines`: keeps every line, not only the last ones.
 #[must_use]
 pub fn run(scenario: &Scenario, all_lines: bool) -> Outcome {
-    quiet();
     let mut world = World::new(scenario.clone());
     world.trace.all = all_lines;
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let failure = guarded(&mut world, World::run);
     let lines: Vec<String> = world.trace.lines().map(str::to_owned).collect();
-    let failure = ended.err().map(|panic| {
-        let (judge, what) = told(panic.as_ref());
-        Failure { seed: scenario.seed, judge, what, last: lines.clone() }
-    });
     Outcome {
         seed: scenario.seed,
         profile: scenario.profile.name(),
-        shape: format!("{} nodes with {} replicas", scenario.nodes, scenario.replicas),
+        shape: format!(
+            "{} nodes with {} replicas{}",
+            scenario.nodes,
+            scenario.replicas,
+            if scenario.moves { " that move" } else { "" }
+        ),
         digest: world.trace.digest(),
         turns: world.trace.steps(),
         virtual_us: world.now_us,

@@ -16,6 +16,9 @@ use crate::profile::{Aim, Profile};
 /// it is found out.
 pub const DRIFT_PPM_MAX: u32 = 250_000;
 
+/// Of 1000 worlds, in how many replicas move, if there is room.
+const MOVES_PERMILLE: u64 = 350;
+
 /// A world of the usual length goes on until so many operations were answered.
 const OPERATIONS_MIN: usize = 1000;
 
@@ -37,8 +40,10 @@ pub struct Topology {
     pub profile: Option<Profile>,
     /// How long the faults last, in seconds of virtual time; if open 30, and longer until 1000 operations were answered.
     pub seconds: Option<u64>,
-    /// Which faults are on, by name; about half of all if open.
+    /// Which faults are on, by name; about half of all if open. Replicas move only if `move` is one of them.
     pub faults: Option<Vec<FaultKind>>,
+    /// Whether replicas move; if open, the seed decides. There must be more nodes than replicas.
+    pub moves: Option<bool>,
 }
 
 impl Topology {
@@ -118,6 +123,10 @@ pub struct Scenario {
     pub segment_bytes: u64,
     /// Some seeds spare no quorum: then availability may end, and nothing else.
     pub ruthless: bool,
+    /// Replicas move: the meta shard holds the cluster map, and controllers carry out what operators ask for.
+    pub moves: bool,
+    /// For how long a node must have been silent before the controller replaces its replicas; nothing: it never does.
+    pub repair_after: Option<Duration>,
 }
 
 impl Scenario {
@@ -138,12 +147,14 @@ impl Scenario {
         let faults = topology.faults.clone().unwrap_or_else(|| profile.faults(&mut chance));
         let beyond_the_drift =
             faults.contains(&FaultKind::Drift) && Chance::new(seed, "beyond the drift").permille(60);
-        Self {
+        let replicas =
+            topology.replicas.unwrap_or(replicas).min(usize::try_from(nodes).unwrap_or(usize::MAX));
+        let scenario = Self {
             seed,
             nodes,
             profile,
             shards: topology.shards.unwrap_or(shards),
-            replicas: topology.replicas.unwrap_or(replicas).min(usize::try_from(nodes).unwrap_or(usize::MAX)),
+            replicas,
             workers: chance.between(1, 2) as usize,
             clients,
             crowds,
@@ -164,7 +175,36 @@ impl Scenario {
             options: options(idle_after(support, seed), &mut chance),
             segment_bytes: [16 << 10, 32 << 10, 64 << 10][chance.below(3) as usize],
             ruthless: chance.permille(200),
+            moves: false,
+            repair_after: None,
+        };
+        scenario.moving(topology)
+    }
+
+    /// In some worlds replicas move. From a chance of its own, so that all the others stay what they were.
+    fn moving(mut self, topology: &Topology) -> Self {
+        let mut chance = Chance::new(self.seed, "moves");
+        let drawn = chance.permille(MOVES_PERMILLE) && topology.faults.is_none();
+        let asked = self.faults.contains(&FaultKind::Move);
+        if topology.nodes.is_none() && topology.replicas.is_none() && (topology.moves == Some(true) || drawn)
+        {
+            // A node must be free to take a replica.
+            self.nodes = self.nodes.max(4 + u64::from(chance.permille(300)));
+            self.replicas = self.replicas.min(3);
         }
+        let has_room = self.nodes > self.replicas as u64;
+        // A controller reads the map by leases, and where these are worth nothing it may decide on an old one.
+        self.moves = topology.moves.unwrap_or(drawn || asked) && has_room && !self.beyond_the_drift;
+        let kinds = [(FaultKind::Move, 1000), (FaultKind::CancelMove, 600), (FaultKind::Drain, 300)];
+        let open = self.moves && topology.faults.is_none();
+        for (kind, permille) in kinds {
+            if chance.permille(permille) && open {
+                self.faults.push(kind);
+            }
+        }
+        let millis = chance.pick(&[0, 0, 1500, 6000]).copied().filter(|millis| *millis > 0 && self.moves);
+        self.repair_after = millis.map(Duration::from_millis);
+        self
     }
 
     /// One line for people.
@@ -172,12 +212,17 @@ impl Scenario {
     pub fn describe(&self) -> String {
         let faults: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
         format!(
-            "seed {}: {}, {} nodes, {} shards of {}, {} workers, {} × {} clients, support {:?}, {:?}{}{}, faults: {}",
+            "seed {}: {}, {} nodes, {} shards of {}{}, {} workers, {} × {} clients, support {:?}, {:?}{}{}, faults: {}",
             self.seed,
             self.profile.name(),
             self.nodes,
             self.shards,
             self.replicas,
+            match (self.moves, self.repair_after) {
+                (false, _) => String::new(),
+                (true, None) => " that move".to_owned(),
+                (true, Some(after)) => format!(" that move (repair after {after:?})"),
+            },
             self.workers,
             self.crowds,
             self.clients,

@@ -51,11 +51,23 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
     if scenario.lasts > Duration::from_secs(2) {
         push(&|it| it.lasts /= 2);
     }
-    if scenario.nodes > 3 {
+    if scenario.nodes > 3 && !scenario.moves {
         push(&|it| {
             it.nodes = 3;
             it.replicas = it.replicas.min(3);
         });
+    }
+    if scenario.moves {
+        push(&|it| {
+            it.moves = false;
+            it.faults.retain(|kind| !kind.is_of_moves());
+        });
+    }
+    if scenario.nodes > 4 && scenario.moves {
+        push(&|it| it.nodes = 4);
+    }
+    if scenario.repair_after.is_some() {
+        push(&|it| it.repair_after = None);
     }
     if scenario.shards > 1 {
         push(&|it| it.shards = 1);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flotilla_proto::v1::{self, PeerStatus, ShardStatusRequest, ShardStatusResponse, StatusResponse};
-use flotilla_raft::{ProgressKind, RoleKind};
+use flotilla_raft::{ProgressKind, ReplicaId, RoleKind};
 use flotilla_store::Stats;
 use flotilla_topology::{NodeId, ShardId};
 use tonic::{Response, Status};
@@ -40,7 +40,9 @@ pub(super) async fn status(
     };
     let numbers = all_stats(&front.runtime, found.iter().map(|replica| replica.shard).collect()).await?;
     let replicas = found.iter().zip(numbers);
-    let replicas = replicas.map(|(replica, stats)| encode_replica(replica, stats.as_ref(), &node.transport));
+    let replicas = replicas.map(|(replica, stats)| {
+        encode_replica(replica, stats.as_ref(), |to| node.transport.snapshot_bytes_sent(replica.shard, to))
+    });
     let peers = node.transport.peers().into_iter();
     Ok(Response::new(StatusResponse {
         node: node.node.0,
@@ -80,7 +82,8 @@ pub(super) async fn shard_status(
         return Err(absent(shard));
     };
     let stats = all_stats(&front.runtime, vec![shard]).await?.pop().flatten();
-    let encoded = encode_replica(replica, stats.as_ref(), &node.transport);
+    let sent = |to| node.transport.snapshot_bytes_sent(shard, to);
+    let encoded = encode_replica(replica, stats.as_ref(), sent);
     Ok(Response::new(ShardStatusResponse { replica: Some(encoded) }))
 }
 
@@ -101,14 +104,14 @@ pub(crate) async fn all_stats(runtime: &Runtime, shards: Vec<ShardId>) -> Result
     }
 }
 
-/// A replica for the wire.
-pub(crate) fn encode_replica(
+/// A replica for the wire. `sent`: how much of a snapshot is sent to a follower, in bytes.
+pub fn encode_replica(
     replica: &ReplicaStatus,
     stats: Option<&Stats>,
-    transport: &Transport,
+    sent: impl Fn(ReplicaId) -> u64,
 ) -> v1::ReplicaStatus {
     let follower = |follower: &FollowerStatus| v1::FollowerStatus {
-        snapshot_bytes_sent: transport.snapshot_bytes_sent(replica.shard, follower.replica),
+        snapshot_bytes_sent: sent(follower.replica),
         ..encode_follower(replica, follower)
     };
     v1::ReplicaStatus {

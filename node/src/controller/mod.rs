@@ -21,7 +21,7 @@
 //! What begins by itself is derived in the same way: nodes that leave are emptied, dead ones are replaced.
 //!
 //! Reading order: `seen.rs` (what is observed), `plan.rs` (the next step), `start.rs` (whether a move may begin), `places.rs` (where to),
-//! `errands.rs` (what begins by itself), `watch.rs` (who is dead), `even.rs` (what would be more even).
+//! `errands.rs` (what begins by itself), `rounds.rs` (all of a round), `watch.rs` (who is dead), `even.rs` (what would be more even).
 //!
 //! What it does not do: it asks nobody and changes nothing. `moves/` does, on the node that leads the meta shard.
 
@@ -29,6 +29,7 @@ mod errands;
 mod even;
 mod places;
 mod plan;
+mod rounds;
 mod seen;
 mod start;
 mod watch;
@@ -38,6 +39,7 @@ pub use errands::{
 };
 pub use even::{Evening, SPREAD_MAX, even};
 pub use plan::{CAUGHT_UP_ENTRIES_MAX, Decision, Phase, Step, next};
+pub use rounds::{Orders, concerned, is_work, orders};
 pub use seen::{FleetSeen, FollowerSeen, ReplicaSeen, ShardSeen};
 pub use start::{Danger, check_start};
 pub use watch::Watch;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use flotilla_topology::{Change, ClusterMap, Leaving, Move, MoveId, NodeId, ShardId};
+use flotilla_topology::{Change, ClusterMap, Move, MoveId, NodeId, ShardId};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -125,7 +125,7 @@ impl Mover {
 
     async fn round(&self) -> Found {
         let Some(map) = self.maps.borrow().clone() else { return Found::Nothing };
-        let is_work = !map.moves.is_empty() || map.leaving.keys().any(|node| is_unfinished(&map, *node));
+        let is_work = controller::is_work(&map);
         if !self.leads_meta() {
             *self.told() = Told::default();
             *self.watch() = Watch::default();
@@ -135,7 +135,8 @@ impl Mover {
         if !is_work && self.repair_after.is_none() {
             return Found::Nothing;
         }
-        let seen = self.look_at(&map, &self.concerned(&map)).await;
+        let concerned = controller::concerned(&map, &self.dead(self.begun.elapsed()));
+        let seen = self.look_at(&map, &concerned).await;
         // After the observation: whoever saw what came of a cancellation reads the cancellation.
         let stored = match self.record.stored().await {
             Ok(stored) => stored,
@@ -144,34 +145,18 @@ impl Mover {
                 return if is_work { Found::Work } else { Found::Nothing };
             }
         };
-        let errands = controller::errands(&stored.map, &seen);
-        let is_busy =
-            !stored.map.moves.is_empty() || !errands.changes.is_empty() || !errands.hand_overs.is_empty();
-        let is_waiting = !errands.waiting.is_empty();
-        self.run_errands(&stored, &errands).await;
-        let nothing = ShardSeen::default();
-        let decide = |(id, moving): (&MoveId, &Move)| {
-            let seen = seen.shards.get(&moving.shard).unwrap_or(&nothing);
-            (*id, moving.shard, controller::next(&stored.map, moving, seen))
-        };
-        let decisions: Vec<_> = stored.map.moves.iter().map(decide).collect();
+        let orders = controller::orders(&stored.map, &seen);
+        let (is_busy, is_waiting) = (orders.is_busy(), !orders.errands.waiting.is_empty());
+        self.run_errands(&stored, &orders.errands).await;
         let carried: Vec<_> =
-            decisions.into_iter().map(|it| async { self.carry_out(&stored.map, it).await }).collect();
+            orders.moves.into_iter().map(|it| async { self.carry_out(&stored.map, it).await }).collect();
         let moves = join_all(carried).await.into_iter().collect();
-        *self.told() = Told { moves, waiting: errands.waiting };
+        *self.told() = Told { moves, waiting: orders.errands.waiting };
         match (is_busy, is_waiting) {
             (true, _) => Found::Work,
             (false, true) => Found::InVain,
             (false, false) => Found::Nothing,
         }
-    }
-
-    /// The shards that move or should: those of moves, of nodes that leave, and of nodes that are dead.
-    fn concerned(&self, map: &ClusterMap) -> BTreeSet<ShardId> {
-        let dead = self.dead(self.begun.elapsed());
-        let from = map.leaving.keys().chain(&dead).flat_map(|node| map.replicas_on(*node));
-        let moving = map.moves.values().map(|moving| moving.shard);
-        from.map(|(shard, _)| shard).chain(moving).collect()
     }
 
     fn dead(&self, now: Duration) -> BTreeSet<NodeId> {
@@ -345,11 +330,6 @@ impl Mover {
     fn watch(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a node that leaves has something left to do.
-fn is_unfinished(map: &ClusterMap, node: NodeId) -> bool {
-    map.leaving.get(&node) == Some(&Leaving::Removed) || map.replicas_on(node).next().is_some()
 }
 
 /// Why something failed, if it did.

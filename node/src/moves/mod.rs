@@ -29,3 +29,4 @@ mod wire;
 pub use driver::{Mover, Readied};
 pub use leaving::NodeChange;
 pub use office::Office;
+pub use wire::decode_seen;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use flotilla_proto::v1;
 use flotilla_raft::{Change, Index};
+use flotilla_store::Stats;
 use flotilla_topology::{NodeId, ShardId};
 use tonic::Status;
 
 use super::wire::decode_change;
 use crate::api::{all_stats, encode_replica, refusals};
-use crate::host::Answer;
+use crate::host::{Answer, ReplicaStatus};
 use crate::runtime::{Input, Runtime};
 use crate::storage::ClusterId;
 use crate::transport::Transport;
@@ -48,7 +49,10 @@ impl Office {
         let replicas: Vec<_> = replicas.into_iter().filter(|it| shards.contains(&it.shard)).collect();
         let stats = all_stats(&self.runtime, replicas.iter().map(|it| it.shard).collect()).await?;
         let encoded = replicas.iter().zip(stats);
-        Ok(encoded.map(|(it, stats)| encode_replica(it, stats.as_ref(), &self.transport)).collect())
+        let encode = |(it, stats): (&ReplicaStatus, Option<Stats>)| {
+            encode_replica(it, stats.as_ref(), |to| self.transport.snapshot_bytes_sent(it.shard, to))
+        };
+        Ok(encoded.map(encode).collect())
     }
 
     /// Other members for a shard that this node leads.

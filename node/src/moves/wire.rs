@@ -13,7 +13,7 @@ use crate::transport::codec::{WireError, decode_configuration};
 ///
 /// # Errors
 /// Its members make no sense.
-pub(super) fn decode_seen(status: &v1::ReplicaStatus) -> Result<ReplicaSeen, WireError> {
+pub fn decode_seen(status: &v1::ReplicaStatus) -> Result<ReplicaSeen, WireError> {
     let configuration = status.configuration.clone().unwrap_or_default();
     let follower = |it: &v1::FollowerStatus| {
         let state = match it.progress() {

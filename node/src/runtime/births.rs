@@ -1,10 +1,10 @@
-//! From the cluster map to the birth of a replica.
+//! From the cluster map to the births and ends of the replicas of a node.
 
 use flotilla_raft::{Configuration, ReplicaId};
 use flotilla_store::{Genesis, Scope, SlotSpan};
-use flotilla_topology::{ClusterMap, ShardId};
+use flotilla_topology::{ClusterMap, NodeId, ShardId};
 
-use crate::host::Birth;
+use crate::host::{Birth, Input};
 
 /// How a replica that the map places here comes into the world. `None`: the map does not know the shard.
 ///
@@ -26,4 +26,24 @@ pub fn birth(map: &ClusterMap, shard: ShardId, replica: ReplicaId) -> Option<Bir
         Configuration { voters: first.voters.keys().copied().collect(), ..Configuration::default() };
     let genesis = Genesis { scope, epoch: first.epoch, configuration };
     Some(Birth { replica, placement, genesis })
+}
+
+/// What the workers of a node are told when it takes in a map, in this order. `here`: the replicas that it hosts.
+pub fn told_of_map(
+    map: &ClusterMap,
+    node: NodeId,
+    here: impl IntoIterator<Item = (ShardId, ReplicaId)>,
+) -> Vec<(ShardId, Input)> {
+    // Who has ended goes before another one of its shard comes.
+    let ended = here.into_iter().filter(|(shard, replica)| map.has_ended(*shard, *replica));
+    let mut told: Vec<(ShardId, Input)> =
+        ended.map(|(shard, replica)| (shard, Input::Retire { shard, replica })).collect();
+    for (shard, replica) in map.replicas_on(node) {
+        // Ignored by the host where the replica lives already, or lived once.
+        told.extend(birth(map, shard, replica).map(|birth| (shard, Input::Create { shard, birth })));
+        let replicas = map.shards.get(&shard).into_iter().flat_map(|info| &info.replicas);
+        let placement = replicas.map(|(replica, placement)| (*replica, placement.node)).collect();
+        told.push((shard, Input::Placed { shard, placement }));
+    }
+    told
 }

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::births::birth;
+use super::births::told_of_map;
 use super::map_record::{MapRecord, NotChanged};
 use super::{Arrivals, Causes, Input, Runtime};
 use crate::host::Consistency;
@@ -110,22 +110,13 @@ impl FleetKeeper {
 
     /// Which replicas live here, and where the others of their shards are.
     async fn tell_workers(&self, map: &ClusterMap) {
-        // Who has ended goes before another one of its shard comes. An error says that the node ends.
-        for here in self.runtime.replicas().await.unwrap_or_default() {
-            let (shard, replica) = (here.shard, here.replica);
-            if map.has_ended(shard, replica) {
+        // An error says that the node ends.
+        let here = self.runtime.replicas().await.unwrap_or_default();
+        for (shard, input) in told_of_map(map, self.node, here.iter().map(|it| (it.shard, it.replica))) {
+            if let Input::Retire { shard, replica } = &input {
                 info!(%shard, %replica, "a replica is no member any more: it ends");
-                self.runtime.tell(shard, Input::Retire { shard, replica });
             }
-        }
-        for (shard, replica) in map.replicas_on(self.node) {
-            // Ignored by the host where the replica lives already, or lived once.
-            if let Some(birth) = birth(map, shard, replica) {
-                self.runtime.tell(shard, Input::Create { shard, birth });
-            }
-            let replicas = map.shards.get(&shard).into_iter().flat_map(|info| &info.replicas);
-            let placement = replicas.map(|(replica, placement)| (*replica, placement.node)).collect();
-            self.runtime.tell(shard, Input::Placed { shard, placement });
+            self.runtime.tell(shard, input);
         }
     }
 

@@ -57,6 +57,13 @@ pub enum NotChanged {
     Failed(Status),
 }
 
+/// The write that replaces the map, if its record still has this version; 0: if there is none.
+#[must_use]
+pub const fn swap_of(expected: u64, value: Bytes) -> Operation {
+    let key = Bytes::from_static(MAP_KEY);
+    Operation { request: None, action: Action::CompareAndSwap { key, expected, value, ttl_ms: None } }
+}
+
 impl NotChanged {
     /// As gRPC says it.
     #[must_use]
@@ -142,9 +149,7 @@ impl MapRecord {
     /// Replaces the map if it still has this version. Whether it had.
     pub(super) async fn swap(&self, expected: u64, value: Bytes) -> Result<bool, Status> {
         let shard = ShardId::META;
-        let key = Bytes::from_static(MAP_KEY);
-        let action = Action::CompareAndSwap { key, expected, value, ttl_ms: None };
-        let operation = Operation { request: None, action };
+        let operation = swap_of(expected, value);
         match self.runtime.order(shard, |token| Input::Write { shard, token, operation }).await {
             Ok(Answer::Written(_, Outcome::Swapped { .. })) => Ok(true),
             Ok(Answer::Written(_, Outcome::Conflict { .. })) => Ok(false),

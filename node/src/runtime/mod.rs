@@ -54,14 +54,14 @@ use crate::host::{Answer, Refusal, ReplicaStatus, Token};
 use crate::metrics::NodeMetrics;
 
 pub use arrivals::Arrivals;
-pub use births::birth;
+pub use births::{birth, told_of_map};
 pub use causes::Causes;
 pub use clock::Clock;
 pub use fleet::{FleetKeeper, NewestMap};
 pub use gathered::Gathered;
 pub use inbox::{Full, Inbox};
 pub use lanes::{Asker, QUESTION_BITS, Question, value_bytes};
-pub use map_record::{MAP_KEY, MapRecord, NotChanged, StoredMap};
+pub use map_record::{MAP_KEY, MapRecord, NotChanged, StoredMap, swap_of};
 pub use start::{StartError, Started, start};
 pub use tokens::{Ended, Tokens};
 

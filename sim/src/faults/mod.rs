@@ -81,6 +81,12 @@ pub enum FaultKind {
     Transfer,
     /// An operator has everything written into the base.
     Flush,
+    /// An operator moves a replica to another node.
+    Move,
+    /// An operator has a move undone.
+    CancelMove,
+    /// An operator has a node emptied, or calls that off.
+    Drain,
 }
 
 impl FaultKind {
@@ -116,7 +122,16 @@ impl FaultKind {
         Self::Drift,
         Self::Transfer,
         Self::Flush,
+        Self::Move,
+        Self::CancelMove,
+        Self::Drain,
     ];
+
+    /// Whether it is one of those that are drawn for themselves, for worlds in which replicas move: the others stay what they were.
+    #[must_use]
+    pub const fn is_of_moves(self) -> bool {
+        matches!(self, Self::Move | Self::CancelMove | Self::Drain)
+    }
 
     /// As users write it.
     #[must_use]
@@ -152,6 +167,9 @@ impl FaultKind {
             Self::Drift => "drift",
             Self::Transfer => "transfer",
             Self::Flush => "flush",
+            Self::Move => "move",
+            Self::CancelMove => "cancel-move",
+            Self::Drain => "drain",
         }
     }
 }
@@ -282,6 +300,9 @@ impl crate::world::World {
             FaultKind::Drift => false,
             FaultKind::Transfer => self.transfer(),
             FaultKind::Flush => self.flush(),
+            FaultKind::Move => self.start_move(),
+            FaultKind::CancelMove => self.cancel_move(),
+            FaultKind::Drain => self.drain(),
         };
         if begun {
             self.faults.count(kind);

@@ -1,6 +1,6 @@
 //! What the log of a node must hold: a model of the records, without bytes, frames or disks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_raft::{Entry, HardState, Index, LogId, Payload, ReplicaId, Term};
 use flotilla_topology::ShardId;
@@ -31,7 +31,8 @@ impl Stamp {
 /// One shard's part of a log.
 #[derive(Clone, Debug, Default)]
 pub struct ShardLog {
-    replica: ReplicaId,
+    /// Whose it is.
+    pub replica: ReplicaId,
     /// The newest hard state.
     pub hard_state: HardState,
     /// The compaction mark.
@@ -40,6 +41,8 @@ pub struct ShardLog {
     pub intent: Option<LogId>,
     /// By index. Entries below the compaction mark are kept: the judges still ask for them.
     entries: BTreeMap<u64, Stamp>,
+    /// The indexes of those that bring configurations.
+    configurations: BTreeSet<u64>,
 }
 
 /// All of a log.
@@ -62,6 +65,11 @@ impl ShardLog {
         self.at(index).map_or(index <= self.compacted.index, |here| here == stamp)
     }
 
+    /// How many configurations stand after an index.
+    pub fn configurations_after(&self, index: Index) -> usize {
+        self.configurations.range(index.0 + 1..).count()
+    }
+
     /// The last index.
     pub fn last(&self) -> Index {
         self.entries.last_key_value().map_or(self.compacted.index, |(index, _)| Index(*index))
@@ -76,7 +84,10 @@ impl ShardLog {
             Record::Entries(entries) => {
                 if let Some(first) = entries.first() {
                     self.entries.split_off(&first.index().0);
+                    self.configurations.split_off(&first.index().0);
                 }
+                let bring = entries.iter().filter(|it| matches!(it.payload, Payload::Configuration(_)));
+                self.configurations.extend(bring.map(|entry| entry.index().0));
                 self.entries.extend(entries.iter().map(|entry| (entry.index().0, Stamp::of(entry))));
             }
             Record::Compact(to) => {
@@ -90,6 +101,7 @@ impl ShardLog {
             Record::SnapshotIntent(at) => self.intent = Some(*at),
             Record::Reset(to) => {
                 self.entries.clear();
+                self.configurations.clear();
                 self.compacted = *to;
                 self.intent = None;
             }

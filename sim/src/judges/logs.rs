@@ -1,6 +1,6 @@
 //! The judge of the log: what was durable is there after a crash, and nothing else; promises are durable before they leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_raft::{Index, Message, ReplicaId, Rpc, Term};
 use flotilla_topology::{NodeId, ShardId};
@@ -78,6 +78,30 @@ impl Logs {
     /// The durable log of a shard.
     pub fn durable_of(&self, node: NodeId, shard: ShardId) -> Option<&ShardLog> {
         self.nodes.get(&node)?.durable.get(&shard)
+    }
+
+    /// The replicas of a shard on whose disks this entry is.
+    pub fn holders(&self, shard: ShardId, index: Index, stamp: Stamp) -> BTreeSet<ReplicaId> {
+        let logs = self.nodes.values().filter_map(|log| log.durable.get(&shard));
+        logs.filter(|log| log.holds(index, stamp)).map(|log| log.replica).collect()
+    }
+
+    /// Who has voted for a candidate, itself included: as its own disk says.
+    pub fn voters_for(
+        &self,
+        node: NodeId,
+        shard: ShardId,
+        term: Term,
+        whom: ReplicaId,
+    ) -> BTreeSet<ReplicaId> {
+        let votes = self.votes.range((shard, term, ReplicaId(0))..=(shard, term, ReplicaId(u64::MAX)));
+        let mut voters: BTreeSet<ReplicaId> =
+            votes.filter(|(_, voted)| **voted == whom).map(|((_, _, voter), _)| *voter).collect();
+        let own = self.durable_of(node, shard).map(|log| log.hard_state);
+        if own.is_some_and(|own| own.term == term && own.vote == Some(whom)) {
+            voters.insert(whom);
+        }
+        voters
     }
 
     /// What a replica takes for durable must be on its disk: not what a later append has cut away, at the same place.

@@ -3,7 +3,10 @@
 //! | judge | what it holds |
 //! | --- | --- |
 //! | one leader a term, leader completeness, own term commits, leader append-only, log matching, one vote a term | the Raft paper's figure 3 |
-//! | one history, committed in order, durable on a quorum, durable before applied | a committed entry is for ever, whether applied or not |
+//! | one history, committed in order, durable on a quorum, durable before applied | a committed entry is for ever, whether applied or not, on a quorum of each half of the configuration in force |
+//! | members, one change at a time | what is in effect at a replica is the last configuration that it has applied; each follows from the one before |
+//! | elected by a quorum | of each half of the configuration in force: learners and who has left never count |
+//! | replica ids, ends of replicas | born where a map says so and once; ended when nobody may need them any more |
 //! | reads see what was committed | before they reached the node that served them, by whomever |
 //! | one deadline a write | all its attempts carry the same, through whatever router |
 //! | durable promises | term, vote and acknowledgement are on the disk before they leave, and what is taken for durable is there |
@@ -14,7 +17,7 @@
 //! | equal states, equal bases | the same entries make the same state, by replay, flush or snapshot |
 //! | log | after a crash a log holds what was durable, perhaps what was being written, and nothing else |
 //! | sleep | who sleeps has everything, and its nodes hear each other as they did when it fell asleep |
-//! | liveness | when faults end, every shard serves, and all replicas become equal |
+//! | liveness | when faults end, every shard serves, all replicas become equal, and moves have ended, with nothing left of who was removed |
 //! | linearizable | what clients saw, by search and by replay (`flotilla-history`) |
 //! | assertion | the product's own |
 
@@ -22,6 +25,7 @@ mod leases;
 mod log_model;
 mod logs;
 mod matching;
+mod members;
 mod reads;
 mod replicas;
 mod requests;
@@ -32,11 +36,15 @@ mod violation;
 
 pub use leases::{Leases, Seat};
 pub use logs::Logs;
+pub use members::Members;
 pub use reads::Reads;
 pub use replicas::Replicas;
 pub use requests::Requests;
 pub use sleepers::Sleepers;
 pub use violation::{Violation, hold, violated};
+
+use flotilla_topology::NodeId;
+use flotilla_wal::{Batch, Record};
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -45,6 +53,8 @@ pub struct Judges {
     pub logs: Logs,
     /// That of promises and leases.
     pub leases: Leases,
+    /// That of members.
+    pub members: Members,
     /// That of reads.
     pub reads: Reads,
     /// The replicas'.
@@ -53,4 +63,23 @@ pub struct Judges {
     pub requests: Requests,
     /// The sleepers'.
     pub sleepers: Sleepers,
+}
+
+impl Judges {
+    /// A worker handed out a batch. How many entries each of its cuts took off a log.
+    pub fn accepted(&mut self, node: NodeId, batch: &Batch) -> Vec<u64> {
+        self.members.accepted(node, batch);
+        for (shard, record) in batch.records() {
+            if let Record::Tombstone { replica } = record {
+                self.members.buried(node, *shard, *replica, self.replicas.committed(*shard));
+            }
+        }
+        self.logs.accepted(node, batch)
+    }
+
+    /// A batch is durable.
+    pub fn durable(&mut self, node: NodeId, batch: &Batch) {
+        self.members.durable(node, batch);
+        self.logs.durable(node, batch);
+    }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use flotilla_node::host::ReplicaStatus;
 use flotilla_raft::{Index, LogId, ReplicaId, Term};
 use flotilla_store::Stats;
-use flotilla_topology::{ClusterMap, NodeId, ShardId};
+use flotilla_topology::{NodeId, ShardId};
 
 use super::log_model::{ShardLog, Stamp};
 use super::logs::Logs;
+use super::members::Members;
 use super::violation::hold;
 
 /// What all replicas together have shown.
@@ -28,6 +29,8 @@ pub struct Replicas {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seen {
+    replica: ReplicaId,
+    configuration: Index,
     term: Term,
     commit: Index,
     applied: Index,
@@ -37,7 +40,8 @@ struct Seen {
 impl Seen {
     const fn of(status: &ReplicaStatus) -> Self {
         let (applied, persisted) = (status.applied.index, status.persisted);
-        Self { term: status.term, commit: status.commit, applied, persisted }
+        let (replica, configuration) = (status.replica, status.configuration_index);
+        Self { replica, configuration, term: status.term, commit: status.commit, applied, persisted }
     }
 }
 
@@ -63,9 +67,10 @@ impl Replicas {
     }
 
     /// Looks at a replica after a turn.
-    pub fn check(&mut self, node: NodeId, status: &ReplicaStatus, logs: &Logs, map: &ClusterMap) {
+    pub fn check(&mut self, node: NodeId, status: &ReplicaStatus, logs: &Logs, members: &mut Members) {
         let place = (node, status.shard);
-        let known = self.seen.get(&place).copied();
+        // Another replica than the one before begins anew.
+        let known = self.seen.get(&place).copied().filter(|seen| seen.replica == status.replica);
         let before = known.unwrap_or_default();
         if known.is_some() && before == Seen::of(status) && !status.leads() {
             return;
@@ -82,10 +87,11 @@ impl Replicas {
         });
         self.check_order(node, status, logs);
         logs.check_persisted(node, status.shard, status.persisted);
-        self.check_commits((node, status), known.map(|seen| seen.commit), logs, map);
+        self.check_commits((node, status), known, logs, members);
         self.check_applied(node, status, known.map(|seen| seen.applied), logs);
+        self.check_members(node, status, logs, members);
         if status.leads() {
-            self.check_leader(node, status, logs);
+            self.check_leader((node, status), before.configuration, logs, members);
         }
         self.check_state(node, status);
         self.seen.insert(place, Seen::of(status));
@@ -107,8 +113,26 @@ impl Replicas {
         );
     }
 
-    /// At most one leader per term; it holds everything committed, and commits by counting only entries of its own term.
-    fn check_leader(&mut self, node: NodeId, status: &ReplicaStatus, logs: &Logs) {
+    /// What is in effect is what was applied, and of what is not committed at most one entry changes the members.
+    fn check_members(&self, node: NodeId, status: &ReplicaStatus, logs: &Logs, members: &Members) {
+        let log = logs.of(node, status.shard);
+        let is_replaced =
+            |log: &ShardLog| log.intent.is_some() || log.compacted.index == status.applied.index;
+        members.check(node, status, log.is_some_and(is_replaced));
+        let pending = log.map_or(0, |log| log.configurations_after(status.commit));
+        hold(pending <= 1, "one change at a time", || {
+            format!("{node} {}: {pending} configurations are not committed: {status:?}", status.shard)
+        });
+    }
+
+    /// At most one leader per term, elected by a quorum of each half; it holds everything committed, and commits by counting only entries of its own term.
+    fn check_leader(
+        &mut self,
+        (node, status): (NodeId, &ReplicaStatus),
+        configuration: Index,
+        logs: &Logs,
+        members: &Members,
+    ) {
         let (shard, term) = (status.shard, status.term);
         let log = logs.of(node, shard);
         if let Some((other, began)) = self.leaders.get(&(shard, term)) {
@@ -125,6 +149,14 @@ impl Replicas {
         // Its last vote may come when another leads already in a later term, and has committed what this one never heard of.
         let is_late = self.led_after(shard, term);
         self.leaders.insert((shard, term), (status.replica, status.commit));
+        let voters = logs.voters_for(node, shard, term, status.replica);
+        let elected = members.decide(shard, (configuration, status), Index(u64::MAX), &voters);
+        hold(elected, "elected by a quorum", || {
+            format!(
+                "{node} leads {shard} in term {term} by {}, and has the votes of {voters:?}",
+                status.configuration
+            )
+        });
         if is_late {
             return;
         }
@@ -141,17 +173,21 @@ impl Replicas {
     fn check_commits(
         &mut self,
         (node, status): (NodeId, &ReplicaStatus),
-        before: Option<Index>,
+        before: Option<Seen>,
         logs: &Logs,
-        map: &ClusterMap,
+        members: &mut Members,
     ) {
         let shard = status.shard;
         // After a start, what lies before was committed in another life.
-        let from = before.unwrap_or(status.commit.previous());
+        let from = before.map_or(status.commit.previous(), |seen| seen.commit);
+        let configuration = before.map_or(Index(0), |seen| seen.configuration);
         let log = logs.of(node, shard);
         for index in (from.0 + 1..=status.commit.0).map(Index) {
             match log.and_then(|log| log.at(index)) {
-                Some(stamp) => self.check_committed((node, shard), index, stamp, logs, map),
+                Some(stamp) => {
+                    let place = ((node, status), configuration);
+                    self.check_committed(place, index, stamp, logs, members);
+                }
                 // Compaction of an earlier life took it, or a snapshot takes its place: then it is not even written.
                 None => {
                     let gone = |log: &ShardLog| {
@@ -167,12 +203,13 @@ impl Replicas {
 
     fn check_committed(
         &mut self,
-        (node, shard): (NodeId, ShardId),
+        ((node, status), configuration): ((NodeId, &ReplicaStatus), Index),
         index: Index,
         stamp: Stamp,
         logs: &Logs,
-        map: &ClusterMap,
+        members: &mut Members,
     ) {
+        let shard = status.shard;
         let committed = self.committed.entry(shard).or_default();
         let place = index.0 as usize - 1;
         hold(place <= committed.len(), "committed in order", || {
@@ -184,18 +221,16 @@ impl Replicas {
             });
             return;
         }
-        let voters = map.preference(shard).count();
-        let holders = map
-            .preference(shard)
-            .filter(|node| logs.durable_of(*node, shard).is_some_and(|log| log.holds(index, stamp)));
-        let holders = holders.count();
-        hold(holders > voters / 2, "durable on a quorum", || {
+        committed.push(stamp);
+        members.committed(shard, LogId::new(index, stamp.term));
+        let holders = logs.holders(shard, index, stamp);
+        let durable = members.decide(shard, (configuration, status), index, &holders);
+        hold(durable, "durable on a quorum", || {
             format!(
-                "{node} {shard}: {index}@{} is committed and durable on {holders} of {voters}",
-                stamp.term
+                "{node} {shard}: {index}@{} is committed by {} and durable on {holders:?}",
+                stamp.term, status.configuration
             )
         });
-        committed.push(stamp);
     }
 
     /// Applied entries are durable here, and those that were committed.

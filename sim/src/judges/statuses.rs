@@ -7,9 +7,13 @@ use flotilla_topology::ShardId;
 /// The shard of all of them.
 pub(super) const SHARD: ShardId = ShardId(1);
 
+/// These replicas.
+pub(super) fn set(ids: &[u64]) -> std::collections::BTreeSet<ReplicaId> {
+    ids.iter().copied().map(ReplicaId).collect()
+}
+
 /// A follower, in a configuration of two halves.
 pub(super) fn status(replica: u64, term: Term, voters: &[u64], outgoing: &[u64]) -> ReplicaStatus {
-    let set = |ids: &[u64]| ids.iter().copied().map(ReplicaId).collect();
     ReplicaStatus {
         shard: SHARD,
         replica: ReplicaId(replica),

@@ -32,14 +32,19 @@ impl World {
                 self.coverage.add("torn tails cut", u64::from(found.torn.is_some()));
                 let there = self.judges.logs.recovered(id, &found, &in_flight);
                 self.coverage.add("writes in flight survived a power cut", there);
+                self.judges.members.recovered(id, &found);
                 for (shard, state) in &found.shards {
                     self.judges.leases.recovered(*shard, state.replica, state.hard_state.term);
                 }
                 self.coverage.count("starts");
-                self.place(id);
+                self.tell_workers(id);
+                let moves = self.scenario.moves;
                 let node = self.node(id);
                 let (boot, clock, shortens) = (node.boot, node.clock, node.up().shortens);
                 self.events.push(now_us, Event::AtNode(id, boot, AtNode::Beat));
+                if moves {
+                    self.events.push(now_us, Event::AtNode(id, boot, AtNode::Round));
+                }
                 if let Some((over, _)) = shortens {
                     let at_us = clock.true_at(over).max(now_us);
                     self.events.push(at_us, Event::AtNode(id, boot, AtNode::PromisesOver));
@@ -140,7 +145,10 @@ impl World {
         }
         let waits_there = |waiter: &Waiter| match waiter {
             Waiter::Nobody => false,
-            Waiter::Client(node, _) | Waiter::Stream(node, _) => *node == id,
+            Waiter::Client(node, _)
+            | Waiter::Stream(node, _)
+            | Waiter::Map(node, _)
+            | Waiter::Order(node, _) => *node == id,
         };
         let waited: Vec<Token> =
             self.waiters.iter().filter(|(_, waiter)| waits_there(waiter)).map(|(token, _)| *token).collect();

@@ -8,10 +8,12 @@
 //! ```
 //!
 //! Rooms: `steps` (what happens at a node), `beats` (what nodes promise each other), `lives` (start, kill, power), `talk` (clients and the network), `streams`
-//! (snapshots), `settle` (the end: faults stop, everything must be well).
+//! (snapshots), `maps` (what nodes know of the fleet), `moves` (the controller), `settle` (the end: faults stop, everything must be well).
 
 mod beats;
 mod lives;
+mod maps;
+mod moves;
 mod settle;
 mod steps;
 mod streams;
@@ -22,7 +24,6 @@ use std::sync::Arc;
 
 use flotilla_history::History;
 use flotilla_node::host::{Input, Token};
-use flotilla_node::runtime::birth;
 use flotilla_raft::Term;
 use flotilla_topology::{ClusterMap, NodeId, NodeInfo, ShardId, plan_initial};
 use flotilla_wal::Batch;
@@ -33,10 +34,12 @@ use crate::clock::Clock;
 use crate::coverage::Coverage;
 use crate::event::{AtNode, Event, Events};
 use crate::faults::{FaultKind, Faults};
-use crate::judges::Judges;
+use crate::judges::{Judges, Members};
 use crate::network::Network;
 use crate::node::Node;
+use crate::rounds::{MapQuestion, Order};
 use crate::scenario::{DRIFT_PPM_MAX, Scenario};
+use crate::script::Script;
 use crate::trace::Trace;
 
 /// How often it is looked whether enough was answered.
@@ -51,6 +54,10 @@ pub enum Waiter {
     Client(NodeId, Box<Question>),
     /// A snapshot stream that was offered to this node.
     Stream(NodeId, u64),
+    /// Who reads or writes the map in the meta shard, at this node.
+    Map(NodeId, MapQuestion),
+    /// The controller that ordered this of this node.
+    Order(NodeId, Box<Order>),
 }
 
 /// See the module.
@@ -70,7 +77,12 @@ pub struct World {
     pub trace: Trace,
     /// What clients saw.
     pub history: History,
+    /// The newest cluster map that any node knows.
     pub(crate) map: Arc<ClusterMap>,
+    /// The first one.
+    genesis: Arc<ClusterMap>,
+    /// What is written down, and where a crash is planned, for stories about one move.
+    pub script: Option<Box<Script>>,
     pub(crate) rotten: BTreeSet<NodeId>,
     nodes: BTreeMap<NodeId, Node>,
     clients: BTreeMap<ClientId, Client>,
@@ -90,6 +102,11 @@ pub struct World {
     /// Who stands still, until when, and what it led.
     paused_leading: BTreeMap<NodeId, (u64, Vec<(ShardId, Term)>)>,
     chance: Chance,
+    /// Where the chance of those who ask for moves comes from.
+    pub(crate) operators: Chance,
+    next_round: u64,
+    /// No controller begins a round any more.
+    moves_rest: bool,
 }
 
 impl World {
@@ -105,11 +122,13 @@ impl World {
             events: Events::default(),
             network: Network::new(scenario.weather, Chance::new(seed, "network")),
             faults,
-            judges: Judges::default(),
+            judges: Judges { members: Members::new(&map), ..Judges::default() },
             coverage: Coverage::default(),
             trace: Trace::default(),
             history: History::new(),
+            genesis: Arc::clone(&map),
             map,
+            script: None,
             rotten: BTreeSet::new(),
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -124,6 +143,9 @@ impl World {
             paused_leading: BTreeMap::new(),
             woken: (0, 0),
             chance: Chance::new(seed, "world"),
+            operators: Chance::new(seed, "operators"),
+            next_round: 0,
+            moves_rest: false,
             scenario,
         };
         world.populate();
@@ -140,7 +162,7 @@ impl World {
         for id in self.map.clone().nodes.keys() {
             let drift_ppm = if drifts { drift_ppm(&mut chance) } else { 0 };
             let clock = Clock { offset_us: 0, drift_ppm, wall_ahead_ms: 0 };
-            self.nodes.insert(*id, Node::new(*id, chance.number(), clock));
+            self.nodes.insert(*id, Node::new(*id, chance.number(), clock, Arc::clone(&self.genesis)));
             self.start(*id);
         }
         self.start_routers();
@@ -155,6 +177,7 @@ impl World {
             self.events.push(200_000 + id.0 * 1000, Event::ClientDue(id));
         }
         self.plan_faults(1_000_000, self.lasts_us());
+        self.plan_moves(1_000_000, self.lasts_us());
     }
 
     /// Draws the faults between two moments.
@@ -175,7 +198,9 @@ impl World {
 
     /// Rot is rare: it takes a node for ever, and with it the room for other faults.
     fn draw_fault(&mut self) -> Option<FaultKind> {
-        let kind = *self.faults.chance.pick(&self.scenario.faults)?;
+        let kinds: Vec<FaultKind> =
+            self.scenario.faults.iter().copied().filter(|kind| !kind.is_of_moves()).collect();
+        let kind = *self.faults.chance.pick(&kinds)?;
         let rare = kind == FaultKind::Rot && !self.faults.chance.permille(60);
         if rare { None } else { Some(kind) }
     }
@@ -196,11 +221,12 @@ impl World {
         {
             let until_us = self.now_us + RUN_ON_US;
             self.plan_faults(self.now_us, until_us);
+            self.plan_moves(self.now_us, until_us);
             self.run_until(until_us);
         }
     }
 
-    fn run_until(&mut self, end_us: u64) {
+    pub(crate) fn run_until(&mut self, end_us: u64) {
         while let Some((at_us, event)) = self.events.pop_until(end_us) {
             self.now_us = self.now_us.max(at_us);
             self.step(event);
@@ -289,16 +315,6 @@ impl World {
             self.turn(id, worker);
         } else {
             self.events.push(now_us + busy_us, Event::AtNode(id, boot, AtNode::Turn(worker)));
-        }
-    }
-
-    /// Gives a node the replicas that the map places there. As a real node does whenever it knows the map.
-    fn place(&mut self, id: NodeId) {
-        let map = Arc::clone(&self.map);
-        for (shard, replica) in map.replicas_on(id) {
-            if let Some(birth) = birth(&map, shard, replica) {
-                self.input(id, Input::Create { shard, birth }, self.now_us);
-            }
         }
     }
 }

@@ -1,13 +1,18 @@
 //! The end: faults stop, a quorum is whole, and then everything must be well.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use flotilla_node::controller::orders;
 use flotilla_node::host::{Input, ReplicaStatus};
-use flotilla_raft::ProgressKind;
-use flotilla_topology::{NodeId, ShardId};
+use flotilla_raft::{ProgressKind, ReplicaId};
+use flotilla_store::Base;
+use flotilla_topology::{Change, NodeId, ShardId};
 
 use super::{Waiter, World};
 use crate::clients::{ClientId, Final};
 use crate::faults::Ending;
-use crate::judges::violated;
+use crate::judges::{hold, violated};
 
 /// In peace, everything must be well within this time: some dozen election timeouts, and what a slow disk still holds up.
 const PEACE_US: u64 = 20_000_000;
@@ -16,7 +21,7 @@ const LOOK_US: u64 = 50_000;
 
 impl World {
     /// Ends all faults, then asks for everything that was promised.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.loading = false;
         self.make_peace();
         if !self.quorums_live() {
@@ -27,10 +32,13 @@ impl World {
         }
         self.until("every operation has ended", Self::clients_idle);
         self.until("every shard has a leader", Self::all_led);
+        self.until("every move has ended", Self::moves_over);
+        self.moves_rest = true;
         self.until("who sleeps follows a leader", Self::all_sleepers_led);
         self.read_everything();
         self.until("all replicas have applied the same", Self::all_equal);
         self.flush_everything();
+        self.judge_members();
         if self.scenario.options.raft.idle_after.is_some() {
             self.until("every whole group sleeps", Self::all_whole_sleep);
         }
@@ -68,15 +76,65 @@ impl World {
         self.faults.chance.pick(&nodes).copied().filter(|_| whole)
     }
 
-    /// Whether every shard has a majority of nodes that can live.
+    /// Whether every shard has, of each half of each configuration by which it may have to decide, a majority that can live.
     pub(super) fn quorums_live(&mut self) -> bool {
-        let map = self.map.clone();
-        map.shards.keys().all(|shard| {
-            let homes: Vec<NodeId> = map.preference(*shard).collect();
-            let lost =
-                homes.iter().filter(|id| self.rotten.contains(id) || self.node(**id).dead.is_some()).count();
-            lost <= (homes.len() - 1) / 2
+        let dead: BTreeSet<NodeId> = self.node_ids().into_iter().filter(|id| self.is_lost(*id)).collect();
+        let (members, replicas) = (&self.judges.members, &self.judges.replicas);
+        self.map.shards.keys().all(|shard| {
+            let lives = |replica: &ReplicaId| {
+                members.home(*shard, *replica).is_some_and(|home| !dead.contains(&home))
+            };
+            let needed = members.needed(*shard, replicas.committed(*shard));
+            let mut halves = needed.into_iter().flat_map(|it| [&it.voters, &it.outgoing]);
+            halves.all(|half| half.is_empty() || half.iter().filter(|it| lives(it)).count() * 2 > half.len())
         })
+    }
+
+    /// Whether a node will never run again.
+    fn is_lost(&mut self, id: NodeId) -> bool {
+        self.rotten.contains(&id) || self.node(id).dead.is_some()
+    }
+
+    /// All moves were finished or rolled back, the controller has nothing to do, and nobody hosts what has ended. Operators have moves
+    /// undone whose new node is dead.
+    fn moves_over(&mut self) -> bool {
+        if !self.scenario.moves {
+            return true;
+        }
+        let map = Arc::clone(&self.map);
+        let mut seen = self.seen_now();
+        if self.scenario.repair_after.is_some() {
+            seen.dead = map.nodes.keys().copied().filter(|id| self.node(*id).dead.is_some()).collect();
+        }
+        for (id, moving) in map.moves.iter().filter(|(_, moving)| !moving.cancelled) {
+            if self.node(moving.to).dead.is_some() {
+                self.wish(Change::CancelMove { id: *id });
+            }
+        }
+        let hosted = seen.shards.iter().all(|(shard, seen)| {
+            seen.replicas.iter().all(|(node, it)| map.replica_on(*shard, *node) == Some(it.replica))
+        });
+        hosted && !orders(&map, &seen).is_busy() && self.nothing_left()
+    }
+
+    /// Who has no replica of a shard keeps nothing of it.
+    pub(crate) fn nothing_left(&mut self) -> bool {
+        let map = Arc::clone(&self.map);
+        self.running().into_iter().all(|id| {
+            let held = flotilla_store::snapshot::shards_in(&self.node(id).base.view());
+            let held = held.unwrap_or_else(|error| panic!("{id}: the base cannot be read: {error}"));
+            held.into_iter().all(|shard| map.replica_on(shard, id).is_some())
+        })
+    }
+
+    /// The map says of the members what the shards' own logs say.
+    fn judge_members(&mut self) {
+        for (shard, info) in self.map.shards.iter().filter(|_| self.scenario.moves) {
+            let (at, newest) = self.judges.members.newest(*shard);
+            hold(info.reported == at && info.configuration() == *newest, "members", || {
+                format!("{shard}: the map says {info:?}, and its members are {newest} since entry {at}")
+            });
+        }
     }
 
     fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {

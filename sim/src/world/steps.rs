@@ -4,12 +4,14 @@ use flotilla_node::host::{Effects, Event as Told, FallenLeader, Input, ReplicaSt
 use flotilla_raft::{Message, Rpc, Term};
 use flotilla_store::memory::Memory;
 use flotilla_topology::{NodeId, ShardId};
+use flotilla_wal::Record;
 
 use super::World;
 use crate::event::{AtNode, Event};
 use crate::faults::Ending;
 use crate::judges::{hold, violated};
 use crate::node::{Job, Read, Written, run_read};
+use crate::rounds::MapQuestion;
 
 /// The log thread waits so long for company before it states that all is durable.
 const LOG_IDLE_US: u64 = 100_000;
@@ -112,6 +114,14 @@ impl World {
                 node.shorten_promise();
                 self.coverage.count("longest promises shortened");
             }
+            AtNode::Round => self.round_due(id),
+            AtNode::RoundOver(number) => self.round_over(id, number),
+            AtNode::Inspect(from, number, shards) => self.inspect(id, from, number, &shards),
+            AtNode::Inspected(of, number, shown) => self.inspected(id, of, number, shown),
+            AtNode::Refused(of, number) => self.not_inspected(id, of, number),
+            AtNode::Ordered(order) => self.ordered(id, *order),
+            AtNode::MapArrived(map) => self.take_map(id, map),
+            AtNode::MapCached(map) => node.cached_map = map,
             AtNode::LogWritten => self.log_written(id),
             AtNode::LogIdle => self.log_idle(id),
             AtNode::JobDone => self.job_done(id, boot),
@@ -177,8 +187,10 @@ impl World {
             (effects.messages.len(), effects.replies.len(), effects.batch.is_some());
         self.trace.hash(&[now_us, id.0, worker as u64, sent as u64, replied as u64, u64::from(written)]);
         if let Some((_, batch)) = &effects.batch {
-            let cuts = self.judges.logs.accepted(id, batch);
+            let cuts = self.judges.accepted(id, batch);
             self.coverage.add("log truncated", cuts.len() as u64);
+            let ends = batch.records().filter(|it| matches!(it.1, Record::Tombstone { .. }));
+            self.coverage.add("replicas ended", ends.count() as u64);
             let long = cuts.iter().filter(|cut| **cut >= LONG_TAIL).count();
             self.coverage.add("long tails cut", long as u64);
         }
@@ -193,7 +205,8 @@ impl World {
             self.judges.sleepers.check(id, status, (now.time, now_us), |other| supports.pair(other));
         }
         for status in &statuses {
-            self.judges.replicas.check(id, status, &self.judges.logs, &self.map);
+            let judges = &mut self.judges;
+            judges.replicas.check(id, status, &judges.logs, &mut judges.members);
             self.note_leading(id, status);
         }
         self.judge_promises(id, &statuses, &effects);
@@ -252,6 +265,9 @@ impl World {
         for (shard, told) in effects.events {
             self.told(id, shard, told);
         }
+        if effects.map_changed && self.scenario.moves {
+            self.read_map(id, MapQuestion::Look);
+        }
     }
 
     fn told(&mut self, id: NodeId, shard: ShardId, told: Told) {
@@ -267,7 +283,13 @@ impl World {
             Told::ReadsAsked { by_lease: false } => "reads by round",
             Told::HandsOver => "leaders handed over",
             Told::SnapshotSent => "snapshots sent",
-            Told::SnapshotInstalled => "snapshots installed",
+            Told::SnapshotInstalled => {
+                let members = self.judges.members.newest(shard).1;
+                let here = self.map.replica_on(shard, id);
+                let learns = here.is_some_and(|replica| members.learners.contains(&replica));
+                self.coverage.add("learners that began with a snapshot", u64::from(learns));
+                "snapshots installed"
+            }
             Told::Slept => "replicas fell asleep",
             Told::Woke { why: Wakeup::Asked } => "sleepers woken by being asked",
             Told::Woke { why: Wakeup::Told } => "sleepers woken by another replica",
@@ -308,6 +330,9 @@ impl World {
 
     fn log_written(&mut self, id: NodeId) {
         let now_us = self.now_us;
+        if self.is_told_to_end(id, false) {
+            return;
+        }
         let node = self.node(id);
         let boot = node.boot;
         let waited = node.up().full_since_us;
@@ -335,7 +360,10 @@ impl World {
                 });
                 self.coverage.add("full disks waited out", u64::from(waited.is_some()));
                 for (_, _, batch) in &written {
-                    self.judges.logs.durable(id, batch);
+                    self.judges.durable(id, batch);
+                }
+                if self.script.is_some() && self.ends_at_step(id, true, String::new) {
+                    return;
                 }
                 for (worker, ticket) in stable {
                     self.arrive(id, worker, Input::Persisted { ticket });
@@ -343,6 +371,17 @@ impl World {
                 self.after_log_write(id);
             }
         }
+    }
+
+    /// Whether the story of this world ends a node while it writes its log.
+    fn is_told_to_end(&mut self, id: NodeId, after: bool) -> bool {
+        if self.script.is_none() {
+            return false;
+        }
+        let records =
+            |(_, _, batch): &crate::node::Waiting| format!("{:?}", batch.records().collect::<Vec<_>>());
+        let what: Vec<String> = self.node(id).up().writing.iter().map(records).collect();
+        self.ends_at_step(id, after, || what.join(" "))
     }
 
     fn after_log_write(&mut self, id: NodeId) {
@@ -383,7 +422,13 @@ impl World {
             // Its end announces all that waits.
             return;
         }
-        let job = node.run_base_job();
+        if self.script.is_some() && self.ends_at_step(id, false, || "base".to_owned()) {
+            return;
+        }
+        let job = self.node(id).run_base_job();
+        if self.script.is_some() && self.ends_at_step(id, true, String::new) {
+            return;
+        }
         match job {
             Job::Done(None) => {}
             Job::Done(Some(input)) => {

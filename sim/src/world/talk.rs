@@ -192,8 +192,11 @@ impl World {
         match self.waiters.remove(&reply.token) {
             None | Some(Waiter::Nobody) => {}
             Some(Waiter::Stream(_, stream)) => self.offered(stream, reply.answer),
+            Some(Waiter::Map(_, why)) => self.map_answered(id, why, reply.answer),
+            Some(Waiter::Order(_, order)) => self.order_answered(id, &order, &reply.answer),
             Some(Waiter::Client(_, question)) => {
-                let told = said(&self.map, id, &question, reply.answer);
+                let map = std::sync::Arc::clone(&self.node(id).map);
+                let told = said(&map, id, &question, reply.answer);
                 self.tell(&question, told);
             }
         }

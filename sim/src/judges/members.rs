@@ -1,0 +1,305 @@
+//! The judge of members: which configurations a shard had, one after the other, who was ever counted, and that replicas are born and
+//! end only as the cluster map says.
+//!
+//! ```text
+//!   committed entries ─▶ the chain of configurations: each follows from the one before, and was derived from it
+//!                           │
+//!                           ├─ what a replica has in effect is the last of the chain that it has applied
+//!                           ├─ an entry is committed, and a leader elected, by a quorum of each half of the one in force
+//!                           └─ a replica ends only when the chain has gone on without it, and something is committed after that
+//! ```
+//!
+//! It has its own arithmetic of configurations and quorums, and takes nobody's word for who is a member.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flotilla_node::host::ReplicaStatus;
+use flotilla_raft::{Configuration, Index, LogId, Payload, ReplicaId, Term};
+use flotilla_topology::{ClusterMap, NodeId, ShardId};
+use flotilla_wal::{Batch, Record, Recovered};
+
+use super::violation::hold;
+
+/// The members of all shards, at all times.
+#[derive(Debug, Default)]
+pub struct Members {
+    /// Every configuration that any log ever held.
+    written: BTreeMap<(ShardId, Index, Term), Configuration>,
+    /// Those that were committed, by their index; that of the genesis has index 0.
+    chain: BTreeMap<ShardId, BTreeMap<Index, Configuration>>,
+    /// On which configuration a proposal was decided that became this entry.
+    derived: BTreeMap<(ShardId, Index, Term), Index>,
+    /// Where a map placed each replica.
+    homes: BTreeMap<(ShardId, ReplicaId), NodeId>,
+    /// The replicas that a node was told to create.
+    told: BTreeSet<(NodeId, ShardId, ReplicaId)>,
+    /// The replicas whose birth became durable.
+    born: BTreeSet<(ShardId, ReplicaId)>,
+    /// The greatest replica whose birth became durable on a node.
+    greatest: BTreeMap<(NodeId, ShardId), ReplicaId>,
+    /// The replicas whose tombstone was written.
+    ended: BTreeSet<(ShardId, ReplicaId)>,
+}
+
+impl Members {
+    /// Those of a fleet that was just founded.
+    #[must_use]
+    pub fn new(map: &ClusterMap) -> Self {
+        let genesis = |voters: &BTreeMap<ReplicaId, NodeId>| {
+            BTreeMap::from([(Index(0), Configuration::of_voters(voters.keys().copied()))])
+        };
+        let chain = map.shards.iter().map(|(shard, info)| (*shard, genesis(&info.genesis.voters)));
+        let mut members = Self { chain: chain.collect(), ..Self::default() };
+        members.placed(map);
+        members
+    }
+
+    /// A newer map is known: it may place replicas, each on one node for ever.
+    pub fn placed(&mut self, map: &ClusterMap) {
+        for (shard, info) in &map.shards {
+            for (replica, placement) in &info.replicas {
+                let home = *self.homes.entry((*shard, *replica)).or_insert(placement.node);
+                hold(home == placement.node, "replica ids", || {
+                    format!("{replica} of {shard} was on {home}, and is given again on {}", placement.node)
+                });
+                hold(!self.ended.contains(&(*shard, *replica)), "replica ids", || {
+                    format!("{replica} of {shard} has ended on {home}, and is given again")
+                });
+            }
+        }
+    }
+
+    /// A node is told to create a replica.
+    pub fn told(&mut self, node: NodeId, shard: ShardId, replica: ReplicaId) {
+        self.told.insert((node, shard, replica));
+    }
+
+    /// A proposal was taken as this entry; it was decided on the configuration of that one.
+    pub fn proposed(&mut self, shard: ShardId, entry: LogId, derived_from: Index) {
+        self.derived.insert((shard, entry.index, entry.term), derived_from);
+    }
+
+    /// A worker handed out a batch.
+    pub fn accepted(&mut self, node: NodeId, batch: &Batch) {
+        for (shard, record) in batch.records() {
+            match record {
+                Record::Entries(entries) => {
+                    for entry in entries {
+                        if let Payload::Configuration(configuration) = &entry.payload {
+                            let place = (*shard, entry.id.index, entry.id.term);
+                            self.written.insert(place, configuration.clone());
+                        }
+                    }
+                }
+                Record::Birth { replica, .. } => self.check_birth(node, *shard, *replica),
+                _ => {}
+            }
+        }
+    }
+
+    /// A batch is durable.
+    pub fn durable(&mut self, node: NodeId, batch: &Batch) {
+        for (shard, record) in batch.records() {
+            if let Record::Birth { replica, .. } = record {
+                self.born.insert((*shard, *replica));
+                let greatest = self.greatest.entry((node, *shard)).or_default();
+                *greatest = (*replica).max(*greatest);
+            }
+        }
+    }
+
+    /// A node starts again: it remembers the greatest replica that it ever had, alive or ended.
+    pub fn recovered(&self, node: NodeId, found: &Recovered) {
+        for ((_, shard), greatest) in self.greatest.range((node, ShardId(0))..=(node, ShardId(u64::MAX))) {
+            let alive = found.shards.get(shard).map(|state| state.replica);
+            let known = alive.max(found.tombstones.get(shard).copied());
+            hold(known >= Some(*greatest), "replica ids", || {
+                format!("{node} had {greatest} of {shard}, and its log remembers {known:?}")
+            });
+        }
+    }
+
+    /// A replica is born because a map says so, on the node that it names, and never twice.
+    fn check_birth(&self, node: NodeId, shard: ShardId, replica: ReplicaId) {
+        hold(self.told.contains(&(node, shard, replica)), "replica ids", || {
+            format!("{replica} of {shard} is born on {node}, which no map told it")
+        });
+        let home = self.homes.get(&(shard, replica));
+        hold(home == Some(&node), "replica ids", || {
+            format!("{replica} of {shard} is born on {node}, and its home is {home:?}")
+        });
+        hold(!self.born.contains(&(shard, replica)), "replica ids", || {
+            format!("{replica} of {shard} is born again on {node}")
+        });
+        let greatest = self.greatest.get(&(node, shard)).copied().unwrap_or_default();
+        hold(replica > greatest, "replica ids", || {
+            format!("{replica} of {shard} is born on {node}, which had {greatest} before")
+        });
+    }
+
+    /// A worker writes a tombstone, when `committed` is the newest committed entry of the shard: nobody needs the replica any more.
+    /// The configurations have gone on without it; and if it counted until then, an entry after that is committed, so that whoever
+    /// may be elected knows it.
+    pub fn buried(&mut self, node: NodeId, shard: ShardId, replica: ReplicaId, committed: Index) {
+        self.ended.insert((shard, replica));
+        let chain = self.chain(shard);
+        let named = chain.iter().rfind(|(_, it)| it.is_member(replica)).map(|(index, _)| *index);
+        hold(named.is_some(), "ends of replicas", || {
+            format!("{replica} of {shard} ends on {node}, and was no member yet: it may become one")
+        });
+        let left = named.and_then(|named| chain.range(named.next()..).next()).map(|(index, _)| *index);
+        let counted = named.is_some_and(|named| chain[&named].is_voter(replica));
+        let is_over = |left: Index| committed > left || !counted && committed == left;
+        hold(left.is_some_and(is_over), "ends of replicas", || {
+            format!(
+                "{replica} of {shard} ends on {node}; it left with entry {left:?}, {committed} is the newest committed entry"
+            )
+        });
+    }
+
+    /// An entry was committed, the first time that anybody says so.
+    pub fn committed(&mut self, shard: ShardId, entry: LogId) {
+        let Some(next) = self.written.get(&(shard, entry.index, entry.term)).cloned() else { return };
+        let Some((at, before)) = self.chain(shard).last_key_value() else { return };
+        hold(follows(before, &next), "one change at a time", || {
+            format!("{shard}: after {before} (entry {at}) came {next} (entry {})", entry.index)
+        });
+        let derived = self.derived.get(&(shard, entry.index, entry.term));
+        hold(derived.is_none_or(|derived| derived == at), "one change at a time", || {
+            format!(
+                "{shard}: {next} (entry {}) was derived from entry {derived:?}, not from {at}",
+                entry.index
+            )
+        });
+        self.chain.entry(shard).or_default().insert(entry.index, next);
+    }
+
+    /// Whether a quorum of each half of the configuration in force says yes: of one of those that were in effect at a replica in a
+    /// turn, which began with that of `from`; for an entry, only of those before it.
+    pub fn decide(
+        &self,
+        shard: ShardId,
+        (from, status): (Index, &ReplicaStatus),
+        before: Index,
+        yes: &BTreeSet<ReplicaId>,
+    ) -> bool {
+        let to = status.configuration_index;
+        let mut in_force = self.chain(shard).range(from.min(to)..=to).filter(|(index, _)| **index < before);
+        in_force.any(|(_, configuration)| has_quorums(configuration, yes))
+    }
+
+    /// Looks at a replica: what it has in effect is the last configuration that it has applied, unless a snapshot is just taking the
+    /// place of its state.
+    pub fn check(&self, node: NodeId, status: &ReplicaStatus, installing: bool) {
+        let (shard, applied) = (status.shard, status.applied.index);
+        let known = self.chain(shard).get(&status.configuration_index);
+        hold(known == Some(&status.configuration), "members", || {
+            format!(
+                "{node} {shard}: {} is in effect, of entry {}; there is {known:?}",
+                status.configuration, status.configuration_index
+            )
+        });
+        let last = self.chain(shard).range(..=applied).next_back().map(|(index, _)| *index);
+        hold(installing || last == Some(status.configuration_index), "members", || {
+            format!(
+                "{node} {shard}: applied {applied}, in effect is the configuration of entry {}, not of {last:?}",
+                status.configuration_index
+            )
+        });
+    }
+
+    fn chain(&self, shard: ShardId) -> &BTreeMap<Index, Configuration> {
+        self.chain.get(&shard).unwrap_or_else(|| unreachable!("nobody founded {shard}"))
+    }
+
+    /// The newest committed configuration of a shard, and its entry.
+    #[must_use]
+    pub fn newest(&self, shard: ShardId) -> (Index, &Configuration) {
+        let newest = self.chain(shard).last_key_value();
+        newest.map_or_else(|| unreachable!("{shard} has no members"), |(index, members)| (*index, members))
+    }
+
+    /// Every configuration by which somebody may still have to decide: the newest committed one; the one before, unless an entry
+    /// after the newest is committed; and those that were written since and may be committed yet.
+    pub fn needed(&self, shard: ShardId, committed: Index) -> Vec<&Configuration> {
+        let (newest, _) = self.newest(shard);
+        let settled = committed > newest || newest == Index(0);
+        let chain = self.chain(shard).values().rev().take(if settled { 1 } else { 2 });
+        let since =
+            self.written.range((shard, committed.next(), Term(0))..=(shard, Index(u64::MAX), Term(u64::MAX)));
+        chain.chain(since.map(|(_, configuration)| configuration)).collect()
+    }
+
+    /// The node of a replica, as a map once said.
+    #[must_use]
+    pub fn home(&self, shard: ShardId, replica: ReplicaId) -> Option<NodeId> {
+        self.homes.get(&(shard, replica)).copied()
+    }
+
+    /// The entries that brought configurations, the genesis left out.
+    #[must_use]
+    pub fn changes(&self, shard: ShardId) -> Vec<String> {
+        self.chain(shard).iter().skip(1).map(|(_, members)| members.to_string()).collect()
+    }
+}
+
+/// Whether one configuration may come after another: learners come and go, a joint one begins with both halves, and ends with the
+/// incoming one.
+fn follows(before: &Configuration, next: &Configuration) -> bool {
+    if !before.outgoing.is_empty() {
+        let left = next.voters == before.voters && next.learners == before.learners;
+        return left && next.outgoing.is_empty();
+    }
+    if next.outgoing.is_empty() {
+        return next.voters == before.voters && next.learners != before.learners;
+    }
+    let knows = |replica: &ReplicaId| before.voters.contains(replica) || before.learners.contains(replica);
+    next.outgoing == before.voters && !next.voters.is_empty() && next.voters.iter().all(knows)
+}
+
+/// Whether these are more than half of each half that there is.
+pub(super) fn has_quorums(configuration: &Configuration, yes: &BTreeSet<ReplicaId>) -> bool {
+    let won = |half: &BTreeSet<ReplicaId>| half.is_empty() || half.intersection(yes).count() * 2 > half.len();
+    won(&configuration.voters) && won(&configuration.outgoing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::statuses::set;
+    use super::*;
+
+    fn members(voters: &[u64], outgoing: &[u64], learners: &[u64]) -> Configuration {
+        Configuration { voters: set(voters), outgoing: set(outgoing), learners: set(learners) }
+    }
+
+    #[test]
+    fn a_joint_configuration_needs_both_halves_and_no_learner() {
+        let joint = members(&[2, 3, 4], &[1, 2, 3], &[5]);
+        for (yes, decides) in
+            [(&[2, 3][..], true), (&[3, 4], false), (&[1, 2], false), (&[1, 2, 4], true), (&[1, 4, 5], false)]
+        {
+            assert_eq!(has_quorums(&joint, &set(yes)), decides, "{yes:?}");
+        }
+        assert!(!has_quorums(&members(&[1, 2, 3], &[], &[4]), &set(&[1, 4])), "a learner does not count");
+    }
+
+    #[test]
+    fn voters_change_by_a_joint_configuration_only() {
+        let (three, learning) = (members(&[1, 2, 3], &[], &[]), members(&[1, 2, 3], &[], &[4]));
+        let (joint, left) = (members(&[2, 3, 4], &[1, 2, 3], &[]), members(&[2, 3, 4], &[], &[]));
+        for (before, next) in [(&three, &learning), (&learning, &three), (&learning, &joint), (&joint, &left)]
+        {
+            assert!(follows(before, next), "{next} after {before}");
+        }
+        for (before, next) in [
+            (&three, &left),
+            (&learning, &left),
+            (&three, &joint),
+            (&joint, &three),
+            (&joint, &joint),
+            (&learning, &learning),
+        ] {
+            assert!(!follows(before, next), "{next} after {before}");
+        }
+    }
+}

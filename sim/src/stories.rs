@@ -1,0 +1,246 @@
+//! One move, told again and again: whoever takes part ends at each durable step, and every earlier decision comes again later.
+//!
+//! A calm fleet of four nodes, all of whose chance is that of one seed, so that every telling goes alike up to the point where it is
+//! told otherwise.
+//!
+//! ```text
+//!   node 1   r1, leads: the source        node 2, 3   r2, r3; one leads the meta shard: the controller        node 4   the destination
+//!
+//!   learner ─▶ snapshot ─▶ caught up ─▶ another leads ─▶ joint ─▶ left ─▶ settled ─▶ reported ─▶ r1 ends
+//! ```
+
+use std::time::Duration;
+
+use flotilla_node::controller::{Step, orders};
+use flotilla_node::host::Input;
+use flotilla_node::runtime::swap_of;
+use flotilla_topology::{Change, Epoch, MoveId, NodeId, ShardId};
+
+use crate::coverage::Coverage;
+use crate::network::Weather;
+use crate::rounds::Order;
+use crate::runs::{Failure, guarded};
+use crate::scenario::{Scenario, Topology};
+use crate::script::{Crash, Script};
+use crate::world::{Waiter, World};
+
+/// The shard that moves.
+pub const SHARD: ShardId = ShardId(1);
+/// How often it is looked how far the story is.
+const LOOK_US: u64 = 5_000;
+/// The move begins when there is something to copy.
+const BEGINS_US: u64 = 1_500_000;
+/// A story in which so much time passes does not end.
+const ENDS_US: u64 = 12_000_000;
+
+/// Who takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cast {
+    /// Gives its replica up, and leads.
+    pub source: NodeId,
+    /// Gets one.
+    pub destination: NodeId,
+    /// Leads the meta shard.
+    pub controller: NodeId,
+}
+
+/// How a move is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plot {
+    /// Somebody ends at a step.
+    pub crash: Option<Crash>,
+    /// An operator has the move undone: at that end, or when the map has changed so often since the move began.
+    pub cancel: Option<Cancel>,
+    /// At each state all that was decided before is ordered again.
+    pub again: bool,
+}
+
+/// When a move is cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancel {
+    /// When somebody has ended.
+    AtTheCrash,
+    /// When the map has changed so often since the move began.
+    AfterChanges(u64),
+}
+
+/// What came of a story.
+#[derive(Debug)]
+pub struct Told {
+    /// Who took part.
+    pub cast: Option<Cast>,
+    /// The broken promise, if there is one.
+    pub failure: Option<Failure>,
+    /// The configurations of the shard, after the first one.
+    pub members: Vec<String>,
+    /// What was written down.
+    pub script: Script,
+    /// What was seen.
+    pub coverage: Coverage,
+    /// How often earlier decisions were ordered again, and how many of these orders were taken.
+    pub again: (usize, usize),
+}
+
+/// Tells a move.
+#[must_use]
+pub fn tell(plot: Plot) -> Told {
+    let mut world = World::new(calm());
+    let script = Script { crash: plot.crash, ..Script::default() };
+    world.script = Some(Box::new(script));
+    let mut story =
+        Story { plot, cast: None, begun: Epoch(0), states: Vec::new(), orders: Vec::new(), again: (0, 0) };
+    let failure = guarded(&mut world, |world| story.run(world));
+    Told {
+        cast: story.cast,
+        failure,
+        members: world.judges.members.changes(SHARD),
+        coverage: world.coverage.clone(),
+        again: story.again,
+        script: world.script.map(|script| *script).unwrap_or_default(),
+    }
+}
+
+/// A fleet in which nothing goes wrong by itself. Its log keeps so little that a new replica needs a snapshot.
+fn calm() -> Scenario {
+    let topology = Topology {
+        nodes: Some(4),
+        shards: Some(1),
+        replicas: Some(3),
+        clients: Some(2),
+        crowds: Some(1),
+        seconds: Some(1),
+        faults: Some(Vec::new()),
+        moves: Some(true),
+        ..Topology::default()
+    };
+    let mut scenario = Scenario::draw(1, &topology);
+    scenario.weather = Weather::FAIR;
+    (scenario.workers, scenario.routers, scenario.busy_us_max) = (1, 0, 0);
+    scenario.operations_max = 60;
+    scenario.habits.rest_us_max = 10_000;
+    scenario.repair_after = None;
+    scenario.options = flotilla_node::host::Options {
+        flush_bytes: 1 << 10,
+        flush_interval: Duration::from_millis(100),
+        log_retain_bytes: 256,
+        ..flotilla_node::host::Options::default()
+    };
+    scenario
+}
+
+struct Story {
+    plot: Plot,
+    cast: Option<Cast>,
+    /// The epoch with which the move began.
+    begun: Epoch,
+    /// The states that were seen: the map, and the entry of the newest configuration.
+    states: Vec<(Epoch, flotilla_raft::Index)>,
+    /// What a controller may have decided at any of them.
+    orders: Vec<Order>,
+    again: (usize, usize),
+}
+
+impl Story {
+    fn run(&mut self, world: &mut World) {
+        world.run_until(BEGINS_US);
+        let cast = self.cast(world);
+        self.cast = Some(cast);
+        if let Some(script) = &mut world.script {
+            script.counts = true;
+        }
+        self.begun = world.map.epoch;
+        let start = Change::StartMove { shard: SHARD, from: cast.source, to: cast.destination };
+        let mut is_begun = false;
+        while world.now_us < ENDS_US {
+            if world.map.greatest_move == MoveId(0) {
+                // It may be lost with whoever leads the meta shard; it makes one move in any case.
+                if !is_begun || world.now_us.is_multiple_of(500_000) {
+                    is_begun = world.wish(start.clone());
+                }
+            } else if world.map.moves.is_empty() && world.nothing_left() {
+                break;
+            }
+            self.cancel(world);
+            world.run_until(world.now_us + LOOK_US);
+            self.look(world);
+        }
+        if let Some(script) = &mut world.script {
+            script.counts = false;
+        }
+        self.repeat(world);
+        world.run_until(world.now_us + 500_000);
+        world.settle();
+    }
+
+    /// The source leads its shard, and another node the meta shard.
+    fn cast(&self, world: &mut World) -> Cast {
+        let leader =
+            |world: &mut World, shard| world.leader(shard).unwrap_or_else(|| panic!("{shard} has no leader"));
+        let source = leader(world, SHARD);
+        let nodes = world.node_ids();
+        let free = nodes.iter().copied().find(|node| world.map.replica_on(SHARD, *node).is_none());
+        let destination = free.unwrap_or_else(|| panic!("all nodes have a replica"));
+        if leader(world, ShardId::META) == source {
+            let able =
+                |node: &NodeId| *node != source && world.map.replica_on(ShardId::META, *node).is_some();
+            let to = nodes.iter().copied().find(able);
+            world.ask(source, Waiter::Nobody, |token| Input::Transfer { shard: ShardId::META, token, to });
+            world.run_until(world.now_us + 500_000);
+        }
+        Cast { source, destination, controller: leader(world, ShardId::META) }
+    }
+
+    fn cancel(&self, world: &mut World) {
+        let due = match self.plot.cancel {
+            None => false,
+            Some(Cancel::AtTheCrash) => world.script.as_ref().is_some_and(|script| script.crashed),
+            Some(Cancel::AfterChanges(changes)) => world.map.epoch.0 >= self.begun.0 + changes,
+        };
+        let open = world.map.moves.iter().find(|(_, moving)| !moving.cancelled).map(|(id, _)| *id);
+        if let Some(id) = open.filter(|_| due && world.now_us.is_multiple_of(10 * LOOK_US)) {
+            world.wish(Change::CancelMove { id });
+        }
+    }
+
+    /// At each new state, what was decided at earlier ones is ordered again.
+    fn look(&mut self, world: &mut World) {
+        let state = (world.map.epoch, world.judges.members.newest(SHARD).0);
+        if self.plot.again && !self.states.contains(&state) {
+            self.states.push(state);
+            self.repeat(world);
+        }
+        if self.plot.again {
+            let seen = world.seen_now();
+            for (_, shard, decision) in orders(&world.map.clone(), &seen).moves {
+                if let Step::Propose { change, derived_from, .. } = decision.step {
+                    let order = Order::Change { shard, change, derived_from };
+                    if !self.orders.contains(&order) {
+                        self.orders.push(order);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Orders all that was ever decided, and writes all maps that were ever written.
+    fn repeat(&mut self, world: &mut World) {
+        let Some(script) = world.script.as_ref().filter(|_| self.plot.again) else { return };
+        let (mut orders, swaps, accepted) =
+            (script.orders.clone(), script.swaps.clone(), script.accepted.len());
+        orders.extend(self.orders.iter().cloned());
+        orders.retain(|order| matches!(order, Order::Change { .. }));
+        if let Some(leader) = world.leader(SHARD) {
+            self.again.0 += orders.len();
+            orders.into_iter().for_each(|order| world.ordered(leader, order));
+        }
+        if let Some(leader) = world.leader(ShardId::META) {
+            for (expected, map) in swaps {
+                let operation = swap_of(expected, map.encode().into());
+                let write = |token| Input::Write { shard: ShardId::META, token, operation };
+                world.ask(leader, Waiter::Nobody, write);
+            }
+        }
+        world.run_until(world.now_us + LOOK_US);
+        self.again.1 += world.script.as_ref().map_or(0, |script| script.accepted.len()) - accepted;
+    }
+}

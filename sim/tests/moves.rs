@@ -1,0 +1,94 @@
+//! One move, with a crash at every durable step of everybody who takes part, and with all earlier decisions once more.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use flotilla_sim::script::Crash;
+use flotilla_sim::stories::{Cancel, Plot, Told, tell};
+
+/// What a move makes of the members, and one that is undone.
+const DONE: [&str; 3] = ["voters(1 2 3) learners(4)", "voters(2 3 4) outgoing(1 2 3)", "voters(2 3 4)"];
+const UNDONE: [&str; 2] = ["voters(1 2 3) learners(4)", "voters(1 2 3)"];
+
+/// Panics are quiet here, as worlds catch them: so what is wrong is printed.
+fn demand(holds: bool, what: impl Fn() -> String) {
+    if !holds {
+        let what = what();
+        let _ = writeln!(std::io::stderr(), "{what}");
+        panic!("{what}");
+    }
+}
+
+fn expect(told: &Told, what: &str, ends: &[&[&str]]) {
+    if let Some(failure) = &told.failure {
+        let _ = writeln!(std::io::stderr(), "{}", failure.last.join("\n"));
+        demand(false, || format!("{what}: {}: {}", failure.judge, failure.what));
+    }
+    demand(ends.iter().any(|end| told.members == *end), || format!("{what}: {:?}", told.members));
+}
+
+#[test]
+fn a_move_is_carried_out_and_nothing_of_the_old_replica_is_left() {
+    let told = tell(Plot::default());
+    let cast = told.cast.expect("somebody takes part");
+    expect(&told, "a calm move", &[&DONE]);
+    demand(cast.source != cast.controller, || format!("{cast:?}"));
+    for what in ["moves finished", "replicas ended", "learners that began with a snapshot", "elections won"] {
+        demand(told.coverage.of(what) > 0, || format!("it has not seen this: {what}"));
+    }
+    let changes = ["AddLearners", "Enter", "HandOver"];
+    for change in changes {
+        let ordered = told.script.orders.iter().any(|order| format!("{order:?}").contains(change));
+        demand(ordered, || format!("nobody ordered {change}"));
+    }
+}
+
+/// Source, destination and controller, before and after each of their durable steps, by a kill and by a loss of power; then the move goes
+/// on, or is undone.
+#[test]
+fn a_move_survives_the_end_of_anybody_at_any_durable_step() {
+    let calm = tell(Plot::default());
+    let cast = calm.cast.expect("somebody takes part");
+    let mut told_in_all = 0;
+    for node in BTreeSet::from([cast.source, cast.destination, cast.controller]) {
+        let steps = &calm.script.steps[&node];
+        println!("{node}: {} durable steps", steps.len());
+        for (step, what) in steps.iter().enumerate() {
+            for (after, power) in [(false, true), (true, false), (true, true)] {
+                for cancel in [None, Some(Cancel::AtTheCrash)] {
+                    let crash = Crash { node, step, after, power, down_us: 400_000 };
+                    let told = tell(Plot { crash: Some(crash), cancel, again: false });
+                    let name = format!("{cast:?}, {crash:?}, {cancel:?}, {what}");
+                    demand(told.script.crashed, || format!("{name}: the step never came"));
+                    let ends: &[&[&str]] = if cancel.is_some() { &[&DONE, &UNDONE] } else { &[&DONE] };
+                    expect(&told, &name, ends);
+                    told_in_all += 1;
+                }
+            }
+        }
+    }
+    println!("{told_in_all} stories");
+}
+
+/// Whatever a controller decided at an earlier state is refused at every later one, or harmless: nothing happens twice.
+#[test]
+fn earlier_decisions_do_nothing_when_they_come_again() {
+    let done = tell(Plot { again: true, ..Plot::default() });
+    expect(&done, "all again", &[&DONE]);
+    let stale = |told: &Told| told.coverage.of("changes of members refused: stale");
+    println!("ordered again, and taken: {:?}; refused as stale: {}", done.again, stale(&done));
+    demand(done.again.0 >= 10 && stale(&done) > 0, || "hardly anything was ordered again".to_owned());
+    let mut ends = BTreeSet::new();
+    for changes in 1..5 {
+        let told = tell(Plot { cancel: Some(Cancel::AfterChanges(changes)), again: true, crash: None });
+        expect(&told, &format!("undone after {changes} changes, all again"), &[&DONE, &UNDONE]);
+        println!(
+            "undone after {changes} changes: {:?}, {:?}; stale: {}",
+            told.members,
+            told.again,
+            stale(&told)
+        );
+        ends.insert(told.members.len());
+    }
+    demand(ends.len() == 2, || format!("some are undone, some were too late: {ends:?}"));
+}
