@@ -11,6 +11,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("proto", 1),
     ("topology", 1),
     ("history", 1),
+    ("notary", 1),
+    ("tls", 1),
     ("wal", 2),
     ("store", 2),
     ("client", 2),
@@ -28,11 +30,13 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// The edges between neighbours: `topology` names replicas and log positions with the types of `raft`
-/// (docs/decisions/0001-topology-imports-raft.md).
-const SAME_FLOOR: &[(&str, &str)] = &[("topology", "raft")];
+/// (docs/decisions/0001-topology-imports-raft.md), `tls` names nodes with those of `topology`
+/// (docs/decisions/0012-one-authority-and-a-name-for-each-node.md).
+const SAME_FLOOR: &[(&str, &str)] = &[("topology", "raft"), ("tls", "topology")];
 
 /// Edges that only tests may have: `(from, to, reason)`.
-const TEST_EDGES: &[(&str, &str, &str)] = &[];
+const TEST_EDGES: &[(&str, &str, &str)] =
+    &[("tls", "notary", "the notary is for tests: it signs what the product judges")];
 
 const PREFIX: &str = "flotilla-";
 
