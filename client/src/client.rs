@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flotilla_proto::limits::{BATCH_BYTES_MAX, DEADLINE_MS_MAX};
 use flotilla_proto::v1;
+use flotilla_tls::Tls;
 use flotilla_topology::{ShardId, Slot};
 
 use crate::call::Call;
@@ -75,6 +76,14 @@ impl Builder {
         self
     }
 
+    /// Encrypts all connections with these credentials ([`Tls::load`] with [`Owner::Client`](crate::Owner::Client)). Their files are
+    /// read again when they have changed, for connections that are made from then on. Default: nothing is encrypted.
+    #[must_use]
+    pub fn tls(mut self, tls: Option<Tls>) -> Self {
+        self.options.tls = tls;
+        self
+    }
+
     /// Makes the client and fetches the cluster map from whichever endpoint answers.
     ///
     /// # Errors
@@ -104,6 +113,7 @@ impl Client {
             connect: Duration::from_millis(500),
             through_endpoints: false,
             in_flight_bytes_max: 64 << 20,
+            tls: None,
         };
         Builder { endpoints: endpoints.into_iter().map(Into::into).collect(), options }
     }

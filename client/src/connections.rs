@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use flotilla_tls::{Tls, Whom, connect};
 use tokio::time::{Instant, timeout};
 use tonic::transport::{Channel, Endpoint};
 
@@ -37,6 +38,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Connections {
     connect_timeout: Duration,
+    tls: Option<Tls>,
     berths: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Berth>>>>,
 }
 
@@ -47,8 +49,8 @@ struct Berth {
 }
 
 impl Connections {
-    pub(crate) const fn new(connect_timeout: Duration) -> Self {
-        Self { connect_timeout, berths: Mutex::new(BTreeMap::new()) }
+    pub(crate) const fn new(connect_timeout: Duration, tls: Option<Tls>) -> Self {
+        Self { connect_timeout, tls, berths: Mutex::new(BTreeMap::new()) }
     }
 
     /// The connection to this address, made now if there is none. Fails with what people should read.
@@ -106,7 +108,8 @@ impl Connections {
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        match timeout(self.connect_timeout, endpoint.connect()).await {
+        let connecting = connect(endpoint, self.tls.as_ref(), Whom::Server);
+        match timeout(self.connect_timeout, connecting).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => Err(format!("{address}: {}", innermost(&error))),
             Err(_) => Err(format!("{address}: no connection within {} ms", self.connect_timeout.as_millis())),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use flotilla_proto::v1::pipeline_operation::Operation;
 use flotilla_proto::v1::pipeline_result::Outcome;
+use flotilla_tls::Tls;
 use tokio::sync::Semaphore;
 
 use crate::connections::Connections;
@@ -24,7 +25,7 @@ use crate::dispatch::Failure;
 use crate::lanes::{Arrival, Lanes};
 
 /// How long things may take, and how much may be under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CourierOptions {
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
@@ -34,6 +35,8 @@ pub struct CourierOptions {
     pub under_way_bytes_max: usize,
     /// How many bytes a message may have, both ways.
     pub message_bytes_max: usize,
+    /// With what connections are encrypted; nothing: they are not.
+    pub tls: Option<Tls>,
 }
 
 /// Why an operation has no answer.
@@ -57,7 +60,7 @@ impl Courier {
     /// Without any connection yet.
     #[must_use]
     pub fn new(options: &CourierOptions) -> Self {
-        let connections = Arc::new(Connections::new(options.connect_timeout));
+        let connections = Arc::new(Connections::new(options.connect_timeout, options.tls.clone()));
         let room_bytes = options.under_way_bytes_max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             lanes: Lanes::new(connections, options.opening_timeout, options.message_bytes_max),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use flotilla_proto::limits::MESSAGE_BYTES_MAX;
 use flotilla_proto::v1;
 use flotilla_raft::Term;
+use flotilla_tls::Tls;
 use flotilla_topology::{Epoch, NodeId, Route, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
@@ -27,6 +28,7 @@ pub(crate) struct Options {
     pub(crate) connect: Duration,
     pub(crate) through_endpoints: bool,
     pub(crate) in_flight_bytes_max: usize,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// What an operation under way takes up beside its keys and values: so the room for bytes bounds their number too.
@@ -66,7 +68,7 @@ impl Drop for Crew {
 impl Crew {
     /// `random`: the client's id, drawn at random; also where its waits get their jitter from.
     pub(crate) fn new(endpoints: Vec<String>, options: Options, random: u128) -> Self {
-        let connections = Arc::new(Connections::new(options.connect));
+        let connections = Arc::new(Connections::new(options.connect, options.tls.clone()));
         Self {
             lanes: Lanes::new(Arc::clone(&connections), options.attempt, MESSAGE_BYTES_MAX),
             connections,

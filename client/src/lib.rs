@@ -33,7 +33,9 @@
 //! Reading order: `value`, `error`, [`dispatch`], `client`, `txn`, `crew` (the driver), `chart` (the route cache), `lanes`,
 //! `call`, `connections`, `scan`, `watch`, `cluster`; for programs that forward: `forward`, `survey`, `courier`.
 //!
-//! What it does not do: transactions over several slots, change feeds, TLS.
+//! [`Builder::tls`] encrypts everything, and shows the fleet a certificate.
+//!
+//! What it does not do: transactions over several slots, change feeds.
 
 mod call;
 mod chart;
@@ -56,6 +58,7 @@ pub mod wire_map;
 pub use client::{Builder, Client};
 pub use courier::{Courier, CourierOptions, Undelivered};
 pub use error::Error;
+pub use flotilla_tls::{Files, Owner, Tls, TlsError};
 pub use forward::{Forwarder, Unanswered};
 pub use scan::{Pages, Scan};
 pub use txn::{Txn, TxnAnswer, TxnResult};

@@ -185,6 +185,7 @@ async fn who_waits_a_short_time_is_not_held_up_by_who_waits_a_long_one() {
         opening_timeout: Duration::from_secs(10),
         under_way_bytes_max: 1 << 20,
         message_bytes_max: 1 << 20,
+        tls: None,
     });
     let put = async |key: &'static str, patience| {
         let request = PutRequest { key: key.into(), ..PutRequest::default() };

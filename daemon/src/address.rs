@@ -24,15 +24,16 @@ impl HostPort {
         self.0.rsplit_once(':').map_or("", |(host, _)| host)
     }
 
-    /// The addresses to bind for this one, which the flag `flag` gave.
+    /// The addresses to bind for this one, which the flag `flag` gave. `anywhere`: what comes in is encrypted, or the user said
+    /// `--insecure`.
     ///
     /// # Errors
-    /// The name cannot be resolved; or an address is not loopback, and the user did not say `--insecure`.
-    pub async fn resolve(&self, flag: &'static str, insecure: bool) -> Result<Resolved, ListenError> {
+    /// The name cannot be resolved; or an address is not loopback, and may not be bound.
+    pub async fn resolve(&self, flag: &'static str, anywhere: bool) -> Result<Resolved, ListenError> {
         let found = tokio::net::lookup_host(self.as_str()).await;
         let found = found.map_err(|source| ListenError::Resolve { flag, address: self.clone(), source })?;
         let addresses: Vec<SocketAddr> = found.collect();
-        if !insecure && !addresses.iter().all(|address| address.ip().is_loopback()) {
+        if !anywhere && !addresses.iter().all(|address| address.ip().is_loopback()) {
             return Err(ListenError::Insecure { flag, address: self.clone() });
         }
         Ok(Resolved { flag, address: self.clone(), addresses })
@@ -64,7 +65,7 @@ impl Resolved {
 pub enum ListenError {
     /// It is not loopback, and there is no encryption.
     #[error(
-        "{flag}: {address} is not loopback and nothing is encrypted; give --insecure to serve it all the same"
+        "{flag}: {address} is not loopback and nothing is encrypted; give --tls-cert, --tls-key and --tls-ca, or --insecure to serve it all the same"
     )]
     Insecure {
         /// The flag.

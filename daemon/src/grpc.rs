@@ -10,11 +10,11 @@ use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::lingering::Lingering;
+use crate::tls::{Door, Gate};
 use crate::together::Together;
 
 /// How much a client may send ahead on one stream, in bytes: HTTP/2 begins with 64 KiB, less than one large value. A
@@ -48,7 +48,8 @@ pub enum ServeError {
 }
 
 /// Serves until `shutdown` ends, then until the requests under way have ended. `ready` says when health turns from
-/// NOT_SERVING to SERVING and back. Messages may have so many bytes, both ways.
+/// NOT_SERVING to SERVING and back. Messages may have so many bytes, both ways. Who may come in
+/// is for the gate to say.
 ///
 /// Streams that have no end of their own (pipelines, watches of the map) must be ended by their service.
 ///
@@ -56,6 +57,7 @@ pub enum ServeError {
 /// See [`ServeError`].
 pub async fn serve<K: Kv, C: Cluster>(
     listener: TcpListener,
+    gate: &Gate,
     kv: K,
     cluster: C,
     message_bytes_max: usize,
@@ -84,8 +86,8 @@ pub async fn serve<K: Kv, C: Cluster>(
         ending.abort();
         fall_silent(reporter).await;
     };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let incoming = incoming.map(|accepted| accepted.map(|stream| Together::new(Lingering::new(stream))));
+    let incoming = gate.arrivals(listener, Door::Client, Lingering::new);
+    let incoming = incoming.map(|accepted| accepted.map(Together::new));
     let served = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

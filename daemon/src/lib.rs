@@ -7,6 +7,7 @@
 //!   grpc       the client address: Kv, Cluster, health, reflection
 //!   metrics    what a process counts, in Prometheus' text
 //!   http       the HTTP address: health, metrics, status, keys  maps     the cluster map on the wire
+//!   tls        certificates: flags, handshakes, files that change
 //!   trial      how a program's flags are tested from outside
 //! ```
 //!
@@ -23,6 +24,7 @@ pub mod logging;
 pub mod maps;
 pub mod metrics;
 pub mod program;
+pub mod tls;
 mod together;
 pub mod trial;
 

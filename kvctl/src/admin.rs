@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use flotilla_proto::limits::MESSAGE_BYTES_MAX;
 use flotilla_proto::v1 as wire;
+use flotilla_tls::{Tls, Whom, connect};
 use flotilla_topology::{NodeId, ShardId};
 use futures_util::future::join_all;
 use tokio::time::timeout_at;
@@ -17,6 +18,7 @@ use tonic::{Code, Response, Status};
 use wire::cluster_client::ClusterClient;
 
 use crate::cli::Common;
+use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
 use crate::failure::{Effect, Failure, one_line};
 use crate::view::Fleet;
@@ -32,13 +34,26 @@ const REDIRECTS_MAX: usize = 3;
 pub struct Admin {
     endpoints: Vec<Endpoint>,
     timeout: Duration,
+    credentials: Credentials,
 }
 
 impl Admin {
     /// Asks the endpoints of the command line.
     #[must_use]
     pub fn new(common: &Common) -> Self {
-        Self { endpoints: common.endpoint.clone(), timeout: common.timeout.duration() }
+        Self {
+            endpoints: common.endpoint.clone(),
+            timeout: common.timeout.duration(),
+            credentials: Credentials::new(&common.tls),
+        }
+    }
+
+    /// With what connections are encrypted; nothing: they are not.
+    ///
+    /// # Errors
+    /// The files are no use.
+    pub fn tls(&self) -> Result<Option<&Tls>, Failure> {
+        self.credentials.get()
     }
 
     /// The newest map that the first endpoint knows that answers.
@@ -54,6 +69,8 @@ impl Admin {
     /// # Errors
     /// None answers.
     pub async fn living(&self) -> Result<(&Endpoint, wire::ClusterMap), Failure> {
+        // Before anybody is asked: a wrong flag is no unreachable fleet.
+        self.tls()?;
         let mut reasons = Vec::new();
         for endpoint in &self.endpoints {
             match self.ask(endpoint.as_str(), get_map).await {
@@ -274,7 +291,8 @@ impl Admin {
         let endpoint = TonicEndpoint::from_shared(format!("http://{address}"))
             .map_err(|error| Status::invalid_argument(error.to_string()))?
             .connect_timeout(self.timeout.min(CONNECT_TIMEOUT_MAX));
-        let channel = match timeout_at(deadline, endpoint.connect()).await {
+        let tls = self.tls().map_err(|failure| Status::invalid_argument(failure.to_string()))?;
+        let channel = match timeout_at(deadline, connect(endpoint, tls, Whom::Server)).await {
             Err(_) => return Err(late()),
             Ok(Err(error)) => return Err(unreachable(&error)),
             Ok(Ok(channel)) => channel,
@@ -345,7 +363,11 @@ mod tests {
         // A port that was free a moment ago: nobody listens.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let endpoint: Endpoint = free.to_string().parse().unwrap();
-        let admin = Admin { endpoints: vec![endpoint.clone(), endpoint], timeout: Duration::from_secs(2) };
+        let admin = Admin {
+            endpoints: vec![endpoint.clone(), endpoint],
+            timeout: Duration::from_secs(2),
+            credentials: Credentials::default(),
+        };
         let failure = admin.map().await.unwrap_err();
         let expected = format!(
             "no fleet answers: {free}: connection refused; {free}: connection refused \

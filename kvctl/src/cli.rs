@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::console::Format;
+use crate::credentials::TlsFlags;
 use crate::duration::Span;
 use crate::endpoint::Endpoint;
 use crate::failure::Effect;
@@ -75,6 +76,9 @@ pub struct Common {
     /// Settings in TOML: flag names as keys, those of a command in a table of its name
     #[arg(long, help_heading = SHARED, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Who it is.
+    #[command(flatten)]
+    pub tls: TlsFlags,
 }
 
 /// The commands.

@@ -28,6 +28,7 @@ pub mod admin;
 mod argument;
 pub mod cli;
 pub mod console;
+pub mod credentials;
 mod demo;
 pub mod duration;
 mod encoding;

@@ -43,7 +43,8 @@ impl Session {
     /// Whether it would do for a command with these flags.
     #[must_use]
     pub fn suits(&self, common: &Common) -> bool {
-        (&self.common.endpoint, self.common.timeout) == (&common.endpoint, common.timeout)
+        let told = |it: &Common| (it.endpoint.clone(), it.timeout, it.tls.clone());
+        told(&self.common) == told(common)
     }
 
     /// Questions to the nodes themselves.
@@ -119,7 +120,7 @@ async fn builder(common: &Common, admin: &Admin, deadline: Duration) -> Result<(
     let guessed = common.endpoint.iter().map(Endpoint::as_str).eq(DEFAULT_ENDPOINTS);
     let others = common.endpoint.iter().filter(|endpoint| *endpoint != living && !guessed);
     let endpoints = std::iter::once(living).chain(others).map(Endpoint::as_str);
-    Ok((Client::builder(endpoints).deadline(deadline), living.clone()))
+    Ok((Client::builder(endpoints).deadline(deadline).tls(admin.tls()?.cloned()), living.clone()))
 }
 
 async fn build(builder: Builder) -> Result<Client, Failure> {

@@ -27,6 +27,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     run(args, |config: Config, shutdown| async {
         Node::run(config, exit(), shutdown).await.map_err(|error| match &error {
             NodeError::Listen(wrong) => wrong.into(),
+            NodeError::Tls(wrong) => Failure::Usage(wrong.to_string()),
             other => Failure::Failed(other.to_string()),
         })
     })

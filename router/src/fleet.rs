@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flotilla_client::Client;
+use flotilla_tls::Tls;
 use flotilla_topology::ClusterMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -38,6 +39,7 @@ pub(crate) struct Fleet {
 #[derive(Debug)]
 pub(crate) struct Lookout {
     config: Config,
+    tls: Option<Tls>,
     clients: watch::Sender<Option<Client>>,
     missing: watch::Sender<Option<String>>,
     ready: watch::Sender<bool>,
@@ -48,6 +50,7 @@ impl Fleet {
     /// A fleet that nobody looks for yet. `ending` turns true when the router shall end.
     pub(crate) fn new(
         config: &Config,
+        tls: Option<Tls>,
         metrics: RouterMetrics,
         ending: watch::Receiver<bool>,
     ) -> (Self, Lookout) {
@@ -66,7 +69,7 @@ impl Fleet {
             ready: ready_seen,
             deadline: config.deadline(),
         };
-        (fleet, Lookout { config: config.clone(), clients, missing, ready, maps })
+        (fleet, Lookout { config: config.clone(), tls, clients, missing, ready, maps })
     }
 
     /// The client, once some node has told it the map.
@@ -186,7 +189,8 @@ impl Lookout {
         let builder = builder
             .deadline(self.config.deadline())
             .attempt_timeout(Duration::from_millis(self.config.attempt_timeout_ms))
-            .connect_timeout(Duration::from_millis(self.config.connect_timeout_ms));
+            .connect_timeout(Duration::from_millis(self.config.connect_timeout_ms))
+            .tls(self.tls.clone());
         builder.build().await
     }
 

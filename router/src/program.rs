@@ -11,7 +11,9 @@ use flotilla_daemon::grpc::{self, ServeError};
 use flotilla_daemon::http;
 use flotilla_daemon::metrics::keep_up;
 use flotilla_daemon::program::Failure;
+use flotilla_daemon::tls::Gate;
 use flotilla_proto::limits::MESSAGE_BYTES_MAX;
+use flotilla_tls::{Owner, TlsError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -35,6 +37,9 @@ pub enum RouterError {
     /// An address that is not listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The client address.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -49,6 +54,7 @@ pub struct Router {
     config: Config,
     clients: TcpListener,
     http: TcpListener,
+    gate: Gate,
     fleet: Fleet,
     lookout: Lookout,
     end: watch::Sender<bool>,
@@ -61,13 +67,16 @@ impl Router {
     ///
     /// See [`RouterError`].
     pub async fn bind(config: &Config) -> Result<Self, RouterError> {
-        let clients = config.client_addr.resolve("--client-addr", config.insecure).await?;
-        let http = config.http_addr.resolve("--http-addr", config.insecure).await?;
+        let tls = config.tls.load(Owner::Server)?;
+        let anywhere = config.insecure || tls.is_some();
+        let clients = config.client_addr.resolve("--client-addr", anywhere).await?;
+        let http = config.http_addr.resolve("--http-addr", anywhere).await?;
         let (clients, http) = (clients.bind().await?, http.bind().await?);
         let metrics = tokio::task::spawn_blocking(RouterMetrics::new).await.map_err(std::io::Error::other)?;
         let (end, ending) = watch::channel(false);
-        let (fleet, lookout) = Fleet::new(config, metrics, ending);
-        Ok(Self { config: config.clone(), clients, http, fleet, lookout, end })
+        let gate = Gate::new(tls.clone(), metrics.registry());
+        let (fleet, lookout) = Fleet::new(config, tls, metrics, ending);
+        Ok(Self { config: config.clone(), clients, http, gate, fleet, lookout, end })
     }
 
     /// Serves until `shutdown` ends, then until the requests under way have ended, but not for ever.
@@ -79,7 +88,8 @@ impl Router {
         let end = self.end;
         let ended = || self.fleet.ending();
         let lookout = self.lookout.run(end.subscribe());
-        let upkeep = keep_up(self.fleet.metrics().registry().clone());
+        let registry = self.fleet.metrics().registry().clone();
+        let upkeep = async { tokio::join!(keep_up(registry), self.gate.clone().keep()) };
         let endpoints = self.config.nodes.iter().map(ToString::to_string).collect();
         let face = Arc::new(Face::new(self.fleet.clone(), endpoints));
         let options = http::Options {
@@ -88,14 +98,15 @@ impl Router {
         };
         // Half a router is none: when one listener fails, the other ends too.
         let http = async {
-            let served = http::serve(self.http, face, options, ended()).await;
+            let served = http::serve(self.http, &self.gate, face, options, ended()).await;
             end.send_replace(true);
             served
         };
         let clients = async {
             let (kv, cluster) = (KvService(self.fleet.clone()), ClusterService(self.fleet.clone()));
             let ready = self.fleet.ready();
-            let served = grpc::serve(self.clients, kv, cluster, MESSAGE_BYTES_MAX, ready, ended()).await;
+            let (gate, bytes_max) = (&self.gate, MESSAGE_BYTES_MAX);
+            let served = grpc::serve(self.clients, gate, kv, cluster, bytes_max, ready, ended()).await;
             end.send_replace(true);
             served
         };
@@ -104,7 +115,7 @@ impl Router {
         tokio::pin!(upkeep);
         let results = tokio::select! {
             results = &mut serving => results,
-            () = upkeep => return Ok(()),
+            _ = upkeep => return Ok(()),
             () = shutdown => {
                 end.send_replace(true);
                 match timeout(REQUESTS_PATIENCE, &mut serving).await {
@@ -135,6 +146,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn failure(error: &RouterError) -> Failure {
     match error {
         RouterError::Listen(wrong) => wrong.into(),
+        RouterError::Tls(wrong) => Failure::Usage(wrong.to_string()),
         other => Failure::Failed(other.to_string()),
     }
 }

@@ -9,7 +9,9 @@
 //! Reading order: this file (what a process gives, what is bounded), `kv.rs` (the verbs), `question.rs` (path, query and
 //! headers become types), `refusal.rs` (errors as JSON), `report.rs` and `page.rs` (the status).
 //!
-//! What it does not do: HTTP/2, TLS, scans, request ids. A write that is repeated by the caller may be executed twice,
+//! With TLS, who shows no certificate of the authority sees the first line only: they are for who watches, and tell no key.
+//!
+//! What it does not do: HTTP/2, scans, request ids. A write that is repeated by the caller may be executed twice,
 //! unless it names a version.
 
 mod kv;
@@ -31,13 +33,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::serve::Listener;
 use flotilla_proto::v1::kv_server::Kv;
+use flotilla_tls::{self as tls, Caller};
+use futures_util::{Stream, StreamExt};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::tls::{Door, Gate};
 use refusal::Refusal;
 
 pub use report::{Leader, Report};
@@ -96,25 +101,34 @@ struct Face<P> {
 /// # Errors
 /// The address of the listener cannot be served.
 pub async fn serve<P: Process>(
-    mut listener: TcpListener,
+    listener: TcpListener,
+    gate: &Gate,
     process: Arc<P>,
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let service = TowerToHyperService::new(routes(process, options));
+    let face = Arc::new(Face {
+        process,
+        options,
+        requests: Semaphore::new(REQUESTS_MAX),
+        bodies: Semaphore::new(BODIES_BYTES_MAX),
+    });
+    let all = TowerToHyperService::new(all_routes(Arc::clone(&face)));
+    let public = TowerToHyperService::new(public_routes(face));
+    let mut arrivals = Arrivals::new(gate, listener);
     let connections = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = async {
             let permit = Arc::clone(&room).acquire_owned().await;
-            // This accept waits out errors that pass, as too many open files.
-            (Listener::accept(&mut listener).await.0, permit)
+            (arrivals.next().await, permit)
         };
         let (stream, permit) = tokio::select! {
             accepted = accepted => accepted,
             () = &mut shutdown => break,
         };
+        let service = if stream.caller() == Caller::Anonymous { &public } else { &all };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
@@ -127,22 +141,59 @@ pub async fn serve<P: Process>(
             drop(permit);
         });
     }
-    drop(listener);
+    drop(arrivals);
     connections.shutdown().await;
     Ok(())
 }
 
-fn routes<P: Process>(process: Arc<P>, options: Options) -> Router {
-    let face = Face {
-        process,
-        options,
-        requests: Semaphore::new(REQUESTS_MAX),
-        bodies: Semaphore::new(BODIES_BYTES_MAX),
-    };
+/// Connections, in clear or encrypted.
+enum Arrivals<E> {
+    Clear(TcpListener),
+    Encrypted(E),
+}
+
+impl Arrivals<()> {
+    #[allow(clippy::new_ret_no_self, reason = "the encrypted ones have a type without a name")]
+    fn new(
+        gate: &Gate,
+        listener: TcpListener,
+    ) -> Arrivals<impl Stream<Item = std::io::Result<tls::Stream<TcpStream>>> + Unpin> {
+        if gate.tls().is_some() {
+            Arrivals::Encrypted(gate.arrivals(listener, Door::Http, |stream| stream))
+        } else {
+            Arrivals::Clear(listener)
+        }
+    }
+}
+
+impl<E: Stream<Item = std::io::Result<tls::Stream<TcpStream>>> + Unpin> Arrivals<E> {
+    async fn next(&mut self) -> tls::Stream<TcpStream> {
+        match self {
+            // This accept waits out errors that pass, as too many open files.
+            Self::Clear(listener) => tls::Stream::Clear(Listener::accept(listener).await.0),
+            Self::Encrypted(arrivals) => match arrivals.next().await {
+                Some(Ok(stream)) => stream,
+                // Only who accepts can end it, and that ends when this is dropped.
+                _ => std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// What anybody may see: supervisors and scrapers have no certificate.
+fn public_routes<P: Process>(face: Arc<Face<P>>) -> Router {
+    watched().fallback(async || Refusal::unknown_caller().into_response()).with_state(face)
+}
+
+fn watched<P: Process>() -> Router<Arc<Face<P>>> {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz::<P>))
         .route("/metrics", get(metrics::<P>))
+}
+
+fn all_routes<P: Process>(face: Arc<Face<P>>) -> Router {
+    watched()
         .route("/v1/status", get(status::<P>))
         .route("/", get(status_page::<P>))
         .route("/v1/kv/{*key}", any(kv::serve::<P>))
@@ -150,7 +201,7 @@ fn routes<P: Process>(process: Arc<P>, options: Options) -> Router {
         .route("/v1/kv/", any(kv::serve::<P>))
         .route("/v1/kv", any(kv::serve::<P>))
         .fallback(async || Refusal::nowhere().into_response())
-        .with_state(Arc::new(face))
+        .with_state(face)
 }
 
 async fn readyz<P: Process>(State(face): State<Arc<Face<P>>>) -> (StatusCode, String) {

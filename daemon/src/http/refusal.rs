@@ -49,6 +49,12 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this path")
     }
 
+    /// Nothing that is secret is told to who showed no certificate.
+    pub(super) fn unknown_caller() -> Self {
+        let message = "show a certificate of the fleet's authority; without one there are /healthz, /readyz and /metrics";
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
+    }
+
     /// There is no such key.
     pub(super) fn missing() -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is no such key")

@@ -66,6 +66,11 @@ pub const FAMILIES: &[Family] = &[
     gauge("kv_process_resident_bytes", &[], "Memory of the process that is not swapped out, in bytes."),
     histogram(CALIBRATION, buckets::SECONDS, &[], "Never shown."),
 
+    // Of every process with a certificate.
+    gauge("kv_tls_certificate_expires_seconds", &[], "When the certificate of this process expires, in seconds since 1970."),
+    counter("kv_tls_refused_total", &["port", "reason"], "Connections that were not let in, by address and reason."),
+    counter("kv_tls_reloads_total", &["outcome"], "Changed certificate files: renewed, or refused while the old ones go on."),
+
     // Per shard, on each node that hosts a replica of it.
     gauge("kv_shard_leader", &["shard"], "1 if this node's replica leads the shard, else 0."),
     gauge("kv_shard_term", &["shard"], "The term of this node's replica."),

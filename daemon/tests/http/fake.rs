@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_daemon::http::{self, Options, Process, Report};
+use flotilla_daemon::tls::Gate;
 use flotilla_proto::v1;
 use flotilla_proto::v1::kv_server::Kv;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -162,7 +163,7 @@ impl Process for FakeProcess {
 pub struct Stage {
     pub kv: FakeKv,
     pub process: Arc<FakeProcess>,
-    address: String,
+    pub address: String,
     shut: oneshot::Sender<()>,
     ended: JoinHandle<std::io::Result<()>>,
 }
@@ -193,19 +194,30 @@ impl Answer {
 
 impl Stage {
     pub async fn set() -> Self {
+        Self::set_behind(Gate::open()).await
+    }
+
+    pub async fn set_behind(gate: Gate) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let kv = FakeKv::default();
         let process = Arc::new(FakeProcess { kv: kv.clone(), open: Mutex::new(true) });
         let options = Options { value_bytes_max: VALUE_BYTES_MAX, patience: Duration::from_millis(200) };
         let (shut, shutdown) = oneshot::channel::<()>();
-        let serving = http::serve(listener, Arc::clone(&process), options, async { drop(shutdown.await) });
+        let served = Arc::clone(&process);
+        let serving = async move {
+            http::serve(listener, &gate, served, options, async { drop(shutdown.await) }).await
+        };
         Self { kv, process, address, shut, ended: tokio::spawn(serving) }
     }
 
     /// Sends these bytes, and nothing behind them; reads until the other side is done.
     pub async fn raw(&self, request: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        self.raw_over(TcpStream::connect(&self.address).await.unwrap(), request).await
+    }
+
+    /// The same over a connection that stands.
+    pub async fn raw_over(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> Answer {
         stream.write_all(request).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();

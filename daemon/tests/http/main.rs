@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 
 use crate::fake::{Stage, VALUE_BYTES_MAX};
 
+mod encrypted;
 mod fake;
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use futures_util::future::{join_all, select_all};
 
 use crate::admin::Admin;
 use crate::cli::Common;
+use crate::credentials::TlsFlags;
 use crate::failure::Failure;
 use crate::local::directory::Directory;
 use crate::local::process::{NodeProcess, name};
@@ -83,7 +84,8 @@ impl LocalFleet {
     pub fn common(&self, common: &Common) -> Common {
         let shape = self.shape();
         let endpoint = shape.ids().filter_map(|id| shape.client_addr(id).parse().ok()).collect();
-        Common { endpoint, ..common.clone() }
+        // It is plain, and on loopback.
+        Common { endpoint, tls: TlsFlags::default(), ..common.clone() }
     }
 
     fn spawn(&self, id: u16) -> Result<NodeProcess, Failure> {

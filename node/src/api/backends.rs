@@ -18,6 +18,7 @@ use flotilla_proto::v1::cluster_client::ClusterClient;
 use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_proto::v1::pipeline_operation::Operation;
 use flotilla_proto::v1::pipeline_result::Outcome;
+use flotilla_tls::{Tls, Whom, connect_lazy};
 use flotilla_topology::ShardId;
 use tokio::time::Instant;
 use tonic::Status;
@@ -44,6 +45,7 @@ pub(super) struct Backends {
     /// each time.
     channels: Mutex<HashMap<String, Channel>>,
     message_bytes_max: usize,
+    tls: Option<Tls>,
 }
 
 /// The request did not leave.
@@ -52,15 +54,16 @@ pub(super) struct Backends {
 struct NotSent;
 
 impl Backends {
-    /// No connections yet. Messages may have so many bytes, both ways.
-    pub(super) fn new(message_bytes_max: usize) -> Self {
+    /// No connections yet; encrypted ones where there are credentials. Messages may have so many bytes, both ways.
+    pub(super) fn new(message_bytes_max: usize, tls: Option<Tls>) -> Self {
         let courier = Courier::new(&CourierOptions {
             connect_timeout: CONNECT_TIMEOUT,
             opening_timeout: OPENING_TIMEOUT,
             under_way_bytes_max: UNDER_WAY_BYTES_MAX,
             message_bytes_max,
+            tls: tls.clone(),
         });
-        Self { courier, channels: Mutex::default(), message_bytes_max }
+        Self { courier, channels: Mutex::default(), message_bytes_max, tls }
     }
 
     /// Has an operation of so many bytes executed at an address. The status says truthfully whether it may have been.
@@ -107,12 +110,12 @@ impl Backends {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
             status::unavailable(None, 0, format!("the map names {address:?}, which is no address: {error}"))
         })?;
-        let channel = endpoint
+        let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(ALIVE_INTERVAL)
-            .keep_alive_timeout(ALIVE_TIMEOUT)
-            .connect_lazy();
+            .keep_alive_timeout(ALIVE_TIMEOUT);
+        let channel = connect_lazy(&endpoint, self.tls.as_ref(), Whom::Server);
         channels.insert(address.to_string(), channel.clone());
         Ok(channel)
     }
@@ -203,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_was_never_made_is_definite() {
         let address = nobody();
-        let backends = Backends::new(1 << 20);
+        let backends = Backends::new(1 << 20, None);
         let failure = backends.carry(SHARD, &address, get(), 4, None).await.unwrap_err();
         assert!(never_connected(&failure), "{failure:?}");
         assert_eq!((failure.code(), status::definite(&failure)), (Code::Unavailable, true));
@@ -218,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_breaks_is_ambiguous_for_what_had_left() {
         let (address, server) = rude().await;
-        let backends = Backends::new(1 << 20);
+        let backends = Backends::new(1 << 20, None);
         let mut alone = backends.cluster(&address).unwrap();
         let failure = alone.get_map(v1::GetMapRequest::default()).await.unwrap_err();
         let told = passed_on(SHARD, failure);
@@ -262,7 +265,7 @@ mod tests {
     async fn too_much_on_its_way_is_refused_at_once() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let backends = Backends::new(1 << 20);
+        let backends = Backends::new(1 << 20, None);
         // Nobody says anything on these connections.
         let large = backends.carry(SHARD, &address, get(), UNDER_WAY_BYTES_MAX, None);
         let small = backends.carry(SHARD, &address, get(), 4, None);

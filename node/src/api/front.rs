@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use flotilla_proto::v1::{self, pipeline_operation, pipeline_result};
 use flotilla_raft::Term;
+use flotilla_tls::Tls;
 use flotilla_topology::{ClusterMap, NodeId, ShardId, Slot};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -122,12 +123,13 @@ impl Front {
         limits: Limits,
         map: watch::Receiver<NewestMap>,
         message_bytes_max: usize,
+        tls: Option<Tls>,
     ) -> Self {
         Self {
             node,
             runtime,
             limits,
-            backends: Backends::new(message_bytes_max),
+            backends: Backends::new(message_bytes_max, tls),
             map,
             leaders: Mutex::default(),
             ending: watch::Sender::new(false),

@@ -31,7 +31,7 @@ fn front(base: NodeBase, inbox: &Arc<Inbox>) -> Arc<Front> {
     };
     let runtime = Arc::new(Runtime::without_threads(base, &[Arc::clone(inbox)]));
     let (_, maps) = watch::channel(Some(Arc::new(map)));
-    Arc::new(Front::new(node, runtime, limits, maps, 1 << 20))
+    Arc::new(Front::new(node, runtime, limits, maps, 1 << 20, None))
 }
 
 async fn waiting(front: &Front, count: usize) {

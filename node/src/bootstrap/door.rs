@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
+use flotilla_tls::Whom;
 use flotilla_topology::{ClusterMap, NodeId};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -199,27 +200,32 @@ impl Inner {
     ) -> Result<Confirmation, String> {
         let founding = self.machine().founding().cloned();
         let founding = founding.ok_or_else(|| "this node has no founding".to_string())?;
+        let to = adoption.to;
         let request = answer::encode_adoption(adoption, &founding);
-        let reply = self.call(address, async |mut client| client.adopt(Request::new(request)).await).await?;
+        let reply =
+            self.call(to, address, async |mut client| client.adopt(Request::new(request)).await).await?;
         Confirmation::try_from(reply).map_err(|error| error.to_string())
     }
 
     /// Asks a node who it is.
-    pub(super) async fn ask_introduction(&self, address: &str) -> Result<Introduction, String> {
+    pub(super) async fn ask_introduction(&self, node: NodeId, address: &str) -> Result<Introduction, String> {
         let stamp = self.directory.stamp();
         let request = v1::ProbeRequest { from_node: stamp.node.0, directory: Some(stamp.directory.0.into()) };
-        let reply = self.call(address, async |mut client| client.probe(Request::new(request)).await).await?;
+        let reply =
+            self.call(node, address, async |mut client| client.probe(Request::new(request)).await).await?;
         Introduction::try_from(reply).map_err(|error| error.to_string())
     }
 
     async fn call<T>(
         &self,
+        node: NodeId,
         address: &str,
         call: impl AsyncFnOnce(RaftClient<tonic::transport::Channel>) -> Result<tonic::Response<T>, Status>,
     ) -> Result<T, String> {
         let patience = self.options.patience();
         let work = async {
-            let channel = connect(address, patience).await.map_err(|error| error.to_string())?;
+            let channel = connect(address, Whom::Node(node), patience, self.options.tls.as_ref()).await;
+            let channel = channel.map_err(|error| error.to_string())?;
             call(RaftClient::new(channel)).await.map_err(|status| status.message().to_string())
         };
         let answered = timeout(self.options.call_timeout, work).await;

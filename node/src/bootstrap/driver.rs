@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flotilla_tls::Tls;
 use flotilla_topology::{ClusterMap, NodeId, NodeInfo, PlanError, plan_initial};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -34,6 +35,8 @@ pub struct Options {
     pub backoff_min: Duration,
     /// … up to this.
     pub backoff_max: Duration,
+    /// With what the calls are encrypted; nothing: they are not.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -42,6 +45,7 @@ impl Default for Options {
             call_timeout: Duration::from_secs(2),
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_millis(500),
+            tls: None,
         }
     }
 }
@@ -236,7 +240,7 @@ async fn ask(inner: &Inner, peer: NodeId, cluster: Option<ClusterId>) -> Heard {
         inner.machine().founding().and_then(|it| it.nodes.get(&peer)).map(|it| it.peer_addr.clone());
     let Some(address) = address else { return Heard::Introduction(Err("not named".to_string())) };
     match cluster {
-        None => Heard::Introduction(inner.ask_introduction(&address).await),
+        None => Heard::Introduction(inner.ask_introduction(peer, &address).await),
         Some(cluster) => {
             let from = inner.directory.stamp().node;
             let adoption = Adoption { cluster, from, to: peer, map: None };

@@ -19,6 +19,7 @@ use flotilla_proto::v1::get_map_response::Outcome as MapOutcome;
 use flotilla_proto::v1::join_reply::Outcome;
 use flotilla_proto::v1::raft_client::RaftClient;
 use flotilla_proto::{PROTOCOL_VERSION, v1};
+use flotilla_tls::Whom;
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -100,7 +101,7 @@ async fn attempt(inner: &Inner, address: &str) -> Result<Admission, Failed> {
             last = format!("node {node} at {peer} does not say with what the fleet was founded");
             continue;
         };
-        match asked(inner, &peer, cluster).await {
+        match asked(inner, &peer, node, cluster).await {
             Ok(Outcome::Map(map)) => {
                 let own = inner.directory.stamp().node;
                 let names = ClusterMap::decode(&map).is_ok_and(|it| it.nodes.contains_key(&own));
@@ -126,7 +127,9 @@ async fn attempt(inner: &Inner, address: &str) -> Result<Admission, Failed> {
 /// The map, by any member or router.
 async fn fleet_map(inner: &Inner, address: &str) -> Result<v1::ClusterMap, Failed> {
     let work = async {
-        let channel = connect(address, inner.options.patience()).await.map_err(|error| error.to_string())?;
+        let channel =
+            connect(address, Whom::Server, inner.options.patience(), inner.options.tls.as_ref()).await;
+        let channel = channel.map_err(|error| error.to_string())?;
         let answer = ClusterClient::new(channel).get_map(v1::GetMapRequest::default()).await;
         match answer.map_err(|status| status.message().to_string())?.into_inner().outcome {
             Some(MapOutcome::Result(map)) => Ok(map),
@@ -145,7 +148,7 @@ async fn probed(
     node: u64,
     cluster: ClusterId,
 ) -> Result<Option<Founding>, Failed> {
-    let Ok(it) = inner.ask_introduction(peer).await else { return Ok(None) };
+    let Ok(it) = inner.ask_introduction(NodeId(node), peer).await else { return Ok(None) };
     let Introduction { version, .. } = it;
     if version != PROTOCOL_VERSION {
         let error = BootstrapError::Version { peer: NodeId(node), theirs: version, ours: PROTOCOL_VERSION };
@@ -156,7 +159,7 @@ async fn probed(
 }
 
 /// Asks one member to let this node in.
-async fn asked(inner: &Inner, peer: &str, cluster: ClusterId) -> Result<Outcome, Status> {
+async fn asked(inner: &Inner, peer: &str, node: u64, cluster: ClusterId) -> Result<Outcome, Status> {
     let stamp = inner.directory.stamp();
     let request = v1::JoinRequest {
         cluster: Some(cluster.0.into()),
@@ -167,7 +170,8 @@ async fn asked(inner: &Inner, peer: &str, cluster: ClusterId) -> Result<Outcome,
         http_addr: inner.addresses.http.clone(),
     };
     let work = async {
-        let channel = connect(peer, inner.options.patience()).await;
+        let whom = Whom::Node(NodeId(node));
+        let channel = connect(peer, whom, inner.options.patience(), inner.options.tls.as_ref()).await;
         let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
         let reply = RaftClient::new(channel).join(request).await?.into_inner();
         reply.outcome.ok_or_else(|| Status::unknown("its answer has no outcome that this version knows"))

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use flotilla_daemon::tls::Gate;
 use flotilla_topology::{NodeId, ShardId};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -34,10 +35,10 @@ impl Starting {
         };
         let held = Arc::downgrade(&directory);
         let door = Door::new(directory, addresses, first, Options::default())?;
-        let service = PeerService::new(door.clone());
+        let service = PeerService::new(door.clone(), Gate::open());
         let server = tokio::spawn(async move {
             let options = transport::Options::default();
-            drop(transport::serve(listener, service, &options, std::future::pending()).await);
+            drop(transport::serve(listener, &Gate::open(), service, &options, std::future::pending()).await);
         });
         Ok(Self { door, server, directory: held })
     }

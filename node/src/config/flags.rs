@@ -9,6 +9,7 @@ use flotilla_daemon::address::{HostPort, HostPortError};
 use flotilla_daemon::config::Bytes;
 use flotilla_daemon::logging::Logging;
 use flotilla_daemon::program::cores;
+use flotilla_daemon::tls::TlsFlags;
 use flotilla_topology::NodeId;
 
 /// One node of a Flotilla fleet: it hosts replicas of many shards, each a Raft group of its own.
@@ -69,6 +70,9 @@ pub struct Addresses {
     /// Serve addresses that are not loopback although nothing is encrypted and nobody is asked who they are
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub insecure: bool,
+    /// Who it is.
+    #[command(flatten)]
+    pub tls: TlsFlags,
 }
 
 /// How a node with an empty directory comes into a fleet. A directory that belongs to one ignores all of it.

@@ -45,6 +45,7 @@ impl Settings for Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.check_limits()?;
         self.check_timing()?;
+        self.addresses.tls.files()?;
         self.check_first_start()
     }
 }

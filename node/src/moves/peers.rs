@@ -8,6 +8,7 @@ use std::time::Duration;
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
 use flotilla_raft::{Change, Index};
+use flotilla_tls::{Whom, connect_lazy};
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -26,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Peers {
     office: Office,
-    /// One for each address. A channel connects again by itself, and resolves its host again each time.
-    channels: Mutex<BTreeMap<String, Channel>>,
+    /// One for each node and address. A channel connects again by itself, and resolves its host again each time.
+    channels: Mutex<BTreeMap<(NodeId, String), Channel>>,
 }
 
 impl Peers {
@@ -108,13 +109,15 @@ impl Peers {
         let unknown = || refusals::precondition(None, format!("the map does not name node {}", node.0));
         let address = &map.nodes.get(&node).ok_or_else(unknown)?.peer_addr;
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(address) {
+        // A node that took over the address of another has a certificate of its own.
+        if let Some(channel) = channels.get(&(node, address.clone())) {
             return Ok(RaftClient::new(channel.clone()));
         }
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
         let endpoint = endpoint.map_err(|error| refusals::precondition(None, error.to_string()))?;
-        let channel = endpoint.connect_timeout(PATIENCE).tcp_nodelay(true).connect_lazy();
-        channels.insert(address.clone(), channel.clone());
+        let endpoint = endpoint.connect_timeout(PATIENCE).tcp_nodelay(true);
+        let channel = connect_lazy(&endpoint, self.office.transport.tls(), Whom::Node(node));
+        channels.insert((node, address.clone()), channel.clone());
         Ok(RaftClient::new(channel))
     }
 }

@@ -11,6 +11,8 @@ use flotilla_daemon::address::{ListenError, Resolved};
 use flotilla_daemon::grpc::{self, ServeError};
 use flotilla_daemon::http;
 use flotilla_daemon::metrics::keep_up;
+use flotilla_daemon::tls::Gate;
+use flotilla_tls::{Owner, Tls, TlsError};
 use flotilla_topology::{NodeId, NodeInfo, ShardId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -49,6 +51,9 @@ pub enum NodeError {
     /// An address that is not listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The data directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -83,6 +88,8 @@ pub struct Node {
 struct Listening {
     peer: JoinHandle<Result<(), tonic::transport::Error>>,
     http: JoinHandle<std::io::Result<()>>,
+    /// Looks after the certificate.
+    keeper: JoinHandle<()>,
 }
 
 /// The listeners of a node, bound before anything else: two nodes on one address shall find out at once.
@@ -103,6 +110,7 @@ struct Starting {
     ended: watch::Sender<bool>,
     listening: Listening,
     client: TcpListener,
+    gate: Gate,
 }
 
 impl Node {
@@ -132,18 +140,21 @@ impl Node {
     /// # Errors
     /// It could not start; the text is one line for the operator.
     pub async fn start(config: Config, fatal: Fatal) -> Result<Self, NodeError> {
+        let tls = config.addresses.tls.load(Owner::Node(config.id))?;
         let hosts = resolve(&config).await?;
         let directory = Arc::new(open_directory(&config).await?);
         let bound = bind(hosts).await?;
         let own = own_addresses(&config);
         let first = first_start(&config);
-        let door = Door::new(Arc::clone(&directory), own.clone(), first, bootstrap::Options::default())?;
-        let service = PeerService::new(door.clone());
+        let asking = bootstrap::Options { tls: tls.clone(), ..bootstrap::Options::default() };
+        let door = Door::new(Arc::clone(&directory), own.clone(), first, asking)?;
         let (readiness, ended) = (Readiness::default(), watch::Sender::new(false));
         let metrics = blocking(|| Ok(Arc::new(NodeMetrics::new()))).await?;
+        let gate = Gate::new(tls, metrics.registry());
+        let service = PeerService::new(door.clone(), gate.clone());
         let scraper = Scraper::new(Arc::clone(&metrics));
         let face = Face::new(config.id, readiness.clone(), scraper.clone());
-        let listening = listen(&config, bound.peer, bound.http, &service, face, &ended);
+        let listening = listen(&config, &gate, (bound.peer, bound.http), &service, face, &ended);
         info!(
             node = %config.id,
             version = crate::VERSION_LINE,
@@ -161,6 +172,7 @@ impl Node {
             ended,
             listening,
             client: bound.client,
+            gate,
         };
         match starting.begin(door, own, fatal).await {
             Ok((founded, started)) => starting.serve(&founded, started).await,
@@ -208,6 +220,7 @@ impl Node {
         self.transport.shutdown();
         finish("peer", self.listening.peer, deadline).await;
         finish("http", self.listening.http, deadline).await;
+        self.listening.keeper.abort();
         for task in self.tasks {
             task.abort();
             drop(task.await);
@@ -233,7 +246,9 @@ impl Starting {
             boot: self.directory.boot().id,
             addresses: own,
         };
-        let started = start_threads(&self.config, &self.directory, identity, &self.metrics, fatal).await?;
+        let tls = self.gate.tls().cloned();
+        let started =
+            start_threads(&self.config, &self.directory, (identity, tls), &self.metrics, fatal).await?;
         Ok((founded, started))
     }
 
@@ -243,11 +258,13 @@ impl Starting {
         self.ended.send_replace(true);
         finish("peer", self.listening.peer, deadline).await;
         finish("http", self.listening.http, deadline).await;
+        self.listening.keeper.abort();
     }
 
     /// The threads run: takes in the map, opens the peer address in full, and serves clients.
     async fn serve(self, founded: &Founded, started: Started) -> Result<Node, NodeError> {
-        let Self { config, directory, service, readiness, metrics, scraper, ended, listening, client } = self;
+        let Self { config, directory, service, readiness, metrics, scraper, ended, listening, client, gate } =
+            self;
         let Started { runtime, transport, map_changed, maps } = started;
         let genesis = Bytes::from(founded.genesis.encode());
         let keeper = Arc::new(FleetKeeper::new(
@@ -272,7 +289,14 @@ impl Starting {
         keeper.take(genesis).await;
         let bytes_max = options::message_bytes_max(&config);
         let limits = config.limits.clone();
-        let front = Arc::new(Front::new(config.id, Arc::clone(&runtime), limits, keeper.maps(), bytes_max));
+        let front = Arc::new(Front::new(
+            config.id,
+            Arc::clone(&runtime),
+            limits,
+            keeper.maps(),
+            bytes_max,
+            gate.tls().cloned(),
+        ));
         scraper.open(Arc::clone(&runtime), transport.clone(), keeper.maps());
         let status =
             Arc::new(NodeStatus { node: config.id, started: Instant::now(), transport: transport.clone() });
@@ -284,7 +308,10 @@ impl Starting {
         let repair_after = (grace > 0).then(|| Duration::from_millis(grace));
         let mover = Arc::new(Mover::new(office, keeper.maps(), repair_after));
         let cluster = ClusterService { front: Arc::clone(&front), status, mover: Arc::clone(&mover) };
-        let client = tokio::spawn(grpc::serve(client, kv, cluster, bytes_max, ready.clone(), shutdown));
+        let serving = ready.clone();
+        let client = tokio::spawn(async move {
+            grpc::serve(client, &gate, kv, cluster, bytes_max, serving, shutdown).await
+        });
         let tasks = vec![
             tokio::spawn(keeper.run(map_changed, maps, ended.subscribe())),
             tokio::spawn(mover.run(ended.subscribe())),
@@ -311,14 +338,15 @@ async fn open_directory(config: &Config) -> Result<DataDirectory, NodeError> {
 async fn start_threads(
     config: &Config,
     directory: &Arc<DataDirectory>,
-    identity: Identity,
+    (identity, tls): (Identity, Option<Tls>),
     metrics: &Arc<NodeMetrics>,
     fatal: Fatal,
 ) -> Result<Started, NodeError> {
     let (config, directory) = (config.clone(), Arc::clone(directory));
     let metrics = Arc::clone(metrics);
     blocking(move || {
-        start(&config, &directory, identity, &mut SystemChance, &metrics, &fatal).map_err(NodeError::from)
+        start(&config, &directory, identity, tls, &mut SystemChance, &metrics, &fatal)
+            .map_err(NodeError::from)
     })
     .await
 }
@@ -339,11 +367,11 @@ struct Hosts {
 
 async fn resolve(config: &Config) -> Result<Hosts, ListenError> {
     let addresses = &config.addresses;
-    let insecure = addresses.insecure;
+    let anywhere = addresses.insecure || addresses.tls.is_on();
     Ok(Hosts {
-        client: addresses.client_addr.resolve("--client-addr", insecure).await?,
-        peer: addresses.peer_addr.resolve("--peer-addr", insecure).await?,
-        http: addresses.http_addr.resolve("--http-addr", insecure).await?,
+        client: addresses.client_addr.resolve("--client-addr", anywhere).await?,
+        peer: addresses.peer_addr.resolve("--peer-addr", anywhere).await?,
+        http: addresses.http_addr.resolve("--http-addr", anywhere).await?,
     })
 }
 
@@ -358,19 +386,22 @@ async fn bind(hosts: Hosts) -> Result<Bound, ListenError> {
 /// Serves the peer address and the HTTP address, which answer from the first moment.
 fn listen(
     config: &Config,
-    peer: TcpListener,
-    listener: TcpListener,
+    gate: &Gate,
+    (peer, listener): (TcpListener, TcpListener),
     service: &PeerService,
     face: Face,
     ended: &watch::Sender<bool>,
 ) -> Listening {
-    let (service, peer_options) = (service.clone(), options::transport(config));
-    let shutdown = when(ended.subscribe());
-    let peer = tokio::spawn(async move { transport::serve(peer, service, &peer_options, shutdown).await });
+    let (service, peer_options) = (service.clone(), options::transport(config, gate.tls().cloned()));
+    let (shutdown, guard) = (when(ended.subscribe()), gate.clone());
+    let peer =
+        tokio::spawn(async move { transport::serve(peer, &guard, service, &peer_options, shutdown).await });
     let options =
         http::Options { value_bytes_max: config.limits.value_bytes_max.as_usize(), patience: HTTP_PATIENCE };
-    let http = tokio::spawn(http::serve(listener, Arc::new(face), options, when(ended.subscribe())));
-    Listening { peer, http }
+    let (shutdown, guard) = (when(ended.subscribe()), gate.clone());
+    let http =
+        tokio::spawn(async move { http::serve(listener, &guard, Arc::new(face), options, shutdown).await });
+    Listening { peer, http, keeper: tokio::spawn(gate.clone().keep()) }
 }
 
 /// Ends when the node does.

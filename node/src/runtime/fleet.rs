@@ -18,6 +18,7 @@ use bytes::Bytes;
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
 use flotilla_raft::Term;
+use flotilla_tls::Whom;
 use flotilla_topology::{Change, ClusterMap, NodeId, NodeInfo, Refusal, ShardId};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
@@ -200,7 +201,7 @@ impl FleetKeeper {
         }
         for node in map.preference(ShardId::META).filter(|node| *node != self.node) {
             let Some(info) = map.nodes.get(&node) else { continue };
-            match self.announce_to(&info.peer_addr, request.clone()).await {
+            match self.announce_to(node, &info.peer_addr, request.clone()).await {
                 Ok(reply) if is_epoch(&reply) => return true,
                 Ok(_) => {}
                 Err(failure) => {
@@ -213,10 +214,11 @@ impl FleetKeeper {
 
     async fn announce_to(
         &self,
+        node: NodeId,
         address: &str,
         request: v1::AnnounceRequest,
     ) -> Result<v1::AnnounceReply, Status> {
-        let channel = connect(address, ANNOUNCE_PATIENCE).await;
+        let channel = connect(address, Whom::Node(node), ANNOUNCE_PATIENCE, self.transport.tls()).await;
         let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(RaftClient::new(channel).announce(request).await?.into_inner())
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use flotilla_tls::Tls;
+
 use crate::config::Config;
 use crate::{host, transport};
 
@@ -43,10 +45,11 @@ fn silence_wait_max(election_timeout_min_ms: u64) -> Duration {
 }
 
 /// The options of the transport.
-pub(crate) fn transport(config: &Config) -> transport::Options {
+pub(crate) fn transport(config: &Config, tls: Option<Tls>) -> transport::Options {
     transport::Options {
         frame_bytes_max: frame_bytes_max(config),
         queue_bytes_max: config.memory.peer_inbox_bytes_max.as_usize(),
+        tls,
         ..transport::Options::default()
     }
 }

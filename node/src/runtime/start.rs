@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use flotilla_raft::Time;
 use flotilla_store::{Base, BaseError, disk, snapshot};
+use flotilla_tls::Tls;
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::{Log, OpenError, Recovered};
 use futures_util::FutureExt;
@@ -94,6 +95,7 @@ pub fn start(
     config: &Config,
     directory: &Arc<DataDirectory>,
     identity: Identity,
+    tls: Option<Tls>,
     chance: &mut dyn Chance,
     metrics: &Arc<NodeMetrics>,
     fatal: &Fatal,
@@ -121,7 +123,8 @@ pub fn start(
     let pulse = pulse(config, directory, clock)?;
     let supports = pulse.supports.clone();
     let entered = handle.enter();
-    let transport = Transport::start(options::transport(config), identity.clone(), desk.events(), pulse);
+    let line = options::transport(config, tls);
+    let transport = Transport::start(line, identity.clone(), desk.events(), pulse);
     drop(entered);
     let jobs_max = usize::try_from(config.memory.reads_queued_max).unwrap_or(usize::MAX);
     let readers =

@@ -15,6 +15,7 @@ use super::dialer::Peer;
 use super::event::PeerEvent;
 use super::hello::Greeting;
 use super::switchboard::Shared;
+use super::voucher::Voucher;
 
 /// How many answers may wait: our Hello, and requests for a map.
 const ANSWERS_MAX: usize = 4;
@@ -37,11 +38,17 @@ enum Fault {
 pub(super) async fn accept(
     shared: &Arc<Shared>,
     mut frames: Streaming<v1::PeerFrame>,
-    from: &str,
+    voucher: &Voucher,
 ) -> Result<Answers, Status> {
     let first = timeout(shared.options.connect_timeout, frames.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("no Hello in time"))??;
-    let greeting = shared.doorman.check(first.and_then(|frame| frame.hello), None).map_err(|mismatch| {
+    let hello = first.and_then(|frame| frame.hello);
+    // Before anything of it is remembered.
+    if let Some(hello) = &hello {
+        voucher.check(hello.from_node)?;
+    }
+    let from = voucher.from();
+    let greeting = shared.doorman.check(hello, None).map_err(|mismatch| {
         if shared.doorman.is_news(&mismatch) {
             tracing::warn!(%from, why = %mismatch, "refused a stream of another node");
         } else {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flotilla_tls::{Tls, Whom};
 use tonic::transport::{Channel, Endpoint};
 
 /// How many bytes may be under way unread on a stream, and on a connection: HTTP/2 begins with 64 KiB, which a single
@@ -41,11 +42,16 @@ pub(crate) struct Patience {
     pub(crate) keepalive_timeout: Duration,
 }
 
-/// Connects to `host:port`. A host name is resolved anew at every call.
-pub(crate) async fn connect(address: &str, patience: Patience) -> Result<Channel, ConnectError> {
+/// Connects to `host:port`, encrypted where there are credentials. A host name is resolved anew at every call.
+pub(crate) async fn connect(
+    address: &str,
+    whom: Whom,
+    patience: Patience,
+    tls: Option<&Tls>,
+) -> Result<Channel, ConnectError> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
     let endpoint = endpoint.map_err(|_| ConnectError::Address { address: address.to_string() })?;
-    let connected = endpoint
+    let endpoint = endpoint
         .connect_timeout(patience.connect)
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
@@ -53,9 +59,8 @@ pub(crate) async fn connect(address: &str, patience: Patience) -> Result<Channel
         .max_frame_size(HTTP2_FRAME_BYTES_MAX)
         .http2_keep_alive_interval(patience.keepalive_interval)
         .keep_alive_timeout(patience.keepalive_timeout)
-        .keep_alive_while_idle(true)
-        .connect()
-        .await;
+        .keep_alive_while_idle(true);
+    let connected = flotilla_tls::connect(endpoint, tls, whom).await;
     connected.map_err(|source| ConnectError::Unreachable { address: address.to_string(), source })
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flotilla_proto::v1::raft_client::RaftClient;
+use flotilla_tls::Whom;
 use flotilla_topology::NodeId;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -101,7 +102,7 @@ enum Broken {
 impl From<Status> for Broken {
     fn from(status: Status) -> Self {
         match status.code() {
-            Code::FailedPrecondition => Self::Refused(status.message().to_string()),
+            Code::FailedPrecondition | Code::Unauthenticated => Self::Refused(status.message().to_string()),
             _ => Self::Stream(status.message().to_string()),
         }
     }
@@ -163,7 +164,8 @@ async fn attempt(
     said: &mut String,
 ) -> Result<(), Broken> {
     let patience = shared.options.connect_timeout;
-    let channel = connect(address, shared.options.patience()).await?;
+    let (whom, tls) = (Whom::Node(peer.node), shared.options.tls.as_ref());
+    let channel = connect(address, whom, shared.options.patience(), tls).await?;
     let limit = shared.options.message_bytes_max();
     let mut client =
         RaftClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit);

@@ -2,16 +2,16 @@
 
 use std::future::Future;
 
+use flotilla_daemon::tls::{Door, Gate};
 use flotilla_proto::v1::raft_server::RaftServer;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use super::connection::{HTTP2_FRAME_BYTES_MAX, WINDOW_BYTES};
 use super::options::Options;
 use super::service::PeerService;
 
-/// Serves the peer address until `shutdown` ends, then until all streams have ended: shut the [`Transport`] down too.
+/// Serves the peer address, to whom the gate lets in, until `shutdown` ends, then until all streams have ended: shut the [`Transport`] down too.
 ///
 /// # Errors
 /// The listener failed.
@@ -19,6 +19,7 @@ use super::service::PeerService;
 /// [`Transport`]: super::Transport
 pub async fn serve(
     listener: TcpListener,
+    gate: &Gate,
     service: PeerService,
     options: &Options,
     shutdown: impl Future<Output = ()>,
@@ -32,6 +33,6 @@ pub async fn serve(
         .http2_keepalive_interval(Some(options.keepalive_interval))
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
         .add_service(raft)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown)
+        .serve_with_incoming_shutdown(gate.arrivals(listener, Door::Peer, |stream| stream), shutdown)
         .await
 }

@@ -14,10 +14,12 @@
 //! What does not match is refused with a line on both sides. Two fleets started on each other's ports refuse each other.
 //!
 //! Reading order: `hello.rs` (who may talk), `outbox.rs` (what waits), `codec.rs` (raft messages and their protobuf),
-//! `dialer.rs`, `acceptor.rs`, `snapshot/`, `switchboard.rs` (all peers), `service.rs` (the gRPC face).
+//! `dialer.rs`, `acceptor.rs`, `snapshot/`, `switchboard.rs` (all peers), `service.rs` (the gRPC face), `voucher.rs`.
 //!
-//! Not here: encryption (a connection is made in `connection.rs` and accepted in `listener.rs`, nowhere else), what a message
-//! means, which nodes there are (the cluster map: [`Transport::set_peers`]).
+//! A connection is made in `connection.rs` and accepted in `listener.rs`, nowhere else. Where it is encrypted, the certificates say which
+//! node is at each end before anything is said, and nobody speaks for another one (`voucher.rs`).
+//!
+//! Not here: what a message means, which nodes there are (the cluster map: [`Transport::set_peers`]).
 
 mod acceptor;
 mod backoff;
@@ -35,6 +37,7 @@ mod service;
 mod shelf;
 mod snapshot;
 mod switchboard;
+mod voucher;
 
 #[cfg(test)]
 mod tests;

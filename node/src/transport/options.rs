@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flotilla_proto::limits;
+use flotilla_tls::Tls;
 
 use super::connection::Patience;
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub snapshot_chunk_bytes_max: usize,
     /// A snapshot stream on which nothing moves for this long is given up.
     pub snapshot_idle_timeout: Duration,
+    /// With what connections to peers are encrypted; nothing: they are not.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -50,6 +53,7 @@ impl Default for Options {
             snapshots_received_max: 2,
             snapshot_chunk_bytes_max: 1 << 20,
             snapshot_idle_timeout: Duration::from_secs(20),
+            tls: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
+use flotilla_daemon::tls::Gate;
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_server::Raft;
 use tonic::{Request, Response, Status, Streaming};
@@ -15,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::acceptor::{self, Answers};
 use super::snapshot;
 use super::switchboard::Transport;
+use super::voucher::Voucher;
 use crate::bootstrap::Door;
 
 /// What a [`Clerk`] returns.
@@ -42,14 +44,16 @@ pub struct Clerks {
 #[derive(Clone)]
 pub struct PeerService {
     door: Door,
+    gate: Gate,
     opened: Arc<OnceLock<(Transport, Clerks)>>,
 }
 
 impl PeerService {
-    /// A service that answers for the founding of a fleet only.
+    /// A service that answers for the founding of a fleet only. Whom the gate asks for a certificate may speak for the node in it,
+    /// and for no other.
     #[must_use]
-    pub fn new(door: Door) -> Self {
-        Self { door, opened: Arc::default() }
+    pub fn new(door: Door, gate: Gate) -> Self {
+        Self { door, gate, opened: Arc::default() }
     }
 
     /// The node runs: everything is served. Only the first call counts.
@@ -59,6 +63,11 @@ impl PeerService {
 
     fn opened(&self) -> Result<&(Transport, Clerks), Status> {
         self.opened.get().ok_or_else(|| Status::unavailable("this node is still starting"))
+    }
+
+    /// For whom the caller of a request may speak.
+    fn voucher<T>(&self, request: &Request<T>) -> Voucher {
+        Voucher::new(&self.gate, request.extensions().get())
     }
 
     /// Has one of the clerks answer.
@@ -78,8 +87,8 @@ impl Raft for PeerService {
 
     async fn frames(&self, request: Request<Streaming<v1::PeerFrame>>) -> Result<Response<Answers>, Status> {
         let (transport, _) = self.opened()?;
-        let from = request.remote_addr().map_or_else(String::new, |address| address.to_string());
-        acceptor::accept(&transport.shared, request.into_inner(), &from).await.map(Response::new)
+        let voucher = self.voucher(&request);
+        acceptor::accept(&transport.shared, request.into_inner(), &voucher).await.map(Response::new)
     }
 
     async fn snapshot(
@@ -87,14 +96,17 @@ impl Raft for PeerService {
         request: Request<Streaming<v1::SnapshotChunk>>,
     ) -> Result<Response<v1::SnapshotReply>, Status> {
         let (transport, _) = self.opened()?;
-        snapshot::receive(&transport.shared, request.into_inner()).await.map(Response::new)
+        let voucher = self.voucher(&request);
+        snapshot::receive(&transport.shared, request.into_inner(), &voucher).await.map(Response::new)
     }
 
     async fn probe(&self, request: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeReply>, Status> {
+        self.voucher(&request).check(request.get_ref().from_node)?;
         self.door.probe(request.into_inner()).await.map(Response::new)
     }
 
     async fn adopt(&self, request: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptReply>, Status> {
+        self.voucher(&request).check(request.get_ref().from_node)?;
         self.door.adopt(request.into_inner()).await.map(Response::new)
     }
 
@@ -102,10 +114,12 @@ impl Raft for PeerService {
         &self,
         request: Request<v1::AnnounceRequest>,
     ) -> Result<Response<v1::AnnounceReply>, Status> {
+        self.voucher(&request).check(request.get_ref().node)?;
         self.ask(|clerks| &clerks.announce, request).await
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
+        self.voucher(&request).check(request.get_ref().node)?;
         self.ask(|clerks| &clerks.join, request).await
     }
 
@@ -113,6 +127,7 @@ impl Raft for PeerService {
         &self,
         request: Request<v1::InspectRequest>,
     ) -> Result<Response<v1::InspectReply>, Status> {
+        self.voucher(&request).check_any()?;
         self.ask(|clerks| &clerks.inspect, request).await
     }
 
@@ -120,6 +135,7 @@ impl Raft for PeerService {
         &self,
         request: Request<v1::ChangeMembersRequest>,
     ) -> Result<Response<v1::ChangeMembersReply>, Status> {
+        self.voucher(&request).check_any()?;
         self.ask(|clerks| &clerks.change_members, request).await
     }
 
@@ -127,6 +143,7 @@ impl Raft for PeerService {
         &self,
         request: Request<v1::HandOverRequest>,
     ) -> Result<Response<v1::HandOverReply>, Status> {
+        self.voucher(&request).check_any()?;
         self.ask(|clerks| &clerks.hand_over, request).await
     }
 }

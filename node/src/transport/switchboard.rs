@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use flotilla_raft::Message;
 use flotilla_store::View;
+use flotilla_tls::Tls;
 use flotilla_topology::{Epoch, NodeId, ShardId};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -135,6 +136,12 @@ impl Transport {
     #[must_use]
     pub fn snapshot_bytes_sent(&self, shard: ShardId, to: flotilla_raft::ReplicaId) -> u64 {
         self.shared.snapshots.sent(shard, to)
+    }
+
+    /// With what connections to other nodes are encrypted.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.shared.options.tls.as_ref()
     }
 
     /// Every peer, in the order of their ids.

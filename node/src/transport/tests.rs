@@ -4,3 +4,4 @@
 mod frames;
 mod side;
 mod snapshots;
+mod strangers;

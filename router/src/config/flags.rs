@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser};
 use flotilla_daemon::address::HostPort;
 use flotilla_daemon::config::Bytes;
 use flotilla_daemon::logging::Logging;
+use flotilla_daemon::tls::TlsFlags;
 
 /// A stateless door to a Flotilla fleet: forwards each request to the leader of its shard, and asks again where it can.
 ///
@@ -31,6 +32,9 @@ pub struct Config {
     /// Serve addresses that are not loopback although nothing is encrypted and nobody is asked who they are
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub insecure: bool,
+    /// Who it is.
+    #[command(flatten)]
+    pub tls: TlsFlags,
     /// How long a request may take with all its attempts, in ms; a client that waits for less gets less
     #[arg(long, value_name = "MS", default_value_t = 5_000,
           value_parser = clap::value_parser!(u64).range(10..=45_000))]

@@ -37,6 +37,7 @@ impl Settings for Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        self.tls.files()?;
         let (bytes_max, least) = (self.inflight_bytes_max.0, 2 * MESSAGE_BYTES_MAX as u64);
         if bytes_max < least {
             let text = format!("--inflight-bytes-max: {bytes_max} bytes are less than two messages, {least}");

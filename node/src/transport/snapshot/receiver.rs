@@ -15,6 +15,7 @@ use crate::storage::ClusterId;
 use crate::transport::codec;
 use crate::transport::event::{BatchSink, PeerEvent, SnapshotOffer, Stage};
 use crate::transport::switchboard::Shared;
+use crate::transport::voucher::Voucher;
 
 /// Who sends what to whom.
 #[derive(Clone, Debug)]
@@ -31,12 +32,16 @@ struct Header {
 pub(in crate::transport) async fn receive(
     shared: &Arc<Shared>,
     mut chunks: Streaming<v1::SnapshotChunk>,
+    voucher: &Voucher,
 ) -> Result<v1::SnapshotReply, Status> {
     let Ok(_permit) = shared.receiving.try_acquire() else {
         return Err(Status::resource_exhausted("this node takes in as many snapshots as it may"));
     };
     let mut ended = shared.ended();
     let mut first = next(shared, &mut chunks).await?;
+    if let Some(header) = &first.header {
+        voucher.check(header.from_node)?;
+    }
     let header = check(shared, first.header.take()).map_err(Status::failed_precondition)?;
     let stage = offer(shared, &header).await.map_err(Status::failed_precondition)?;
     let mut report = Report { shared, shard: header.shard, generation: stage.generation, snapshot: None };

@@ -9,6 +9,7 @@ use flotilla_proto::{PROTOCOL_VERSION, v1};
 use flotilla_raft::{LogId, SnapshotMeta};
 use flotilla_store::View;
 use flotilla_store::snapshot::Reader;
+use flotilla_tls::Whom;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,7 +42,8 @@ async fn stream<V: View>(shared: &Arc<Shared>, job: SnapshotJob<V>) -> Result<Lo
     let Ok(_permit) = shared.sending.acquire().await else { return Err(SnapshotError::Shutdown) };
     let peer = shared.peer(job.node).ok_or(SnapshotError::Unknown(job.node))?;
     let options = &shared.options;
-    let channel = connect(&peer.address(), options.patience()).await?;
+    let tls = options.tls.as_ref();
+    let channel = connect(&peer.address(), Whom::Node(job.node), options.patience(), tls).await?;
     let header = Header {
         identity_node: shared.doorman.identity().node.0,
         cluster: shared.doorman.identity().cluster.0,

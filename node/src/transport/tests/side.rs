@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use flotilla_daemon::metrics::Registry;
+use flotilla_daemon::tls::Gate;
 use flotilla_raft::{Message, ReplicaId, Rpc, Term};
 use flotilla_topology::{NodeId, ShardId};
 use tokio::runtime::{Builder, Runtime};
@@ -30,6 +32,7 @@ pub(super) struct Side {
     pub(super) address: SocketAddr,
     pub(super) transport: Transport,
     pub(super) runtime: Runtime,
+    metrics: Registry,
     events: Receiver<PeerEvent>,
     shutdown: Notify,
     server: Ended,
@@ -71,19 +74,21 @@ impl Side {
         let report = Mutex::new(report);
         let directory = tempfile::tempdir().unwrap();
         let door = door(node, directory.path());
+        let metrics = Registry::new();
+        let gate = Gate::new(options.tls.clone(), &metrics);
         let (shutdown, asked) = tokio::sync::oneshot::channel();
         let (transport, address, server) = runtime.block_on(async {
             let events = Arc::new(move |event| _ = report.lock().unwrap().send(event));
             let transport = Transport::start(options.clone(), identity, events, pulse());
-            let service = PeerService::new(door);
+            let service = PeerService::new(door, gate.clone());
             service.open(transport.clone(), nobody_asks());
             let listener = tokio::net::TcpListener::bind(address).await.unwrap();
             let address = listener.local_addr().unwrap();
             let asked = async { drop(asked.await) };
-            let server = tokio::spawn(async move { serve(listener, service, &options, asked).await });
+            let server = tokio::spawn(async move { serve(listener, &gate, service, &options, asked).await });
             (transport, address, server)
         });
-        Self { node, address, transport, runtime, events, shutdown, server, _directory: directory }
+        Self { node, address, transport, runtime, metrics, events, shutdown, server, _directory: directory }
     }
 
     /// Makes the others peers of this one.
@@ -101,6 +106,22 @@ impl Side {
                 return found;
             }
         }
+    }
+
+    /// Waits until so many connections were refused for this reason.
+    pub(super) fn await_refused(&self, reason: &str, count: u64) {
+        let line = format!("kv_tls_refused_total{{port=\"peer\",reason=\"{reason}\"}} {count}\n");
+        let begun = Instant::now();
+        while !self.metrics.render().contains(&line) {
+            let shown = self.metrics.render();
+            assert!(begun.elapsed() < PATIENCE, "{}: not {line:?} but {shown}", self.node);
+            std::thread::yield_now();
+        }
+    }
+
+    /// What has happened so far and was not awaited.
+    pub(super) fn unawaited(&self) -> Vec<PeerEvent> {
+        self.events.try_iter().collect()
     }
 
     pub(super) fn await_connected(&self, other: &Self) {
