@@ -298,7 +298,8 @@ impl Admin {
             Ok(Ok(channel)) => channel,
         };
         let client = ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        timeout_at(deadline, ask(client)).await.unwrap_or_else(|_| Err(late()))
+        let answer = timeout_at(deadline, ask(client)).await.unwrap_or_else(|_| Err(late()));
+        answer.map_err(|status| if tls.is_none() { perhaps_encrypted(status) } else { status })
     }
 }
 
@@ -309,6 +310,15 @@ async fn get_map(mut client: ClusterClient<Channel>) -> Result<wire::ClusterMap,
         Some(wire::get_map_response::Outcome::Result(map)) => Ok(map),
         _ => Err(Status::internal("it sent no map")),
     }
+}
+
+/// Who answers with something that is no HTTP/2 probably waits for TLS, and has understood nothing.
+fn perhaps_encrypted(status: Status) -> Status {
+    if status.code() == Code::Internal && status.message().contains("h2 protocol error") {
+        let hint = "it does not speak HTTP/2 in clear: does it want --tls-cert, --tls-key and --tls-ca?";
+        return flotilla_proto::status::unavailable(None, 0, hint);
+    }
+    status
 }
 
 /// No connection: nothing was asked, so nothing was executed.

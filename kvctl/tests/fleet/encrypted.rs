@@ -258,7 +258,8 @@ async fn an_encrypted_fleet_serves_and_tells_who_has_no_certificate() {
     // Nothing but TLS, and nobody without a certificate of this authority; what was not let in was surely not executed.
     let (router, node) = (house.router_addr(), house.ports[&1]);
     let plain = output(kvctl(&router, &["put", "k", "v"])).await;
-    ended(&plain, 3);
+    let said = ended(&plain, 3);
+    assert!(said.contains("does it want --tls-cert"), "{said}");
     let other = Authority::new("our fleet").issue(&Subject::client("client"));
     replace(&house.path("other.pem"), &format!("{}{}", other.certificate, other.key));
     let said = ended(&house.ask("other", &router, &["put", "k", "v"]).await, 2);

@@ -121,7 +121,7 @@ fn attack(at: &Side, way: Way, claimed: u64) -> Result<v1::Hello, String> {
             Way::Tls(stranger) => endpoint.connect_with_connector(stranger).await,
             Way::Product(tls) => flotilla_tls::connect(endpoint, Some(&tls), Whom::Node(NodeId(1))).await,
         }
-        .map_err(|error| format!("{error:?}"))?;
+        .map_err(|error| innermost(&error))?;
         let said = |status: Status| format!("{:?}: {}", status.code(), status.message());
         let frames = vec![hello(claimed), message(666)];
         let answers = RaftClient::new(channel).frames(tokio_stream::iter(frames)).await;
@@ -130,6 +130,10 @@ fn attack(at: &Side, way: Way, claimed: u64) -> Result<v1::Hello, String> {
         while answers.message().await.map_err(said)?.is_some() {}
         first.hello.ok_or("no Hello".to_owned())
     })
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 fn hello(claimed: u64) -> v1::PeerFrame {
@@ -158,8 +162,9 @@ fn nodes_with_certificates_of_one_authority_talk() {
     let (one, two) = (office.node(1), office.node(2));
     one.knows(&[&two]);
     two.knows(&[&one]);
+    one.await_connected(&two);
+    two.await_connected(&one);
     for (from, to) in [(&one, &two), (&two, &one)] {
-        from.await_connected(to);
         (1..=500).for_each(|term| from.transport.send(to.node, SHARD, beat(term)));
         assert_eq!(to.await_terms(from.node, 500), (1..=500).collect::<Vec<_>>());
     }
