@@ -112,7 +112,7 @@ impl Replica {
             from: OTHERS[0],
             to: ME,
             term,
-            rpc: Rpc::PreVoteReply { campaign, granted: true, commit: LogId::default() },
+            rpc: Rpc::PreVoteReply { campaign, granted: true, commit: LogId::default(), wait: None },
         });
         self.take(Message { from: OTHERS[0], to: ME, term: campaign, rpc: Rpc::VoteReply { granted: true } });
         assert!(self.raft.is_leader(), "{:?}", self.raft.status());

@@ -8,7 +8,7 @@ use flotilla_node::transport::codec;
 use flotilla_proto::v1;
 use flotilla_proto::v1::pipeline_operation::Operation as Asked;
 use flotilla_raft::{
-    Configuration, Entry, HardState, Index, Life, LogId, Message, Payload, ReplicaId, Round, Rpc, Sleep,
+    Configuration, Entry, HardState, Index, Life, LogId, Message, Payload, ReplicaId, Round, Rpc,
     SupportNumber, Term,
 };
 use flotilla_store::memory::Memory;
@@ -247,7 +247,7 @@ fn heartbeat(commit: u64, sent: u64, round: u64) -> Rpc {
 
 /// It asks to sleep.
 fn lullaby(all: u64, round: u64) -> Rpc {
-    let sleep = Some(Sleep { life: Life(1), number: SupportNumber(1) });
+    let sleep = Some(SupportNumber(1));
     Rpc::Heartbeat { commit: Index(all), sent: Index(all), round: Round(round), life: Life(1), sleep }
 }
 
@@ -279,7 +279,7 @@ fn votes() -> Talk {
         (3, Rpc::PreVote { campaign: Term(4), last: id(9, 3) }),
         (4, Rpc::Vote { last: id(9, 3), transfer: false }),
         (5, Rpc::Vote { last: id(1, 1), transfer: true }),
-        (5, Rpc::PreVoteReply { campaign: Term(6), granted: true, commit: id(4, 2) }),
+        (5, Rpc::PreVoteReply { campaign: Term(6), granted: true, commit: id(4, 2), wait: None }),
         (6, Rpc::VoteReply { granted: true }),
         (7, Rpc::VoteReply { granted: false }),
         (9, Rpc::TermOver),

@@ -113,8 +113,13 @@ impl Core {
 
     /// A moment shortly after now, for who knows that its leader is gone; not before it may campaign.
     pub(crate) fn draw_silence_time(&mut self) -> Time {
+        self.draw_silence_time_from(self.now)
+    }
+
+    /// As [`Core::draw_silence_time`], for who has to wait until this moment anyhow.
+    pub(crate) fn draw_silence_time_from(&mut self, from: Time) -> Time {
         let max = self.options.silence_wait_max;
-        let from = self.now.max(self.bond.until(false));
+        let from = from.max(self.bond.until(false));
         from + self.draw_between(max / 4, max)
     }
 

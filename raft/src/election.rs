@@ -2,6 +2,7 @@
 //! §9.6).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::core::Core;
 use crate::id::{LogId, ReplicaId, Term};
@@ -102,10 +103,13 @@ impl Raft {
 
     /// Someone asks whether it would get this vote.
     pub(crate) fn on_pre_vote(&mut self, from: ReplicaId, campaign: Term, last: LogId) {
-        let is_free = !self.hears_leader() && !self.core.is_bound(false);
+        let hears_leader = self.hears_leader();
+        let is_free = !hears_leader && !self.core.is_bound(false);
         let granted = campaign > self.core.term() && is_free && self.core.is_up_to_date(last);
         let commit = self.core.commit_id();
-        self.core.send(from, Rpc::PreVoteReply { campaign, granted, commit });
+        // Who hears the leader will be bound anew.
+        let wait = if hears_leader { None } else { self.core.bound_for() };
+        self.core.send(from, Rpc::PreVoteReply { campaign, granted, commit, wait });
         if granted {
             self.give_way(from, last);
         }
@@ -124,11 +128,32 @@ impl Raft {
         }
     }
 
-    pub(crate) fn on_pre_vote_reply(&mut self, from: ReplicaId, campaign: Term, granted: bool) {
+    pub(crate) fn on_pre_vote_reply(
+        &mut self,
+        from: ReplicaId,
+        campaign: Term,
+        granted: bool,
+        wait: Option<Duration>,
+    ) {
         let asked = self.core.term().next();
         if self.phase() == Some(Phase::PreVote) && campaign == asked {
             self.on_vote(from, granted);
+            if let Some(wait) = wait.filter(|_| !granted) {
+                self.ask_again_after(wait);
+            }
         }
+    }
+
+    /// Who refused is bound by its promises for so long. The election timeout, drawn for nobody knows what, would mostly be longer.
+    fn ask_again_after(&mut self, wait: Duration) {
+        let free = self.core.now + wait;
+        let at = self.core.draw_silence_time_from(free);
+        let timer = match &mut self.role {
+            Role::Candidate(candidate) if candidate.phase == Phase::PreVote => &mut candidate.timer,
+            Role::Follower(follower) if follower.leader.is_none() => &mut follower.timer,
+            Role::Candidate(_) | Role::Follower(_) | Role::Leader(_) => return,
+        };
+        timer.at = timer.at.min(at);
     }
 
     /// Someone campaigns in this replica's term. Whether the configuration here knows it, or this replica as

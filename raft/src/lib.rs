@@ -145,7 +145,7 @@ pub use raft::Raft;
 pub use reads::NotLeader;
 pub use ready::{ReadId, Ready, Ticket, Write};
 pub use recovered::Recovered;
-pub use sleep::{Life, Sign, Sleep};
+pub use sleep::{Life, Sign};
 pub use snapshot::SnapshotMeta;
 pub use status::{ProgressKind, ProgressStatus, RoleKind, Status};
 pub use support::{Acknowledged, Held, SupportNumber};

@@ -10,7 +10,7 @@ use crate::membership::farewell;
 use crate::message::{Round, Rpc};
 use crate::quorum;
 use crate::raft::{Raft, Role};
-use crate::sleep::{Life, Sleep};
+use crate::sleep::Life;
 use crate::support::SupportNumber;
 use crate::time::Time;
 
@@ -184,7 +184,7 @@ impl Raft {
         (commit, sent): (Index, Index),
         round: Round,
         life: Life,
-        sleep: Option<Sleep>,
+        sleep: Option<SupportNumber>,
     ) {
         let core = &mut self.core;
         let follower = self.role.follow(core, from);

@@ -3,9 +3,11 @@
 //! The envelope's term is always the sender's current one, of every message. Messages may be lost, delayed,
 //! doubled and reordered; each variant says what follows from its fields alone.
 
+use std::time::Duration;
+
 use crate::entry::Entry;
 use crate::id::{Index, LogId, ReplicaId, Term};
-use crate::sleep::{Life, Sleep};
+use crate::sleep::Life;
 use crate::snapshot::SnapshotMeta;
 use crate::support::SupportNumber;
 
@@ -47,6 +49,8 @@ pub enum Rpc {
         /// The newest entry that the sender knows to be committed. A candidate that holds it knows so too from here
         /// on: among it may be a configuration by which it can be elected (`membership.rs`).
         commit: LogId,
+        /// It hears no leader, but promises bind it for so long: before that, asking again is in vain. `None`: nothing of that kind.
+        wait: Option<Duration>,
     },
     /// "Vote for me in my term" (Raft paper, §5.2).
     Vote {
@@ -93,8 +97,9 @@ pub enum Rpc {
         /// The life of the sender's node. Who hears another one acknowledges no support: the message is from a process that has
         /// ended, and its successor leads nothing.
         life: Life,
-        /// Nothing happens here: the receiver shall sleep, if it can.
-        sleep: Option<Sleep>,
+        /// Nothing happens here: the receiver shall sleep, if it can, as long as the nodes hear of each other: its own hears this
+        /// `life`, and supports the sender's under this number, which it acknowledged in this term.
+        sleep: Option<SupportNumber>,
     },
     /// The answer to [`Rpc::Heartbeat`]. What it says of the log repairs lost appends *and* lost replies
     /// within one round, without a proposal to provoke it.

@@ -77,11 +77,11 @@ impl Raft {
         }
         match message.rpc {
             Rpc::PreVote { campaign, last } => self.on_pre_vote(from, campaign, last),
-            Rpc::PreVoteReply { campaign, granted, commit } => {
+            Rpc::PreVoteReply { campaign, granted, commit, wait } => {
                 if !self.is_leader() {
                     self.core.learn_commit(commit);
                 }
-                self.on_pre_vote_reply(from, campaign, granted);
+                self.on_pre_vote_reply(from, campaign, granted, wait);
             }
             Rpc::Vote { last, transfer } => self.on_vote_request(from, last, transfer),
             Rpc::VoteReply { granted } => self.on_vote_reply(from, granted),

@@ -2,9 +2,9 @@
 //! node beats the other (the host's business; `docs/architecture/liveness.md` tells it all).
 //!
 //! ```text
-//!   leader     Heartbeat {sleep: life 3, number 7} ──▶ follower   has everything, applied; its node hears life 3 of the leader's
-//!                                                                 node and supports it under 7: sleeps
-//!   leader  ◀── HeartbeatReply {asleep, 7} ─────────── follower
+//!   leader     Heartbeat {life 3, sleep: 7} ──▶ follower   has everything, applied; its node hears life 3 of the leader's node
+//!                                                          and supports it under 7: sleeps
+//!   leader  ◀── HeartbeatReply {asleep, 7} ─── follower
 //!              when *all* members have said so, the leader sleeps too
 //! ```
 //!
@@ -13,8 +13,8 @@
 //! replica waits with a timer for a leader. Both are in the request, so that one which arrives late puts nobody to sleep under a
 //! life in which it was not sent: a follower that slept behind a leader which is none would be woken by nobody.
 //!
-//! For the same reason a follower does not fall asleep in a term of which it was told that its leader leads no more
-//! ([`Raft::released`]): that is said once, and a request to sleep may come later.
+//! For the same reason a follower that was told that its leader leads no more ([`Raft::released`]) does not fall asleep in that term:
+//! it acknowledges nothing there.
 //!
 //! The host wakes a replica ([`Raft::wake`]) when a node whose sign it sleeps under is silent for an election timeout, or shows
 //! another sign. Whatever is asked of a leader wakes it too, and any word of its leader a follower.
@@ -35,15 +35,6 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Life(pub u64);
 
-/// A leader asks a follower to sleep, as long as both nodes hear of each other under these names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sleep {
-    /// The life of the leader's node.
-    pub life: Life,
-    /// The number under which the follower's node supports the leader's, as the follower acknowledged in this term.
-    pub number: SupportNumber,
-}
-
 /// What the node of another replica has to go on showing, or this one must be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sign {
@@ -58,8 +49,8 @@ pub enum Sign {
 pub(crate) struct Rest {
     /// Since when nothing was asked of it and nothing changed.
     quiet_since: Time,
-    /// The followers are asked to sleep: since this round, by this life of the node.
-    asked: Option<(Round, Life)>,
+    /// Since this round the followers are asked to sleep.
+    asked: Option<Round>,
     asleep: bool,
 }
 
@@ -73,9 +64,8 @@ impl Rest {
     }
 
     /// What the next round of heartbeats asks of this follower.
-    pub(crate) fn request(&self, progress: &Progress) -> Option<Sleep> {
-        let (_, life) = self.asked?;
-        Some(Sleep { life, number: progress.support? })
+    pub(crate) fn request(&self, progress: &Progress) -> Option<SupportNumber> {
+        self.asked.and(progress.support)
     }
 }
 
@@ -105,7 +95,7 @@ impl Leader {
 
     /// A follower sleeps under this number, since a round of heartbeats. If all do, so does the leader.
     pub(crate) fn on_asleep(&mut self, core: &Core, from: ReplicaId, round: Round, number: SupportNumber) {
-        if self.rest.asked.is_none_or(|(since, _)| round < since) {
+        if self.rest.asked.is_none_or(|since| round < since) {
             return;
         }
         if let Some(progress) = self.progress.get_mut(&from) {
@@ -117,22 +107,18 @@ impl Leader {
 }
 
 impl Follower {
-    /// Whether it has all that its leader sent, knows it to be committed, and was not told that the leader leads no more.
+    /// Whether it has all that its leader sent, and knows it to be committed.
     fn may_sleep(&self, core: &Core) -> bool {
         let last = core.log.last().index;
-        let is_level = self.accepted == last
-            && core.commit() == last
-            && core.applied == last
-            && core.installing.is_none();
-        is_level && core.bond.released_in().is_none_or(|released| released < core.term())
+        self.accepted == last && core.commit() == last && core.applied == last && core.installing.is_none()
     }
 }
 
 impl Raft {
     /// Before [`Raft::tick`]: if this replica leads, and nothing has happened for [`crate::Options::idle_after`], the next round of
-    /// heartbeats asks the followers to sleep. `life` is that of this node, `held` the number under which the node of a member supports
-    /// this one; none, if it is silent.
-    pub fn quiesce(&mut self, now: Time, life: Life, held: impl Fn(ReplicaId) -> Option<SupportNumber>) {
+    /// heartbeats asks the followers to sleep. `held` is the number under which the node of a member supports this one; none, if it
+    /// is silent.
+    pub fn quiesce(&mut self, now: Time, held: impl Fn(ReplicaId) -> Option<SupportNumber>) {
         self.core.advance(now);
         let (Role::Leader(leader), core) = (&mut self.role, &self.core) else { return };
         let Some(idle_after) = core.options.idle_after else { return };
@@ -145,9 +131,7 @@ impl Raft {
             leader.stir(core);
             return;
         }
-        if leader.rest.asked.is_none_or(|(_, asked_in)| asked_in != life) {
-            leader.rest.asked = Some((Round(leader.round.0 + 1), life));
-        }
+        leader.rest.asked.get_or_insert(Round(leader.round.0 + 1));
     }
 
     /// Whether this replica sleeps: it has no deadline, and waits for the host to wake it.
@@ -205,15 +189,18 @@ impl Raft {
         self.validate();
     }
 
-    /// A heartbeat asks to sleep. Whether this follower does: it has all that its leader has and knows it to be committed, and the
-    /// nodes hear of each other under the names of the request.
-    pub(crate) fn fall_asleep(&mut self, wanted: Option<Sleep>, acknowledged: Option<SupportNumber>) -> bool {
+    /// A heartbeat asks to sleep under a number. Whether this follower does: it has all that its leader has and knows it to be
+    /// committed, and just acknowledged that number, so its node hears the life in which the heartbeat was sent.
+    pub(crate) fn fall_asleep(
+        &mut self,
+        wanted: Option<SupportNumber>,
+        acknowledged: Option<SupportNumber>,
+    ) -> bool {
         let core = &self.core;
         let Role::Follower(follower) = &mut self.role else { return false };
-        let is_heard = |it: &Sleep| acknowledged == Some(it.number) && core.bond.heard() == Some(it.life);
-        let may_sleep = follower.may_sleep(core);
-        follower.asleep = wanted.filter(|it| may_sleep && is_heard(it)).map(|it| it.life);
-        follower.asleep.is_some()
+        let may_sleep = wanted.is_some() && wanted == acknowledged && follower.may_sleep(core);
+        follower.asleep = core.bond.heard().filter(|_| may_sleep);
+        may_sleep
     }
 
     /// The patience of a follower is over, but it is bound. Perhaps its leader sleeps and believes that it does, too, and a late

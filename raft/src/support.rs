@@ -18,6 +18,8 @@
 //! The host tells what it knows of promises at three doors: [`Raft::supported`] before a heartbeat is stepped, [`Raft::bind`]
 //! before anything that may end in a vote, [`Raft::read_by_lease`].
 
+use std::time::Duration;
+
 use crate::core::Core;
 use crate::id::{ReplicaId, Term};
 use crate::leader::Leader;
@@ -100,11 +102,6 @@ impl Bond {
         self.acknowledged.is_some_and(|it| (it.leader, it.term) == (leader, term)) && now < self.support_until
     }
 
-    /// The last term of which it was said that its leader leads no more.
-    pub(crate) const fn released_in(&self) -> Option<Term> {
-        self.released_in
-    }
-
     /// Until when no vote may be given. `transfer`: to a candidate that the leader itself has sent. The leader reads by lease no
     /// more, so its support stands in nobody's way; but who has restarted does not know which leader's support it forgot.
     pub(crate) fn until(&self, transfer: bool) -> Time {
@@ -116,6 +113,12 @@ impl Core {
     /// Whether this replica may vote for nobody now, itself included.
     pub(crate) fn is_bound(&self, transfer: bool) -> bool {
         self.now < self.bond.until(transfer)
+    }
+
+    /// How long this replica may vote for nobody, without the word of the leader. `None`: it may now.
+    pub(crate) fn bound_for(&self) -> Option<Duration> {
+        let until = self.bond.until(false);
+        (until > self.now).then(|| until - self.now)
     }
 }
 

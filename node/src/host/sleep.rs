@@ -34,7 +34,7 @@ impl Replica {
         let patience = turn.options.raft.election_timeout_min;
         let (now, supports) = (turn.now.time, turn.supports);
         let Self { raft, placement, .. } = self;
-        raft.quiesce(now, supports.life(), |member| {
+        raft.quiesce(now, |member| {
             let pair = supports.pair(*placement.get(&member)?);
             pair.number.filter(|_| now < pair.answered + patience)
         });

@@ -11,7 +11,7 @@ use flotilla_proto::v1;
 use flotilla_proto::v1::entry::Payload as WirePayload;
 use flotilla_proto::v1::shard_message::Rpc as WireRpc;
 use flotilla_raft::{
-    Configuration, Entry, Index, Life, LogId, Message, Payload, ReplicaId, Round, Rpc, Sleep, SnapshotMeta,
+    Configuration, Entry, Index, Life, LogId, Message, Payload, ReplicaId, Round, Rpc, SnapshotMeta,
     SupportNumber, Term, Time,
 };
 use flotilla_topology::ShardId;
@@ -89,9 +89,10 @@ pub fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
         Rpc::PreVote { campaign, last } => {
             WireRpc::PreVote(v1::PreVote { campaign: campaign.0, last: Some(encode_log_id(last)) })
         }
-        Rpc::PreVoteReply { campaign, granted, commit } => {
+        Rpc::PreVoteReply { campaign, granted, commit, wait } => {
             let commit = Some(encode_log_id(commit));
-            WireRpc::PreVoteReply(v1::PreVoteReply { campaign: campaign.0, granted, commit })
+            let wait_us = wait.map_or(0, |wait| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX).max(1));
+            WireRpc::PreVoteReply(v1::PreVoteReply { campaign: campaign.0, granted, commit, wait_us })
         }
         Rpc::Vote { last, transfer } => WireRpc::Vote(v1::Vote { last: Some(encode_log_id(last)), transfer }),
         Rpc::VoteReply { granted } => WireRpc::VoteReply(v1::VoteReply { granted }),
@@ -109,7 +110,7 @@ pub fn encode(shard: ShardId, message: Message) -> v1::ShardMessage {
             commit: commit.0,
             sent: sent.0,
             round: round.0,
-            sleep: sleep.map(|it| v1::Sleep { life: it.life.0, number: it.number.0 }),
+            sleep: sleep.map_or(0, |number| number.0),
             life: life.0,
         }),
         Rpc::HeartbeatReply { round, sent, accepted, matched, support, asleep } => {
@@ -138,7 +139,8 @@ pub fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), WireError
         WireRpc::PreVote(it) => Rpc::PreVote { campaign: Term(it.campaign), last: decode_log_id(it.last)? },
         WireRpc::PreVoteReply(it) => {
             let commit = it.commit.map_or(Ok(LogId::default()), |commit| decode_log_id(Some(commit)))?;
-            Rpc::PreVoteReply { campaign: Term(it.campaign), granted: it.granted, commit }
+            let wait = (it.wait_us > 0).then_some(Duration::from_micros(it.wait_us));
+            Rpc::PreVoteReply { campaign: Term(it.campaign), granted: it.granted, commit, wait }
         }
         WireRpc::Vote(it) => Rpc::Vote { last: decode_log_id(it.last)?, transfer: it.transfer },
         WireRpc::VoteReply(it) => Rpc::VoteReply { granted: it.granted },
@@ -152,7 +154,7 @@ pub fn decode(message: v1::ShardMessage) -> Result<(ShardId, Message), WireError
             sent: Index(it.sent),
             round: Round(it.round),
             life: Life(it.life),
-            sleep: it.sleep.map(|it| Sleep { life: Life(it.life), number: SupportNumber(it.number) }),
+            sleep: (it.sleep > 0).then_some(SupportNumber(it.sleep)),
         },
         WireRpc::HeartbeatReply(it) => Rpc::HeartbeatReply {
             round: Round(it.round),

@@ -61,7 +61,12 @@ impl Draw {
         let index = Index(self.number());
         match self.below(11) {
             0 => Rpc::PreVote { campaign: term, last: self.log_id() },
-            1 => Rpc::PreVoteReply { campaign: term, granted: self.flag(), commit: self.log_id() },
+            1 => Rpc::PreVoteReply {
+                campaign: term,
+                granted: self.flag(),
+                commit: self.log_id(),
+                wait: self.flag().then(|| Duration::from_micros(self.number().max(1))),
+            },
             2 => Rpc::Vote { last: self.log_id(), transfer: self.flag() },
             3 => Rpc::VoteReply { granted: self.flag() },
             4 => {
@@ -75,9 +80,7 @@ impl Draw {
                 sent: Index(self.number()),
                 round: Round(self.number()),
                 life: Life(self.number()),
-                sleep: self
-                    .flag()
-                    .then(|| Sleep { life: Life(self.number()), number: SupportNumber(self.number()) }),
+                sleep: self.flag().then(|| SupportNumber(self.number().max(1))),
             },
             8 => Rpc::HeartbeatReply {
                 round: Round(self.number()),
@@ -244,13 +247,16 @@ fn the_bytes_of_messages_are_these() {
         entry(7, Payload::Configuration(members)),
     ];
     let (commit, sent, round) = (Index(1), Index(2), Round(3));
-    let reply_before = Rpc::PreVoteReply { campaign: Term(4), granted: true, commit: id(8, 2) };
+    let reply_before = Rpc::PreVoteReply { campaign: Term(4), granted: true, commit: id(8, 2), wait: None };
+    let (campaign, commit_id) = (Term(4), id(8, 2));
+    let wait = Some(Duration::from_micros(7));
+    let refusal = Rpc::PreVoteReply { campaign, granted: false, commit: commit_id, wait };
     let support = Some(SupportNumber(6));
     let reply =
         Rpc::HeartbeatReply { round, sent, accepted: Index(4), matched: Index(5), support, asleep: false };
     let asleep =
         Rpc::HeartbeatReply { round, sent, accepted: Index(4), matched: Index(5), support, asleep: true };
-    let sleep = Some(Sleep { life: Life(2), number: SupportNumber(6) });
+    let sleep = Some(SupportNumber(6));
     let entries_bytes = [
         &[18, 8, 10, 4, 8, 5, 16, 3, 18, 0][..],
         &[18, 12, 10, 4, 8, 6, 16, 3, 26, 4],
@@ -261,9 +267,10 @@ fn the_bytes_of_messages_are_these() {
     let append = [&[74, 53, 10, 4, 8, 4, 16, 2][..], &entries_bytes, &[24, 1]].concat();
     let life = Life(2);
     let before_lives = Rpc::Heartbeat { commit, sent, round, life: Life(0), sleep: None };
-    let golden: [(Rpc, &[u8]); 13] = [
+    let golden: [(Rpc, &[u8]); 14] = [
         (Rpc::PreVote { campaign: Term(4), last: id(9, 3) }, &[42, 8, 8, 4, 18, 4, 8, 9, 16, 3]),
         (reply_before, &[50, 10, 8, 4, 16, 1, 26, 4, 8, 8, 16, 2]),
+        (refusal, &[50, 10, 8, 4, 26, 4, 8, 8, 16, 2, 32, 7]),
         (Rpc::Vote { last: id(9, 3), transfer: true }, &[58, 8, 10, 4, 8, 9, 16, 3, 16, 1]),
         (Rpc::VoteReply { granted: true }, &[66, 2, 8, 1]),
         (Rpc::Append { previous: id(4, 2), entries, commit }, &append),
@@ -272,7 +279,7 @@ fn the_bytes_of_messages_are_these() {
         (before_lives, &[98, 6, 8, 1, 16, 2, 24, 3]),
         (
             Rpc::Heartbeat { commit, sent, round, life, sleep },
-            &[98, 14, 8, 1, 16, 2, 24, 3, 34, 4, 8, 2, 16, 6, 40, 2],
+            &[98, 10, 8, 1, 16, 2, 24, 3, 40, 2, 48, 6],
         ),
         (reply, &[106, 10, 8, 3, 16, 2, 24, 4, 32, 5, 40, 6]),
         (asleep, &[106, 12, 8, 3, 16, 2, 24, 4, 32, 5, 40, 6, 48, 1]),

@@ -21,8 +21,9 @@ fn rpc_text(rpc: &Rpc) -> String {
     let yes = |granted: &bool| if *granted { "yes" } else { "no" };
     match rpc {
         Rpc::PreVote { campaign, last } => format!("PreVote for t{campaign}, last {last}"),
-        Rpc::PreVoteReply { campaign, granted, commit } => {
-            format!("PreVoteReply for t{campaign}: {}, commit {commit}", yes(granted))
+        Rpc::PreVoteReply { campaign, granted, commit, wait } => {
+            let wait = wait.map_or(String::new(), |wait| format!(", bound for {} ms", wait.as_millis()));
+            format!("PreVoteReply for t{campaign}: {}, commit {commit}{wait}", yes(granted))
         }
         Rpc::Vote { last, transfer: false } => format!("Vote last {last}"),
         Rpc::Vote { last, transfer: true } => format!("Vote last {last}, transfer"),
@@ -32,9 +33,9 @@ fn rpc_text(rpc: &Rpc) -> String {
         }
         Rpc::AppendReply { matched } => format!("AppendReply matched {matched}"),
         Rpc::AppendRejected { previous, hint } => format!("AppendRejected {previous}, hint {hint}"),
-        Rpc::Heartbeat { commit, sent, round, sleep, .. } => {
+        Rpc::Heartbeat { commit, sent, round, life, sleep } => {
             let sleep = sleep
-                .map_or(String::new(), |it| format!(", sleep: life {}, support #{}", it.life.0, it.number.0));
+                .map_or(String::new(), |number| format!(", sleep: life {}, support #{}", life.0, number.0));
             format!("Heartbeat #{} sent {sent}, commit {commit}{sleep}", round.0)
         }
         Rpc::HeartbeatReply { round, sent, accepted, matched, support, asleep } => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flotilla_raft::{
     Configuration, HardState, Index, Life, Message, Options, ReadId, Ready, ReplicaId, RoleKind, Round, Rpc,
-    Sleep, SupportNumber, Term, Time,
+    SupportNumber, Term, Time,
 };
 use goldenscript::{ArgumentConsumer, Command, Context};
 
@@ -304,8 +304,7 @@ impl Stage {
             _ if vote.is_some() => Rpc::Vote { last: vote.unwrap_or_default(), transfer },
             None if sleep.is_some() => {
                 let (all, life) = (Index(sleep.unwrap_or_default()), Life(life.unwrap_or_default()));
-                let number = SupportNumber(promise.unwrap_or_default());
-                let sleep = Some(Sleep { life, number });
+                let sleep = promise.map(SupportNumber);
                 Rpc::Heartbeat { commit: all, sent: all, round: Round(1), life, sleep }
             }
             None => forged(matched.map(Index), heartbeat.map(Index), answer.map(Round)),
@@ -467,7 +466,7 @@ impl Stage {
                 let life = self.promises.life(id);
                 let raft = self.replicas.get_mut(&id).and_then(|it| it.raft.as_mut()).ok_or("it is down")?;
                 let held = |other| self.promises.held(other, id).map(|held| held.number);
-                raft.quiesce(now, life, |other| held(other).filter(|_| !silent.contains(&other)));
+                raft.quiesce(now, |other| held(other).filter(|_| !silent.contains(&other)));
                 raft.tick(now);
             }
             _ => {
