@@ -79,6 +79,7 @@ stories! {
     reads_repeated_answer
     reads_wait_for_own_term
     recent_leader_rule
+    refused_for_a_while
     removed_leader_leaves_office
     removed_replica_cannot_disrupt
     removed_replica_is_needed_until_settled

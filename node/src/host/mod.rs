@@ -42,6 +42,7 @@ mod install;
 mod log_queue;
 mod members;
 mod options;
+mod pace;
 mod promises;
 mod reads;
 mod recovery;

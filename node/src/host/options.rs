@@ -34,6 +34,9 @@ pub struct Options {
     /// For how long writes are held at most while the log is busy. Longer than a good disk's sync; short enough that the followers
     /// of a stalled log's leader get what they need to take over.
     pub hold_max: Duration,
+    /// For how long writes are held at most while the last proposals of the worker are not committed. Longer than a round between
+    /// machines of one place; a trifle between continents, where a commit takes a hundred milliseconds.
+    pub round_wait_max: Duration,
     /// A log that has made nothing stable for this long, while a batch waits for it, is stalled: leaders here hand over to
     /// followers whose logs are ahead.
     pub log_stall: Duration,
@@ -57,6 +60,7 @@ impl Default for Options {
             remembered_bytes_max: 64 << 20,
             remembered_client_bytes_max: 8 << 20,
             hold_max: Duration::from_millis(20),
+            round_wait_max: Duration::from_millis(2),
             log_stall: Duration::from_millis(500),
             deadline_max_ms: 60_000,
         }

@@ -33,7 +33,7 @@ pub(super) struct Turn<'a, B: Base> {
     pub full: bool,
     /// Together with what is only cached, they take more than they may.
     pub crowded: bool,
-    /// The log is busy with what this worker gave it: proposals wait for it.
+    /// Proposals wait (`pace.rs`).
     pub paced: bool,
 }
 

@@ -14,6 +14,7 @@ use super::boundary::{Answer, BaseJob, BatchTicket, Effects, Input, Now, Refusal
 use super::log_queue::{Completion, LogQueue};
 use super::members::Ending;
 use super::options::Options;
+use super::pace::Pace;
 use super::reads::Wanted;
 use super::recovery::RecoveredReplica;
 use super::replica::{Replica, Turn};
@@ -38,10 +39,7 @@ pub struct Worker<B: Base> {
     supports: Supports,
     /// When a stalled log is a reason to hand over again.
     next_hand_over: Time,
-    /// The shards whose writes wait until the log is done with what it has.
-    held: BTreeSet<ShardId>,
-    /// Something of this worker became stable in this turn.
-    log_moved: bool,
+    pace: Pace,
     memory: BTreeMap<ShardId, Memory>,
     memory_total: Memory,
     /// What was last told of each shard's leader.
@@ -82,8 +80,7 @@ impl<B: Base> Worker<B> {
             sleepers: Sleepers::default(),
             supports: Supports::default(),
             next_hand_over: Time(0),
-            held: BTreeSet::new(),
-            log_moved: false,
+            pace: Pace::default(),
             memory: BTreeMap::new(),
             memory_total: Memory::default(),
             told: BTreeMap::new(),
@@ -133,15 +130,15 @@ impl<B: Base> Worker<B> {
 
     /// When the next turn must be, whether or not anything arrives.
     pub fn deadline(&self) -> Option<Time> {
-        let held_until = if self.held.is_empty() { None } else { self.held_until() };
-        [self.timers.earliest(), self.sleepers.deadline(), self.stalls_at(), held_until]
+        let pace = self.pace.deadline(self.log_until());
+        [self.timers.earliest(), self.sleepers.deadline(), self.stalls_at(), pace]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Until when writes are held at most, the log being busy.
-    fn held_until(&self) -> Option<Time> {
+    /// Until when proposals wait at most for the log, which is busy.
+    fn log_until(&self) -> Option<Time> {
         self.log.waiting_since().map(|since| since + self.options.hold_max)
     }
 
@@ -154,7 +151,7 @@ impl<B: Base> Worker<B> {
     /// records of the turn leave as one batch.
     pub fn turn(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, out: &mut Effects<B>) {
         let mut touched = BTreeSet::new();
-        self.log_moved = false;
+        self.pace.begin();
         out.base_jobs.extend(self.ending.take_found().into_iter().map(|shard| BaseJob::Forget { shard }));
         for input in inputs {
             self.take(now, input, &mut touched, out);
@@ -174,9 +171,7 @@ impl<B: Base> Worker<B> {
             shards.iter().for_each(|shard| self.with(now, *shard, out, Replica::hand_over));
             touched.extend(shards);
         }
-        if !self.paced(now) {
-            touched.append(&mut self.held);
-        }
+        touched.append(&mut self.released(now));
         for shard in touched {
             self.with(now, shard, out, Replica::drain);
             self.settle(now, shard, out);
@@ -319,7 +314,7 @@ impl<B: Base> Worker<B> {
         touched: &mut BTreeSet<ShardId>,
         out: &mut Effects<B>,
     ) {
-        self.log_moved = true;
+        self.pace.on_stable();
         for (shard, completion) in self.log.persisted(ticket) {
             if completion == Completion::Tombstone {
                 out.base_jobs.push(BaseJob::Forget { shard });
@@ -330,10 +325,12 @@ impl<B: Base> Worker<B> {
         }
     }
 
-    /// Whether proposals wait: the log has something of this worker to write, nothing of it became stable in this turn, and
-    /// it is not slow enough to wait no longer.
-    fn paced(&self, now: Now) -> bool {
-        !self.log_moved && self.held_until().is_some_and(|until| now.time < until)
+    /// The shards whose writes wait no longer.
+    fn released(&mut self, now: Now) -> BTreeSet<ShardId> {
+        let (log_until, round_max) = (self.log_until(), self.options.round_wait_max);
+        let replicas = &self.replicas;
+        let is_under_way = |shard| replicas.get(&shard).is_some_and(Replica::has_uncommitted);
+        self.pace.decide(now.time, log_until, round_max, is_under_way)
     }
 
     /// A staged snapshot is stepped and carried out at once, so that one that the core does not want can be told.
@@ -406,7 +403,7 @@ impl<B: Base> Worker<B> {
         out: &mut Effects<B>,
         act: impl FnOnce(&mut Replica, &mut Turn<'_, B>),
     ) {
-        let paced = self.paced(now);
+        let paced = self.pace.is_early();
         let Some(replica) = self.replicas.get_mut(&shard) else { return };
         let (memory, bytes_max) = (self.memory_total, self.options.overlay_bytes_max);
         let mut turn = Turn {
@@ -448,7 +445,10 @@ impl<B: Base> Worker<B> {
         let Some(replica) = self.replicas.get(&shard) else { return };
         let (term, leader) = (replica.raft.term(), replica.leader_node());
         if replica.has_gathered() {
-            self.held.insert(shard);
+            self.pace.hold(shard);
+        }
+        if replica.has_proposed(now.time) {
+            self.pace.on_proposed(shard);
         }
         if self.told.insert(shard, (term, leader)) != Some((term, leader)) {
             out.leaders.push((shard, term, leader));

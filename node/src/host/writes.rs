@@ -139,12 +139,18 @@ impl Replica {
         !self.writes.gathered.is_empty()
     }
 
-    /// Proposes what was gathered: one entry, or a few if one would be too large.
-    ///
-    /// Not while the log is busy with what this worker gave it before: a leader commits nothing that its own log has not
-    /// synced, so an entry that left now would wait for that sync, too, and whatever arrives until then would need entries, frames
-    /// and acknowledgements of its own. What is lost is the followers' head start; what is won is that entries grow with
-    /// the load. An idle log makes nobody wait.
+    /// Whether it has proposed at this moment.
+    pub(super) fn has_proposed(&self, now: Time) -> bool {
+        self.writes.proposed.back().is_some_and(|proposal| proposal.at == now)
+    }
+
+    /// Whether what it proposed last is not committed.
+    pub(super) fn has_uncommitted(&self) -> bool {
+        self.writes.proposed.back().is_some_and(|proposal| proposal.id.index > self.raft.commit())
+    }
+
+    /// Proposes what was gathered: one entry, or a few if one would be too large. Not while others are worth waiting for
+    /// (`pace.rs`).
     pub(super) fn propose<B: Base>(&mut self, turn: &mut Turn<'_, B>) {
         if turn.paced && self.raft.is_leader() {
             return;
