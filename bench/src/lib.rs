@@ -18,6 +18,7 @@ mod fleet;
 mod limits;
 mod load;
 mod machine;
+mod moving;
 mod plot;
 mod processes;
 mod recorder;

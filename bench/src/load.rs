@@ -72,6 +72,30 @@ pub(crate) async fn run(plan: &Plan) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
+/// A load that goes on while other things are done to the fleet.
+pub(crate) struct Running(Clients);
+
+impl Running {
+    /// Fills and begins. What was planned of times does not count.
+    pub(crate) async fn begin(plan: &Plan) -> Result<Self, String> {
+        let connections = open(plan).await?;
+        write_all(plan, &connections).await?;
+        let clients = start(plan, &connections);
+        clients.measuring.store(true, Ordering::Relaxed);
+        Ok(Self(clients))
+    }
+
+    /// What ended since the last time.
+    pub(crate) fn take(&self) -> Measured {
+        self.0.recorder.take()
+    }
+
+    /// Lets each client finish what it has asked.
+    pub(crate) async fn end(self) {
+        self.0.end().await;
+    }
+}
+
 /// Only writes every key once.
 pub(crate) async fn fill(plan: &Plan) -> Result<(), String> {
     write_all(plan, &open(plan).await?).await

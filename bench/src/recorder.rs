@@ -76,13 +76,17 @@ impl Recorder {
     pub(crate) fn measured(&self) -> Measured {
         let mut whole = Measured::default();
         for task in 0..PARTS {
-            let part = self.part(task);
-            for (kind, latencies) in &part.latencies {
-                *whole.latencies.entry(*kind).or_insert_with(histogram) += latencies;
-            }
-            whole.refused += part.refused;
-            whole.unknown += part.unknown;
-            whole.first_failure = whole.first_failure.or_else(|| part.first_failure.clone());
+            whole.add(self.part(task).clone());
+        }
+        whole
+    }
+
+    /// Everything since the last time.
+    pub(crate) fn take(&self) -> Measured {
+        let mut whole = Measured::default();
+        for task in 0..PARTS {
+            let part = std::mem::take(&mut *self.part(task));
+            whole.add(part);
         }
         whole
     }
@@ -93,6 +97,15 @@ impl Recorder {
 }
 
 impl Measured {
+    fn add(&mut self, part: Self) {
+        for (kind, latencies) in part.latencies {
+            *self.latencies.entry(kind).or_insert_with(histogram) += latencies;
+        }
+        self.refused += part.refused;
+        self.unknown += part.unknown;
+        self.first_failure = self.first_failure.take().or(part.first_failure);
+    }
+
     /// Operations that were answered.
     pub(crate) fn operations(&self) -> u64 {
         self.latencies.values().map(Histogram::len).sum()
@@ -121,6 +134,9 @@ mod tests {
         let measured = recorder.measured();
         assert_eq!((measured.operations(), measured.refused, measured.unknown), (200, 1, 1));
         assert_eq!(measured.first_failure.as_deref(), Some("full"));
+        let taken = recorder.take();
+        assert_eq!((taken.operations(), taken.refused, taken.unknown), (200, 1, 1));
+        assert_eq!(recorder.take().operations(), 0, "what was taken is gone");
         let reads = &measured.latencies[&Kind::Read];
         assert_eq!((reads.len(), reads.value_at_quantile(0.5)), (100, 49));
         assert_eq!(measured.latencies[&Kind::Write].max() / 1_000_000, 60);

@@ -222,6 +222,37 @@ fn writes_that_come_while_the_log_is_busy_share_the_next_entry() {
 }
 
 #[test]
+fn writes_wait_for_the_round_that_is_under_way_but_not_for_long() {
+    let mut fleet = Fleet::new(73, 3, 1, Options::default());
+    fleet.put("k", "zero");
+    let leader = fleet.elect(SHARD);
+    let followers: Vec<_> = fleet.nodes().into_iter().filter(|node| *node != leader).collect();
+    followers.into_iter().for_each(|node| fleet.crash(node));
+    let before = fleet.status(SHARD)[&leader].last;
+    let ask = |fleet: &mut Fleet, value: &str| {
+        let operation = Operation { request: None, action: put_action("k", value) };
+        fleet.ask(leader, |token| Input::Write { shard: SHARD, token, operation });
+    };
+    ask(&mut fleet, "one");
+    let stable = |fleet: &mut Fleet| fleet.status(SHARD)[&leader].persisted == before.next();
+    fleet.until("the leader's log has it", Duration::from_millis(1), stable);
+    ask(&mut fleet, "two");
+    ask(&mut fleet, "three");
+    assert_eq!(
+        fleet.status(SHARD)[&leader].last,
+        before.next(),
+        "the log is idle, but nobody has acknowledged the first"
+    );
+    fleet.run(Duration::from_millis(3));
+    let after = fleet.status(SHARD)[&leader].last;
+    assert_eq!(
+        after,
+        before.next().next(),
+        "nobody ever will: the others go on without it, and share an entry"
+    );
+}
+
+#[test]
 fn a_write_that_was_held_by_a_leader_that_lost_office_is_refused_for_sure() {
     let mut fleet = Fleet::new(72, 3, 1, Options::default());
     fleet.put("k", "old");

@@ -5,6 +5,7 @@ mod failover;
 mod interrupt;
 mod limits;
 mod load;
+mod moving;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -36,6 +37,7 @@ enum Verb {
     Compare(compare::Flags),
     Failover(failover::Flags),
     Limits(limits::Flags),
+    Moving(moving::Flags),
 }
 
 /// The whole program: the first argument is its name.
@@ -57,6 +59,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Verb::Compare(flags)) => begin(compare::plan(flags), crate::compare::run),
         Some(Verb::Failover(flags)) => begin(failover::plan(flags), crate::failover::run),
         Some(Verb::Limits(flags)) => begin(limits::plan(flags), crate::limits::run),
+        Some(Verb::Moving(flags)) => begin(moving::plan(flags), crate::moving::run),
     }
 }
 
@@ -161,6 +164,7 @@ mod tests {
                 Some(Verb::Compare(flags)) => compare::plan(flags).err().unwrap(),
                 Some(Verb::Failover(flags)) => failover::plan(flags).err().unwrap(),
                 Some(Verb::Limits(flags)) => limits::plan(flags).err().unwrap(),
+                Some(Verb::Moving(flags)) => moving::plan(flags).err().unwrap(),
             }
         };
         for (words, beginning) in [
@@ -172,6 +176,7 @@ mod tests {
             (&["compare", "--dir", "/nowhere/dir"], "--dir /nowhere/dir: "),
             (&["failover", "--targets", "redis"], "--targets redis: "),
             (&["limits", "--duration", "0"], "--duration 0: "),
+            (&["moving", "--kvctl", "/nowhere/kvctl"], "--kvctl /nowhere/kvctl: "),
         ] {
             let line = refused(words);
             assert!(line.starts_with(beginning) && !line.contains('\n'), "{words:?}: {line}");

@@ -72,6 +72,40 @@ pub(super) fn plan(
     Ok(Blueprints { blueprints, nodes: clients[..count].to_vec(), router })
 }
 
+/// A node that joins a member, and where it takes clients.
+pub(super) fn joiner(
+    program: PathBuf,
+    folder: &Path,
+    id: usize,
+    member: &str,
+) -> Result<(Blueprint, String), String> {
+    let [client, peer, http] = ports::take(PORTS_PER_PROCESS)?
+        .into_iter()
+        .map(address)
+        .collect::<Vec<_>>()
+        .try_into()
+        .map_err(|_| "a port is missing".to_owned())?;
+    let name = format!("n{id}");
+    let mut args = vec![OsString::from("kvnode"), WHILE_STDIN_OPEN.into()];
+    args.extend(words(&[
+        ("--id", id.to_string()),
+        ("--client-addr", client.clone()),
+        ("--peer-addr", peer),
+        ("--http-addr", http.clone()),
+        ("--join", member.to_owned()),
+        ("--threads", "1".to_owned()),
+    ]));
+    args.extend([OsString::from("--data-dir"), folder.join(&name).into()]);
+    let blueprint = Blueprint {
+        name: format!("flotilla's node {id}"),
+        program,
+        args,
+        log: folder.join(format!("{name}.log")),
+        sign: Sign::Readyz(http),
+    };
+    Ok((blueprint, client))
+}
+
 fn words(flags: &[(&str, String)]) -> Vec<OsString> {
     flags.iter().flat_map(|(flag, value)| [OsString::from(flag), OsString::from(value)]).collect()
 }

@@ -15,7 +15,7 @@ mod programs;
 mod readiness;
 mod redis;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -91,7 +91,7 @@ pub(crate) struct Fleet {
     nodes: Vec<String>,
     /// Where its router does.
     router: Option<String>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Fleet {
@@ -111,7 +111,7 @@ impl Fleet {
         for blueprint in plan.blueprints {
             processes.push(Process::start(blueprint)?);
         }
-        let mut fleet = Self { setup, processes, nodes: plan.nodes, router: plan.router, _folder: made };
+        let mut fleet = Self { setup, processes, nodes: plan.nodes, router: plan.router, folder: made };
         fleet.ready().await?;
         if matches!(setup, Setup::Etcd { .. }) {
             let leader = etcd::leader(&fleet.nodes).await?;
@@ -119,6 +119,16 @@ impl Fleet {
             fleet.processes.swap(0, leader);
         }
         Ok(fleet)
+    }
+
+    /// One more node of ours joins, under the next id. Returns when it serves.
+    pub(crate) async fn join(&mut self, programs: &Programs) -> Result<(), String> {
+        let id = self.nodes.len() + 1;
+        let program = programs.get(Kind::Flotilla)?;
+        let (blueprint, client) = flotilla::joiner(program, self.folder.path(), id, &self.nodes[0])?;
+        self.processes.push(Process::start(blueprint)?);
+        self.nodes.push(client);
+        self.ready().await
     }
 
     /// Waits until every process serves.
@@ -132,6 +142,11 @@ impl Fleet {
     /// Whether everything still runs; who does not is named with its last words.
     pub(crate) fn check(&mut self) -> Result<(), String> {
         self.processes.iter_mut().try_for_each(Process::check)
+    }
+
+    /// The program that its nodes run.
+    pub(crate) fn program(&self) -> Result<PathBuf, String> {
+        self.processes.first().map(Process::program).ok_or_else(|| "a fleet without processes".to_owned())
     }
 
     /// The client addresses of the nodes. The first of etcd's led when the fleet was started.

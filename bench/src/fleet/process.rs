@@ -50,6 +50,10 @@ impl Process {
         &self.blueprint.name
     }
 
+    pub(super) fn program(&self) -> PathBuf {
+        self.blueprint.program.clone()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

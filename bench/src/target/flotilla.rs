@@ -1,5 +1,7 @@
 //! Flotilla: through its SDK, or by unary calls like those of any gRPC client.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use flotilla_client::{Client, Error, ScanRange};
 use flotilla_proto::v1::kv_client::KvClient;
@@ -10,13 +12,17 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::recorder::Failed;
 
+/// An operation fails when it has taken so long: patience for whatever happens to the fleet meanwhile.
+const DEADLINE: Duration = Duration::from_secs(10);
+
 /// The SDK, straight to the leaders or through routers.
 #[derive(Clone, Debug)]
 pub(crate) struct Sdk(Client);
 
 impl Sdk {
     pub(super) async fn open(endpoints: &[String], through_routers: bool) -> Result<Self, String> {
-        let builder = Client::builder(endpoints.iter().cloned()).through_endpoints(through_routers);
+        let builder = Client::builder(endpoints.iter().cloned());
+        let builder = builder.deadline(DEADLINE).through_endpoints(through_routers);
         builder.build().await.map(Self).map_err(|error| error.to_string())
     }
 

@@ -277,10 +277,7 @@ fn the_bytes_of_messages_are_these() {
         (Rpc::AppendReply { matched: Index(9) }, &[82, 2, 8, 9]),
         (Rpc::AppendRejected { previous: Index(9), hint: id(8, 2) }, &[90, 8, 8, 9, 18, 4, 8, 8, 16, 2]),
         (before_lives, &[98, 6, 8, 1, 16, 2, 24, 3]),
-        (
-            Rpc::Heartbeat { commit, sent, round, life, sleep },
-            &[98, 10, 8, 1, 16, 2, 24, 3, 40, 2, 48, 6],
-        ),
+        (Rpc::Heartbeat { commit, sent, round, life, sleep }, &[98, 10, 8, 1, 16, 2, 24, 3, 40, 2, 48, 6]),
         (reply, &[106, 10, 8, 3, 16, 2, 24, 4, 32, 5, 40, 6]),
         (asleep, &[106, 12, 8, 3, 16, 2, 24, 4, 32, 5, 40, 6, 48, 1]),
         (Rpc::TimeoutNow, &[114, 0]),

@@ -463,7 +463,6 @@ impl Stage {
                 self.now = now + Duration::from_millis(after);
                 let now = self.now;
                 let silent = notation::parse_set(args.take_key("silent").unwrap_or_default())?;
-                let life = self.promises.life(id);
                 let raft = self.replicas.get_mut(&id).and_then(|it| it.raft.as_mut()).ok_or("it is down")?;
                 let held = |other| self.promises.held(other, id).map(|held| held.number);
                 raft.quiesce(now, |other| held(other).filter(|_| !silent.contains(&other)));
