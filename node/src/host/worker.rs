@@ -131,10 +131,7 @@ impl<B: Base> Worker<B> {
     /// When the next turn must be, whether or not anything arrives.
     pub fn deadline(&self) -> Option<Time> {
         let pace = self.pace.deadline(self.log_until());
-        [self.timers.earliest(), self.sleepers.deadline(), self.stalls_at(), pace]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.timers.earliest(), self.sleepers.deadline(), self.stalls_at(), pace].into_iter().flatten().min()
     }
 
     /// Until when proposals wait at most for the log, which is busy.
