@@ -35,6 +35,12 @@ pub const ALL: &[Exemption] = &[
     },
     Exemption {
         rule: "sleeps",
+        path: "node/src/transport/snapshot/budget.rs",
+        what: "",
+        reason: "bytes that are beyond the budget wait for their time, and for nothing else",
+    },
+    Exemption {
+        rule: "sleeps",
         path: "node/src/runtime/start.rs",
         what: "",
         reason: "what was promised before the start runs out with time, and with nothing else",

@@ -2,6 +2,9 @@
 
 use super::{Config, ConfigError};
 
+/// What each stream of a snapshot needs of the budget: a chunk of 1 MiB in 4 s. One on which nothing moves for 20 s is given up.
+const SNAPSHOT_BYTES_PER_SECOND_MIN: u64 = 256 << 10;
+
 /// Bytes of a command beside its keys and values; generous.
 const COMMAND_OVERHEAD_BYTES: u64 = 1 << 10;
 
@@ -19,6 +22,10 @@ impl Config {
         at_least("--peer-inbox-bytes-max", memory.peer_inbox_bytes_max.0, batch)?;
         at_least("--proposed-bytes-max", memory.proposed_bytes_max.0, batch)?;
         at_least("--flush-bytes", memory.flush_bytes.0, 4 << 10)?;
+        if memory.snapshot_bytes_per_second.0 > 0 {
+            let least = SNAPSHOT_BYTES_PER_SECOND_MIN * u64::from(memory.snapshots_max);
+            at_least("--snapshot-bytes-per-second", memory.snapshot_bytes_per_second.0, least)?;
+        }
         at_least("--overlay-bytes-max", memory.overlay_bytes_max.0, 2 * batch)
     }
 

@@ -200,6 +200,14 @@ pub struct Memory {
     /// How many bytes of each shard's log are kept for followers that lag, although the base has their effect
     #[arg(long, value_name = "BYTES", default_value = "4MiB")]
     pub log_retain_bytes: Bytes,
+    /// How many bytes of snapshots leave this node in a second, all together: about half of a gigabit link, so that moves leave
+    /// room for appends. 0: as many as go
+    #[arg(long, value_name = "BYTES", default_value = "64MiB")]
+    pub snapshot_bytes_per_second: Bytes,
+    /// How many snapshots this node sends at once, and how many it takes in; further ones wait
+    #[arg(long, value_name = "COUNT", default_value_t = 2,
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub snapshots_max: u16,
     /// How many bytes of the base are cached in memory
     #[arg(long, value_name = "BYTES", default_value = "64MiB")]
     pub base_cache_bytes: Bytes,

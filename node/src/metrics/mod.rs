@@ -17,6 +17,7 @@ mod base;
 mod ops;
 mod scraper;
 mod shards;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,7 @@ use crate::host::{Event, ReplicaStatus, Wakeup};
 use crate::runtime::Load;
 use crate::transport::PeerStatus;
 use shards::OpSeries;
+use snapshots::SnapshotMetrics;
 
 /// All that one node counts.
 #[derive(Debug)]
@@ -49,6 +51,7 @@ pub struct NodeMetrics {
     /// The replicas.
     pub shards: Shards,
     sleep: SleepMetrics,
+    snapshots: SnapshotMetrics,
     unplaced: Mutex<OpSeries>,
     peers: Mutex<BTreeMap<NodeId, PeerSeries>>,
     load: LoadGauges,
@@ -103,6 +106,7 @@ impl NodeMetrics {
             ops: OpTable::default(),
             shards: Shards::new(&registry),
             sleep: SleepMetrics::new(&scope),
+            snapshots: SnapshotMetrics::new(&scope),
             unplaced: Mutex::new(OpSeries::unplaced()),
             peers: Mutex::default(),
             load: LoadGauges {

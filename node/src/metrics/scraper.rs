@@ -71,6 +71,7 @@ impl Shared {
         let epoch = sources.map.borrow().as_ref().map_or(0, |map| map.epoch.0);
         metrics.show_load(sources.runtime.load(), epoch);
         metrics.show_peers(&sources.transport.peers());
+        metrics.snapshots.show(sources.transport.snapshot_counts());
         // An error says that the node ends; the last numbers stand.
         let asked = tokio::time::timeout(WORKERS_PATIENCE, sources.runtime.replicas()).await;
         let Ok(Ok(replicas)) = asked else { return };

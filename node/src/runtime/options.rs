@@ -50,6 +50,9 @@ pub(crate) fn transport(config: &Config, tls: Option<Tls>) -> transport::Options
         frame_bytes_max: frame_bytes_max(config),
         queue_bytes_max: config.memory.peer_inbox_bytes_max.as_usize(),
         tls,
+        snapshot_bytes_per_second: config.memory.snapshot_bytes_per_second.0,
+        snapshots_sent_max: usize::from(config.memory.snapshots_max),
+        snapshots_received_max: usize::from(config.memory.snapshots_max),
         ..transport::Options::default()
     }
 }

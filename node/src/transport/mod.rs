@@ -50,7 +50,7 @@ pub use hello::{Addresses, Identity, Mismatch};
 pub use listener::serve;
 pub use options::Options;
 pub use service::{Clerk, Clerks, Errand, PeerService};
-pub use snapshot::SnapshotError;
+pub use snapshot::{SnapshotCounts, SnapshotError};
 pub use switchboard::{PeerStatus, Transport};
 
 pub(crate) use backoff::Backoff;

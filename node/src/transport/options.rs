@@ -26,6 +26,8 @@ pub struct Options {
     pub keepalive_interval: Duration,
     /// … and broken when none comes for this long.
     pub keepalive_timeout: Duration,
+    /// How many bytes of snapshots leave in a second, those of all streams together; 0: as many as go.
+    pub snapshot_bytes_per_second: u64,
     /// How many snapshots are sent at once; further ones wait.
     pub snapshots_sent_max: usize,
     /// How many snapshots are received at once; further ones are refused and come again.
@@ -49,6 +51,7 @@ impl Default for Options {
             backoff_max: Duration::from_secs(1),
             keepalive_interval: Duration::from_secs(2),
             keepalive_timeout: Duration::from_secs(2),
+            snapshot_bytes_per_second: 0,
             snapshots_sent_max: 2,
             snapshots_received_max: 2,
             snapshot_chunk_bytes_max: 1 << 20,

@@ -20,7 +20,7 @@ use super::hello::{Doorman, Identity};
 use super::options::Options;
 use super::outbox::Bounds;
 use super::shelf::Shelf;
-use super::snapshot::{self, SnapshotError, SnapshotProgress};
+use super::snapshot::{self, Budget, SnapshotCounts, SnapshotError, SnapshotProgress, Traffic};
 use crate::host::SnapshotJob;
 use crate::storage::DirectoryId;
 
@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) sending: Arc<Semaphore>,
     pub(super) receiving: Arc<Semaphore>,
     pub(super) snapshots: Arc<SnapshotProgress>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) traffic: Arc<Traffic>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     ended: watch::Sender<bool>,
     handle: Handle,
@@ -72,6 +74,8 @@ impl Transport {
             receiving: Arc::new(Semaphore::new(options.snapshots_received_max)),
             peers: RwLock::default(),
             snapshots: Arc::default(),
+            budget: Arc::new(Budget::new(options.snapshot_bytes_per_second)),
+            traffic: Arc::default(),
             ended: watch::channel(false).0,
             handle: Handle::current(),
             options,
@@ -142,6 +146,15 @@ impl Transport {
     #[must_use]
     pub fn tls(&self) -> Option<&Tls> {
         self.shared.options.tls.as_ref()
+    }
+
+    /// What snapshots took of the network, and how many are under way.
+    #[must_use]
+    pub fn snapshot_counts(&self) -> SnapshotCounts {
+        let shared = &self.shared;
+        let taken = |places: &Semaphore, max: usize| max.saturating_sub(places.available_permits());
+        let sending = taken(&shared.sending, shared.options.snapshots_sent_max);
+        shared.traffic.read(sending, taken(&shared.receiving, shared.options.snapshots_received_max))
     }
 
     /// Every peer, in the order of their ids.

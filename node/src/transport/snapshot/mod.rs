@@ -9,15 +9,24 @@
 //! when the base took the one before. A stream on which nothing moves is given up by both sides. Whatever goes
 //! wrong, both hosts are told, once.
 //!
-//! Reading order: `sender.rs`, `receiver.rs`, `progress.rs`. What a chunk holds is the store's matter.
+//! What leaves is bounded per node: so many streams at once, the others wait; so many bytes in a second, all streams together.
+//! Who takes in as many as it may refuses, and is asked again. A stream that is given up makes room for the next.
+//!
+//! Reading order: `sender.rs`, `budget.rs`, `receiver.rs`, `progress.rs`, `traffic.rs`. What a chunk holds is the store's matter.
 
+mod budget;
 mod progress;
 mod receiver;
 mod sender;
+mod traffic;
 
+pub use traffic::SnapshotCounts;
+
+pub(super) use budget::Budget;
 pub(super) use progress::SnapshotProgress;
 pub(super) use receiver::receive;
 pub(super) use sender::send;
+pub(super) use traffic::Traffic;
 
 use super::connection::ConnectError;
 

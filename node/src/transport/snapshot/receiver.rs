@@ -137,6 +137,7 @@ async fn take_in(
         }
         expected += 1;
         let last = chunk.last;
+        shared.traffic.received(chunk.data.len());
         let batch = writer.chunk(chunk.data).map_err(|error| error.to_string())?;
         commit(shared, &mut stage.sink, batch).await?;
         if last {

@@ -10,13 +10,13 @@ use flotilla_raft::{LogId, SnapshotMeta};
 use flotilla_store::View;
 use flotilla_store::snapshot::Reader;
 use flotilla_tls::Whom;
+use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status};
 
 use super::SnapshotError;
-use super::progress::Counted;
 use crate::host::SnapshotJob;
 use crate::transport::codec;
 use crate::transport::connection::connect;
@@ -39,7 +39,9 @@ pub(in crate::transport) async fn send<V: View>(
 
 async fn stream<V: View>(shared: &Arc<Shared>, job: SnapshotJob<V>) -> Result<LogId, SnapshotError> {
     // The semaphore is never closed.
+    let waiting = shared.traffic.wait();
     let Ok(_permit) = shared.sending.acquire().await else { return Err(SnapshotError::Shutdown) };
+    drop(waiting);
     let peer = shared.peer(job.node).ok_or(SnapshotError::Unknown(job.node))?;
     let options = &shared.options;
     let tls = options.tls.as_ref();
@@ -59,7 +61,7 @@ async fn stream<V: View>(shared: &Arc<Shared>, job: SnapshotJob<V>) -> Result<Lo
     let bytes_max = options.snapshot_chunk_bytes_max;
     let counted = shared.snapshots.begin(job.shard, job.to);
     tokio::task::spawn_blocking(move || {
-        let read = read(job, header, bytes_max, (&chunks, &counted), &moved);
+        let read = read(job, header, bytes_max, &chunks);
         // Before the chunks end: whoever sees the stream end can learn why. Nobody listens any more: so be it.
         let _ = tell.send(read);
         drop(chunks);
@@ -67,7 +69,21 @@ async fn stream<V: View>(shared: &Arc<Shared>, job: SnapshotJob<V>) -> Result<Lo
     let limit = options.message_bytes_max();
     let mut client =
         RaftClient::new(channel).max_decoding_message_size(limit).max_encoding_message_size(limit);
-    let call = client.snapshot(ReceiverStream::new(to_send));
+    let (budget, traffic) = (Arc::clone(&shared.budget), Arc::clone(&shared.traffic));
+    let chunks = ReceiverStream::new(to_send).then(move |chunk| {
+        let (budget, bytes) = (Arc::clone(&budget), chunk.data.len());
+        async move {
+            budget.wait_for(bytes).await;
+            chunk
+        }
+    });
+    // Counted as they leave, after they waited: what is told of a move goes on as fast as the move does.
+    let chunks = chunks.inspect(move |chunk| {
+        traffic.sent(chunk.data.len());
+        counted.add(chunk.data.len());
+        moved.send_modify(|chunks| *chunks += 1);
+    });
+    let call = client.snapshot(chunks);
     let replied = while_moving(call, moving, options.snapshot_idle_timeout).await?;
     judge(replied.map(Response::into_inner), told).await
 }
@@ -152,8 +168,7 @@ fn read<V: View>(
     job: SnapshotJob<V>,
     header: Header,
     bytes_max: usize,
-    (chunks, counted): (&mpsc::Sender<v1::SnapshotChunk>, &Counted),
-    moved: &watch::Sender<u64>,
+    chunks: &mpsc::Sender<v1::SnapshotChunk>,
 ) -> Result<Option<SnapshotMeta>, SnapshotError> {
     let mut reader = Reader::new(job.view, job.shard)?.ok_or(SnapshotError::Empty)?;
     let meta = reader.meta();
@@ -163,14 +178,11 @@ fn read<V: View>(
     while let Some(data) = next {
         // One ahead, so that the last chunk can say that it is the last.
         next = reader.next_chunk(bytes_max)?;
-        let bytes = data.len();
         let chunk = v1::SnapshotChunk { header: header.take(), sequence, data, last: next.is_none() };
         if chunks.blocking_send(chunk).is_err() {
             return Ok(None);
         }
         sequence += 1;
-        counted.add(bytes);
-        moved.send_replace(sequence);
     }
     Ok(Some(meta))
 }
