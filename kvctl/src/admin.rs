@@ -314,7 +314,10 @@ async fn get_map(mut client: ClusterClient<Channel>) -> Result<wire::ClusterMap,
 
 /// Who answers with something that is no HTTP/2 probably waits for TLS, and has understood nothing.
 fn perhaps_encrypted(status: Status) -> Status {
-    if status.code() == Code::Internal && status.message().contains("h2 protocol error") {
+    // Which of the two depends on whether its alert is read before or after the question is written.
+    let words = ["h2 protocol error", "operation was canceled"];
+    let nobody_spoke = flotilla_proto::status::detail(&status).is_none();
+    if nobody_spoke && words.iter().any(|words| status.message().contains(words)) {
         let hint = "it does not speak HTTP/2 in clear: does it want --tls-cert, --tls-key and --tls-ca?";
         return flotilla_proto::status::unavailable(None, 0, hint);
     }
