@@ -26,8 +26,9 @@ use crate::settings::Refusal;
 
 pub mod admin;
 mod argument;
+mod cleartext;
 pub mod cli;
-pub mod console;
+mod console;
 pub mod credentials;
 mod demo;
 pub mod duration;
