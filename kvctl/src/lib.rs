@@ -28,7 +28,7 @@ pub mod admin;
 mod argument;
 mod cleartext;
 pub mod cli;
-mod console;
+pub mod console;
 pub mod credentials;
 mod demo;
 pub mod duration;
