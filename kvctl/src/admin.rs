@@ -17,6 +17,7 @@ use tonic::transport::{Channel, Endpoint as TonicEndpoint};
 use tonic::{Code, Response, Status};
 use wire::cluster_client::ClusterClient;
 
+use crate::cleartext;
 use crate::cli::Common;
 use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
@@ -299,7 +300,12 @@ impl Admin {
         };
         let client = ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let answer = timeout_at(deadline, ask(client)).await.unwrap_or_else(|_| Err(late()));
-        answer.map_err(|status| if tls.is_none() { perhaps_encrypted(status) } else { status })
+        match answer {
+            Err(status) if tls.is_none() && flotilla_proto::status::detail(&status).is_none() => {
+                Err(if cleartext::is_refused(address).await { encrypted() } else { status })
+            }
+            answer => answer,
+        }
     }
 }
 
@@ -312,13 +318,10 @@ async fn get_map(mut client: ClusterClient<Channel>) -> Result<wire::ClusterMap,
     }
 }
 
-/// Who answers with something that is no HTTP/2 probably waits for TLS, and has understood nothing.
-fn perhaps_encrypted(status: Status) -> Status {
-    if status.code() == Code::Internal && status.message().contains("h2 protocol error") {
-        let hint = "it does not speak HTTP/2 in clear: does it want --tls-cert, --tls-key and --tls-ca?";
-        return flotilla_proto::status::unavailable(None, 0, hint);
-    }
-    status
+/// Who waits for TLS has understood nothing, so nothing was executed.
+fn encrypted() -> Status {
+    let hint = "it does not speak HTTP/2 in clear: does it want --tls-cert, --tls-key and --tls-ca?";
+    flotilla_proto::status::unavailable(None, 0, hint)
 }
 
 /// No connection: nothing was asked, so nothing was executed.

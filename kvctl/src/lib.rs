@@ -26,6 +26,7 @@ use crate::settings::Refusal;
 
 pub mod admin;
 mod argument;
+mod cleartext;
 pub mod cli;
 pub mod console;
 pub mod credentials;

@@ -6,7 +6,6 @@ mod fleet;
 mod handover;
 mod members;
 mod pressure;
-mod quarantine;
 mod remembering;
 mod sleep;
 mod transactions;

@@ -186,8 +186,7 @@ impl Scenario {
         let mut chance = Chance::new(self.seed, "moves");
         let drawn = chance.permille(MOVES_PERMILLE) && topology.faults.is_none();
         let asked = self.faults.contains(&FaultKind::Move);
-        if topology.nodes.is_none() && topology.replicas.is_none() && (topology.moves == Some(true) || drawn)
-        {
+        if topology.nodes.is_none() && topology.replicas.is_none() && topology.moves.unwrap_or(drawn) {
             // A node must be free to take a replica.
             self.nodes = self.nodes.max(4 + u64::from(chance.permille(300)));
             self.replicas = self.replicas.min(3);

@@ -199,7 +199,16 @@ mod tests {
 
     #[test]
     fn flags_their_values_and_shared_ones() {
-        assert_eq!(completed("put k v --t"), ["put k v --ttl ", "put k v --timeout "]);
+        assert_eq!(
+            completed("put k v --t"),
+            [
+                "put k v --ttl ",
+                "put k v --timeout ",
+                "put k v --tls-cert ",
+                "put k v --tls-key ",
+                "put k v --tls-ca "
+            ]
+        );
         assert_eq!(completed("scan --rev"), ["scan --reverse "]);
         assert_eq!(completed("scan --output j"), ["scan --output json "]);
         assert_eq!(completed("scan -o j"), ["scan -o json "]);

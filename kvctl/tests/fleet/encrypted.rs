@@ -260,7 +260,7 @@ async fn an_encrypted_fleet_serves_and_tells_who_has_no_certificate() {
     let plain = output(kvctl(&router, &["put", "k", "v"])).await;
     let said = ended(&plain, 3);
     assert!(said.contains("does it want --tls-cert"), "{said}");
-    let other = Authority::new("our fleet").issue(&Subject::client("client"));
+    let other = Authority::new("another fleet").issue(&Subject::client("client"));
     replace(&house.path("other.pem"), &format!("{}{}", other.certificate, other.key));
     let said = ended(&house.ask("other", &router, &["put", "k", "v"]).await, 2);
     assert!(said.contains("--tls-cert") && said.contains("not signed by an authority of --tls-ca"), "{said}");

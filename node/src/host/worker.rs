@@ -15,7 +15,6 @@ use super::log_queue::{Completion, LogQueue};
 use super::members::Ending;
 use super::options::Options;
 use super::pace::Pace;
-use super::quarantine::Quarantine;
 use super::reads::Wanted;
 use super::recovery::RecoveredReplica;
 use super::replica::{Replica, Turn};
@@ -38,7 +37,6 @@ pub struct Worker<B: Base> {
     timers: Timers,
     sleepers: Sleepers,
     supports: Supports,
-    quarantine: Quarantine,
     /// When a stalled log is a reason to hand over again.
     next_hand_over: Time,
     pace: Pace,
@@ -81,7 +79,6 @@ impl<B: Base> Worker<B> {
             timers: Timers::default(),
             sleepers: Sleepers::default(),
             supports: Supports::default(),
-            quarantine: Quarantine::default(),
             next_hand_over: Time(0),
             pace: Pace::default(),
             memory: BTreeMap::new(),
@@ -97,19 +94,6 @@ impl<B: Base> Worker<B> {
     pub fn supported(mut self, supports: Supports) -> Self {
         self.supports = supports;
         self
-    }
-
-    /// The same, with what is out of service on this node: all workers of a node share one table.
-    #[must_use]
-    pub fn quarantining(mut self, quarantine: Quarantine) -> Self {
-        self.quarantine = quarantine;
-        self
-    }
-
-    /// A shard of this worker is out of service; the base may hold generations up to this one of it, which are kept. Before the
-    /// first turn.
-    pub fn keep_out(&mut self, shard: ShardId, newest_generation: u64) {
-        self.ending.keep(shard, newest_generation);
     }
 
     /// Remembers that replica ids up to this one are spent on this node, whether or not one lives.
@@ -205,7 +189,7 @@ impl<B: Base> Worker<B> {
                 out.reply(token, Answer::Status(self.statuses()));
             }
             Input::Create { shard, birth } => {
-                self.create(now, shard, birth, out);
+                self.create(now, shard, birth);
                 touched.insert(shard);
             }
             Input::Peer { shard, message } => {
@@ -367,14 +351,10 @@ impl<B: Base> Worker<B> {
     }
 
     /// A node creates replicas only from the map, and only above every id that it ever hosted.
-    fn create(&mut self, now: Now, shard: ShardId, birth: Birth, out: &mut Effects<B>) {
+    fn create(&mut self, now: Now, shard: ShardId, birth: Birth) {
         let spent = self.greatest.get(&shard).is_some_and(|greatest| birth.replica <= *greatest);
         if spent || self.replicas.contains_key(&shard) {
             return;
-        }
-        if self.ending.give_up(shard) {
-            // It replaces one that is out of service, which the log says: nothing else has to be stable first.
-            out.base_jobs.push(BaseJob::Forget { shard });
         }
         if let Some((birth, generation)) = self.ending.make_room(shard, birth) {
             self.bear(now, shard, birth, generation);
@@ -383,7 +363,6 @@ impl<B: Base> Worker<B> {
 
     fn bear(&mut self, now: Now, shard: ShardId, birth: Birth, generation: u64) {
         self.log.push(shard, Record::Birth { replica: birth.replica, genesis: birth.encode() });
-        self.quarantine.end(shard);
         let meant_to_lead = birth.genesis.configuration.voters.first() == Some(&birth.replica);
         self.adopt(now, RecoveredReplica::newborn(shard, birth, generation));
         // The planner gives the lowest id to the node that it means to lead. Whoever asks first is likely to be elected, so a
@@ -397,7 +376,6 @@ impl<B: Base> Worker<B> {
     /// A replica ends: see `members.rs` for what follows.
     fn retire(&mut self, now: Now, shard: ShardId, replica: ReplicaId, out: &mut Effects<B>) {
         if !self.replicas.get(&shard).is_some_and(|here| here.is(replica)) {
-            self.retire_quarantined(shard, replica);
             return;
         }
         self.with(now, shard, out, Replica::end);
@@ -412,16 +390,6 @@ impl<B: Base> Worker<B> {
         let freed = self.memory.remove(&shard).unwrap_or_default();
         self.memory_total.dirty -= freed.dirty;
         self.memory_total.clean -= freed.clean;
-    }
-
-    /// One that is out of service is removed: as any other, but for the replica. One that is being replaced ends by that.
-    fn retire_quarantined(&mut self, shard: ShardId, replica: ReplicaId) {
-        let is_meant = self.quarantine.of(shard).is_some_and(|out| out.replica == replica);
-        if is_meant && self.ending.give_up(shard) {
-            self.log.push(shard, Record::Tombstone { replica });
-            self.log.expect(shard, Completion::Tombstone);
-            self.quarantine.end(shard);
-        }
     }
 
     /// Lets a replica that lives here act; others are passed over.

@@ -132,13 +132,11 @@ impl Mover {
             // It may lead at any moment.
             return if is_work { Found::Work } else { Found::Nothing };
         }
-        let concerned = controller::concerned(&map, &self.dead(self.begun.elapsed()));
-        let mut seen = self.look_at(&map, &concerned).await;
-        let out: BTreeSet<ShardId> = seen.quarantined.values().flat_map(BTreeMap::keys).copied().collect();
-        if !out.is_subset(&concerned) {
-            // Only now it is known that something is out of service; what the others say of it is not.
-            seen = self.look_at(&map, &(&concerned | &out)).await;
+        if !is_work && self.repair_after.is_none() {
+            return Found::Nothing;
         }
+        let concerned = controller::concerned(&map, &self.dead(self.begun.elapsed()));
+        let seen = self.look_at(&map, &concerned).await;
         // After the observation: whoever saw what came of a cancellation reads the cancellation.
         let stored = match self.record.stored().await {
             Ok(stored) => stored,
@@ -228,12 +226,9 @@ impl Mover {
         let mut seen = FleetSeen::default();
         for (node, answer) in join_all(asked).await {
             match answer {
-                Ok(found) => {
+                Ok(replicas) => {
                     seen.up.insert(node);
-                    if !found.quarantined.is_empty() {
-                        seen.quarantined.insert(node, found.quarantined);
-                    }
-                    for (shard, replica) in found.replicas {
+                    for (shard, replica) in replicas {
                         seen.shards.entry(shard).or_default().replicas.insert(node, replica);
                     }
                 }

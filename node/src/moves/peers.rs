@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
-use flotilla_raft::{Change, Index, ReplicaId};
+use flotilla_raft::{Change, Index};
 use flotilla_tls::{Whom, connect_lazy};
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
 use tokio::time::timeout;
@@ -23,13 +23,6 @@ use crate::controller::ReplicaSeen;
 /// How long a node may take to answer, connecting included. A frozen one holds up a round for so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a node says.
-#[derive(Debug)]
-pub(super) struct NodeSeen {
-    pub replicas: Vec<(ShardId, ReplicaSeen)>,
-    pub quarantined: BTreeMap<ShardId, ReplicaId>,
-}
-
 /// Asks nodes at their peer addresses.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -43,15 +36,15 @@ impl Peers {
         Self { office, channels: Mutex::default() }
     }
 
-    /// What a node sees of its replicas of these shards, and all that is out of service there.
+    /// What a node sees of its replicas of these shards.
     pub(super) async fn inspect(
         &self,
         map: &ClusterMap,
         node: NodeId,
         shards: &BTreeSet<ShardId>,
-    ) -> Result<NodeSeen, Status> {
-        let reply = if node == self.office.node {
-            self.office.look(shards).await?
+    ) -> Result<Vec<(ShardId, ReplicaSeen)>, Status> {
+        let replicas = if node == self.office.node {
+            self.office.replicas(shards).await?
         } else {
             let request = v1::InspectRequest {
                 cluster: Some(self.office.cluster.0.into()),
@@ -59,7 +52,7 @@ impl Peers {
                 shards: shards.iter().map(|shard| shard.0).collect(),
             };
             let mut client = self.client(map, node)?;
-            in_time(async move { client.inspect(request).await }).await?
+            in_time(async move { client.inspect(request).await }).await?.replicas
         };
         let decode = |status: &v1::ReplicaStatus| {
             decode_seen(status)
@@ -69,11 +62,7 @@ impl Peers {
                 .ok()
                 .map(|seen| (ShardId(status.shard), seen))
         };
-        let out = |it: &v1::QuarantineStatus| (ShardId(it.shard), ReplicaId(it.replica));
-        Ok(NodeSeen {
-            replicas: reply.replicas.iter().filter_map(decode).collect(),
-            quarantined: reply.quarantined.iter().map(out).collect(),
-        })
+        Ok(replicas.iter().filter_map(decode).collect())
     }
 
     /// Proposes other members to the leader of a shard.

@@ -63,23 +63,19 @@ pub(super) async fn accept(
     if answering.try_send(Ok(hello)).is_err() {
         unreachable!("a new channel of {ANSWERS_MAX} has no room for one answer");
     }
-    let peer = shared.peer(greeting.node);
-    if let Some(peer) = &peer {
-        // It is there: our own stream to it need not wait for its next attempt.
-        peer.kick();
-    }
-    let number = peer.as_ref().map(|peer| (Arc::clone(peer), peer.accepted()));
+    let number = shared.next_accepted();
     let mut ended = shared.ended();
-    let reader = Reader { shared: Arc::clone(shared), peer, greeting, answering, asked: Epoch(0) };
+    let shared = Arc::clone(shared);
+    let mut reader = Reader { shared, peer: None, number, greeting, answering, asked: Epoch(0) };
+    reader.meet();
     tokio::spawn(async move {
-        let events = Arc::clone(&reader.shared.events);
         tokio::select! {
             () = reader.run(frames) => {}
             _ = ended.wait_for(|ended| *ended) => return,
         }
         // A node that dialled again is heard on its new stream, and would be taken for dead by the end of its old one.
-        if let Some((peer, _)) = number.filter(|(peer, number)| peer.is_newest(*number)) {
-            events(PeerEvent::Silent { node: peer.node });
+        if let Some(peer) = reader.peer.filter(|peer| peer.is_newest(number)) {
+            (reader.shared.events)(PeerEvent::Silent { node: peer.node });
         }
     });
     Ok(ReceiverStream::new(answers))
@@ -88,7 +84,10 @@ pub(super) async fn accept(
 /// Reads one accepted stream.
 struct Reader {
     shared: Arc<Shared>,
+    /// None until our map knows the node.
     peer: Option<Arc<Peer>>,
+    /// Of the stream.
+    number: u64,
     greeting: Greeting,
     answering: Answering,
     /// The epoch of the map that we asked for last.
@@ -96,7 +95,21 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(mut self, mut frames: Streaming<v1::PeerFrame>) {
+    /// A node may be heard before our map knows it: when a fleet or this node begins, and when the other has just joined. It is a
+    /// peer like any other as soon as the map says so.
+    fn meet(&mut self) {
+        if self.peer.is_some() {
+            return;
+        }
+        self.peer = self.shared.peer(self.greeting.node);
+        if let Some(peer) = &self.peer {
+            peer.accepted(self.number);
+            // It is there: our own stream to it need not wait for its next attempt.
+            peer.kick();
+        }
+    }
+
+    async fn run(&mut self, mut frames: Streaming<v1::PeerFrame>) {
         let node = self.greeting.node;
         loop {
             match frames.message().await {
@@ -115,6 +128,7 @@ impl Reader {
     }
 
     fn take(&mut self, frame: v1::PeerFrame) -> Result<(), Fault> {
+        self.meet();
         if let Some(peer) = &self.peer {
             peer.counters.received(frame.encoded_len());
         }

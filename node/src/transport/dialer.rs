@@ -27,7 +27,7 @@ pub(super) struct Peer {
     address: Mutex<String>,
     /// A reason not to wait any longer before the next attempt.
     kick: Notify,
-    /// How many streams of the peer were accepted.
+    /// The newest stream that was accepted from the peer.
     accepted: AtomicU64,
     /// True when the peer has left the map.
     left: watch::Sender<bool>,
@@ -49,9 +49,9 @@ impl Peer {
         }
     }
 
-    /// A stream of the peer was accepted. Its number.
-    pub(super) fn accepted(&self) -> u64 {
-        self.accepted.fetch_add(1, Ordering::Relaxed) + 1
+    /// A stream of the peer was accepted under this number.
+    pub(super) fn accepted(&self, stream: u64) {
+        self.accepted.fetch_max(stream, Ordering::Relaxed);
     }
 
     /// Whether no stream of the peer was accepted after this one.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -54,6 +55,8 @@ pub(super) struct Shared {
     pub(super) budget: Arc<Budget>,
     pub(super) traffic: Arc<Traffic>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    /// How many streams were accepted.
+    accepted: AtomicU64,
     ended: watch::Sender<bool>,
     handle: Handle,
 }
@@ -73,6 +76,7 @@ impl Transport {
             sending: Arc::new(Semaphore::new(options.snapshots_sent_max)),
             receiving: Arc::new(Semaphore::new(options.snapshots_received_max)),
             peers: RwLock::default(),
+            accepted: AtomicU64::new(0),
             snapshots: Arc::default(),
             budget: Arc::new(Budget::new(options.snapshot_bytes_per_second)),
             traffic: Arc::default(),
@@ -184,6 +188,11 @@ impl Transport {
 impl Shared {
     pub(super) fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    }
+
+    /// A stream was accepted: its number, greater than that of any before.
+    pub(super) fn next_accepted(&self) -> u64 {
+        self.accepted.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Every peer.

@@ -1,15 +1,10 @@
 //! Faults of disks: the log's, and the base's.
 
-use flotilla_wal::FrameKind;
-use flotilla_wal::inspect::{self, Place};
-use flotilla_wal::simulated::{Faults as DiskFaults, SimulatedDisk};
+use flotilla_wal::simulated::Faults as DiskFaults;
 
 use super::{Ending, FaultKind};
 use crate::event::Event;
 use crate::world::World;
-
-/// What of the first block of a segment is its header (`docs/formats/log.md`).
-const HEADER_BYTES: u64 = 84;
 
 impl World {
     pub(super) fn slow(&mut self, kind: FaultKind) -> bool {
@@ -62,23 +57,21 @@ impl World {
         true
     }
 
-    /// Flips a bit of a header or frame that surely had been durable, so that damage to it is rot and no torn tail. Whom it
-    /// concerns is out of service there from the next start on, which mostly comes at once; the node counts as lost from here on.
+    /// Flips a bit of a segment that has a successor: all of it had been durable, so that damage to it is rot and no torn
+    /// tail. The node may have to stay down for ever, so it counts as lost from here on.
     pub(super) fn rot(&mut self) -> bool {
         let Some(node) = self.victim(u64::MAX) else { return false };
         let disk = self.node(node).disk.clone();
-        let Some((segment, from, bytes)) = self.faults.chance.pick(&durable(&disk)).copied() else {
-            return false;
-        };
-        let (byte, bit) = (from + self.faults.chance.below(bytes), self.faults.chance.below(8));
-        disk.flip(&format!("segment-{segment:020}.log"), byte, u8::try_from(bit).unwrap_or(0));
-        self.trace
-            .line(self.now_us, || format!("rot: {node}, bit {bit} of byte {byte} of segment {segment}"));
+        let mut segments = disk.names();
+        segments.retain(|name| disk.content(name).is_some_and(|content| !content.is_empty()));
+        segments.sort();
+        segments.pop();
+        let Some(name) = self.faults.chance.pick(&segments).cloned() else { return false };
+        let length = disk.content(&name).map_or(1, |content| content.len() as u64);
+        let (byte, bit) = (self.faults.chance.below(length), self.faults.chance.below(8));
+        disk.flip(&name, byte, u8::try_from(bit).unwrap_or(0));
+        self.trace.line(self.now_us, || format!("rot: {node}, bit {bit} of byte {byte} of {name}"));
         self.rotten.insert(node);
-        if self.faults.chance.permille(700) {
-            self.end_process(node);
-            self.start_at(self.now_us + 10_000, node);
-        }
         true
     }
 
@@ -93,22 +86,4 @@ impl World {
         self.events.push(until_us, Event::Ends(Ending::Flusher(node)));
         true
     }
-}
-
-/// The headers of all segments, and the frames that something after them states to have been durable: segment, offset, length.
-fn durable(disk: &SimulatedDisk) -> Vec<(u64, u64, u64)> {
-    let segments = inspect::segments(disk).unwrap_or_default();
-    let mut extents = Vec::new();
-    for number in &segments {
-        let Ok(segment) = inspect::segment(disk, *number) else { continue };
-        extents.push((*number, 0, HEADER_BYTES));
-        let frames = segment.places.iter().filter_map(|place| match place {
-            Place::Frame { offset, bytes, kind: FrameKind::Records, .. } => Some((*number, *offset, *bytes)),
-            _ => None,
-        });
-        let frames: Vec<_> = frames.collect();
-        let covered = frames.len().saturating_sub(usize::from(segments.last() == Some(number)));
-        extents.extend(&frames[..covered]);
-    }
-    extents
 }

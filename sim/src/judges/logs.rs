@@ -28,8 +28,6 @@ struct NodeLog {
     accepted: LogModel,
     /// With what is acknowledged as durable.
     durable: LogModel,
-    /// What was durable of shards that are out of service now. Whoever counted on it may go on: nobody who forgot it votes.
-    forgotten: LogModel,
 }
 
 impl Logs {
@@ -46,16 +44,6 @@ impl Logs {
         write(&mut self.nodes.entry(node).or_default().durable, batch);
     }
 
-    /// A node has come back, and rot took these shards of it out of service: its log holds nothing of them any more.
-    pub fn quarantined(&mut self, node: NodeId, found: &Recovered) {
-        let log = self.nodes.entry(node).or_default();
-        for shard in found.quarantined.keys() {
-            log.accepted.remove(shard);
-            let before = log.durable.remove(shard);
-            log.forgotten.extend(before.map(|before| (*shard, before)));
-        }
-    }
-
     /// A node starts again. `in_flight`: what was being written when it ended, which may be there or not. How many batches of it
     /// are there.
     pub fn recovered(&mut self, node: NodeId, found: &Recovered, in_flight: &[Batch]) -> u64 {
@@ -68,7 +56,6 @@ impl Logs {
                 break;
             }
             write(&mut candidate, batch);
-            candidate.retain(|shard, _| !found.quarantined.contains_key(shard));
             there += 1;
             fits = matches(&candidate, found);
         }
@@ -93,13 +80,9 @@ impl Logs {
         self.nodes.get(&node)?.durable.get(&shard)
     }
 
-    /// The replicas of a shard on whose disks this entry is, or was, of those that forgot it and do not vote any more.
+    /// The replicas of a shard on whose disks this entry is.
     pub fn holders(&self, shard: ShardId, index: Index, stamp: Stamp) -> BTreeSet<ReplicaId> {
-        let logs = self
-            .nodes
-            .values()
-            .flat_map(|log| [&log.durable, &log.forgotten])
-            .filter_map(|log| log.get(&shard));
+        let logs = self.nodes.values().filter_map(|log| log.durable.get(&shard));
         logs.filter(|log| log.holds(index, stamp)).map(|log| log.replica).collect()
     }
 

@@ -1,17 +1,15 @@
 //! How nodes start and end.
 
-use std::collections::BTreeMap;
-
 use flotilla_node::host::{Input, Token};
-use flotilla_raft::{ReplicaId, Term};
+use flotilla_raft::Term;
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::simulated::Faults as DiskFaults;
-use flotilla_wal::{Batch, OpenError, Recovered};
+use flotilla_wal::{Batch, OpenError};
 
 use super::{Waiter, World};
 use crate::clients::Said;
 use crate::event::{AtNode, Event};
-use crate::judges::{hold, violated};
+use crate::judges::violated;
 
 /// Who ended because its disk failed is started again after so long, as by a service manager.
 const RESTART_US: u64 = 400_000;
@@ -19,7 +17,7 @@ const RESTART_US: u64 = 400_000;
 impl World {
     /// A node starts, on whatever its disk and its base hold.
     pub(super) fn start(&mut self, id: NodeId) {
-        let (now_us, scenario, spent) = (self.now_us, self.scenario.clone(), self.spent(id));
+        let (now_us, scenario) = (self.now_us, self.scenario.clone());
         let begins_us = self.chance.below(1 << 40);
         let node = self.node(id);
         if node.running.is_some() || node.dead.is_some() {
@@ -28,9 +26,8 @@ impl World {
         // The product's clock counts from the start of the process.
         node.clock.offset_us = begins_us;
         let now = node.clock.now(now_us);
-        match node.start(now, &scenario, &spent) {
+        match node.start(now, &scenario) {
             Ok(found) => {
-                self.quarantined(id, &found);
                 let in_flight = self.in_flight.remove(&id).unwrap_or_default();
                 self.coverage.add("torn tails cut", u64::from(found.torn.is_some()));
                 let there = self.judges.logs.recovered(id, &found, &in_flight);
@@ -69,24 +66,6 @@ impl World {
             }
             Err(error) => violated("log", format!("{id} cannot open its log, and nothing rotted: {error}")),
         }
-    }
-
-    /// The shards that the map places on a node, and the greatest replica ids that they have given.
-    fn spent(&self, id: NodeId) -> BTreeMap<ShardId, ReplicaId> {
-        let Some(map) = self.nodes.get(&id).map(|node| &node.cached_map) else { return BTreeMap::new() };
-        map.replicas_on(id).map(|(shard, _)| (shard, map.shards[&shard].greatest_replica)).collect()
-    }
-
-    /// Whom rot took out of service, nobody expects back; and nothing else takes anybody.
-    fn quarantined(&mut self, id: NodeId, found: &Recovered) {
-        if let Some(rot) = &found.rot {
-            hold(self.rotten.contains(&id), "log", || format!("{id} finds {rot:?}, and nothing rotted"));
-            self.coverage.count("rot found at start");
-            self.coverage.add("shards quarantined", rot.shards.len() as u64);
-            self.coverage.add("shards beside a quarantine", found.shards.len() as u64);
-            self.trace.line(self.now_us, || format!("{id} takes out of service: {rot:?}"));
-        }
-        self.judges.logs.quarantined(id, found);
     }
 
     /// A node will be started.

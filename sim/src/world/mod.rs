@@ -196,7 +196,7 @@ impl World {
         u64::try_from(self.scenario.lasts.as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Rot is rare: what it takes is gone for ever, and with it the room for other faults.
+    /// Rot is rare: it takes a node for ever, and with it the room for other faults.
     fn draw_fault(&mut self) -> Option<FaultKind> {
         let kinds: Vec<FaultKind> =
             self.scenario.faults.iter().copied().filter(|kind| !kind.is_of_moves()).collect();

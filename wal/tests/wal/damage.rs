@@ -19,9 +19,9 @@ pub fn name(segment: u64) -> String {
 /// A small log over several segments, and what it promises.
 pub struct Sample {
     pub disk: SimulatedDisk,
-    pub model: Model,
+    model: Model,
     /// Without the last frame.
-    pub shorter: Model,
+    shorter: Model,
     pub segments: Vec<u64>,
 }
 

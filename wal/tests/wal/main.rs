@@ -8,6 +8,5 @@ mod forged;
 mod histories;
 mod model;
 mod names;
-mod quarantine;
 mod records;
 mod sectors;

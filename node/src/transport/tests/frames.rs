@@ -52,6 +52,21 @@ fn a_node_that_was_killed_is_missed_and_found_again() {
     assert_eq!(two.await_terms(NodeId(1), 9), [8, 9], "what waited comes first");
 }
 
+/// A fleet of a thousand shards did not fall asleep, and a leader had no leases: one node had dialled another before that knew of it,
+/// and was never answered on that stream.
+#[test]
+fn who_is_heard_before_the_map_knows_it_is_a_peer_as_soon_as_the_map_does() {
+    let (one, two) = (Side::start(1), Side::start(2));
+    one.knows(&[&two]);
+    one.await_connected(&two);
+    one.transport.send(NodeId(2), SHARD, beat(1));
+    two.await_terms(NodeId(1), 1);
+    two.knows(&[&one]);
+    one.await_event("answer to a beat", |_| one.transport.shared.pulse.supports.pair(NodeId(2)).number);
+    let received = two.transport.peers()[0].counters.received_frames;
+    assert!(received > 0, "what is received counts");
+}
+
 #[test]
 fn a_node_that_leaves_the_map_is_cut_off() {
     let (one, two) = (Side::start(1), Side::start(2));
