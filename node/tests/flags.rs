@@ -13,7 +13,7 @@ fn kvnode(directory: &Path) -> Command {
 #[test]
 fn a_wrong_value_gets_one_line_that_names_the_flag() {
     let directory = tempfile::tempdir().unwrap();
-    let wrong: [(&[&str], &[&str]); 15] = [
+    let wrong: [(&[&str], &[&str]); 16] = [
         (&[], &["--id", "--data-dir"]),
         (&["--id", "0", "--data-dir", "d"], &["--id", "'0'", "a number from 1"]),
         (&["--id", "x", "--data-dir", "d"], &["--id", "'x'"]),
@@ -30,6 +30,7 @@ fn a_wrong_value_gets_one_line_that_names_the_flag() {
             &["--election-timeout-max-ms"],
         ),
         (&["--id", "1", "--data-dir", "d", "--heartbeat-interval-ms", "100"], &["--heartbeat-interval-ms"]),
+        (&["--id", "1", "--data-dir", "d", "--beat-interval-ms", "51"], &["--beat-interval-ms", "a third", "150"]),
         (&["--id", "1", "--data-dir", "d", "--support-ms", "151"], &["--support-ms", "--idle-after-ms 0"]),
         (
             &["--id", "1", "--data-dir", "d", "--client-addr", "192.0.2.1:7501"],

@@ -43,11 +43,12 @@ impl Config {
                 "--heartbeat-interval-ms: {beat} is more than half of --election-timeout-min-ms {min}"
             )));
         }
-        if timing.beat_interval_ms * 2 > min {
-            // Who sleeps would be woken between two beats.
+        if timing.beat_interval_ms * 3 > min {
+            // An answer may wait for the next beat: the newest that a node has is up to two intervals old, and who sleeps would be
+            // woken between two of them.
             let beat = timing.beat_interval_ms;
             return Err(ConfigError(format!(
-                "--beat-interval-ms: {beat} is more than half of --election-timeout-min-ms {min}"
+                "--beat-interval-ms: {beat} is more than a third of --election-timeout-min-ms {min}"
             )));
         }
         if timing.idle_after_ms > 0 && timing.support_ms > min {

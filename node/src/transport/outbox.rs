@@ -127,12 +127,12 @@ impl Outbox {
         }
     }
 
-    /// The answer to a beat of the peer.
+    /// The answer to a beat of the peer. It leaves with whatever leaves next, at the latest with our own next beat: a frame of its
+    /// own would cost two idle nodes as much again as their beats do. Promises last for several beats.
     pub(super) fn answer_beat(&self, answer: BeatAnswer) {
         let mut queue = self.lock();
         if matches!(queue.phase, Phase::Open { .. }) {
             queue.beat_answer = Some(codec::encode_beat_answer(answer));
-            queue.wake();
         }
     }
 

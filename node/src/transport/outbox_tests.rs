@@ -1,8 +1,10 @@
 //! What leaves an outbox, and what does not.
 
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
+use std::time::Duration;
 
-use flotilla_raft::{Entry, Index, LogId, Payload, ReplicaId, Rpc, Term};
+use flotilla_raft::{Entry, Index, LogId, Payload, ReplicaId, Rpc, SupportNumber, Term, Time};
 
 use super::*;
 
@@ -10,6 +12,22 @@ const BOUNDS: Bounds = Bounds { connected: 10_000, unconnected: 1_000 };
 
 fn outbox() -> Arc<Outbox> {
     Arc::new(Outbox::new(BOUNDS, Arc::default()))
+}
+
+/// Whether a stream was told that there is something to send.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Woken {
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A heartbeat that can be told from others by its term.
@@ -134,6 +152,29 @@ fn a_newer_map_is_announced_once_and_sent_when_it_is_wanted() {
     assert!(shelf.put(Epoch(4), bytes::Bytes::from_static(b"four")));
     let Poll::Ready(Some(frame)) = pull(&mut stream) else { panic!("not announced") };
     assert_eq!(frame.map_epoch, 4);
+}
+
+#[test]
+fn an_answer_to_a_beat_asks_for_no_frame_and_leaves_with_the_next() {
+    let (outbox, shelf) = (outbox(), Arc::default());
+    let mut stream = open(&outbox, &shelf, 5_000);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut pull = || Pin::new(&mut stream).poll_next(&mut Context::from_waker(&waker));
+    assert!(pull().is_pending());
+    let answer = |sent| BeatAnswer { boot: 1, sent: Time(sent), number: SupportNumber(7), support: Duration::ZERO };
+    outbox.answer_beat(answer(1));
+    outbox.answer_beat(answer(2));
+    assert!(!woken.take(), "nothing else is to be said");
+    outbox.beat(&Beat { boot: 1, sent: Time(3), fallen: Vec::new() });
+    assert!(woken.take());
+    let Poll::Ready(Some(frame)) = pull() else { panic!("no frame") };
+    assert_eq!(frame.beat_answer.map(|answer| answer.sent), Some(2), "the newest");
+    assert!(frame.beat.is_some() && pull().is_pending());
+    outbox.answer_beat(answer(4));
+    outbox.push(ShardId(1), beat(1));
+    let Poll::Ready(Some(frame)) = pull() else { panic!("no frame") };
+    assert_eq!((frame.beat_answer.map(|answer| answer.sent), frame.messages.len()), (Some(4), 1));
 }
 
 #[test]

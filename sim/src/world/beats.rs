@@ -20,7 +20,7 @@ impl World {
             let node = self.node(id);
             let now = node.clock.now(now_us).time;
             let beat = node.up().supports.beat(other, now);
-            self.send_beat(id, other, || AtNode::Beaten(id, Box::new(beat.clone())));
+            self.send_beat(id, other, now_us, || AtNode::Beaten(id, Box::new(beat.clone())));
         }
         let node = self.node(id);
         let (boot, clock) = (node.boot, node.clock);
@@ -45,7 +45,9 @@ impl World {
         if let Some(answer) = answer {
             let promiser = self.seat(id);
             self.judges.leases.promised(promiser, from, beat, answer, now_us);
-            self.send_beat(id, from, || AtNode::BeatAnswered(id, answer));
+            // An answer leaves with the next message to that node or with the next beat. (No chance is drawn for it.)
+            let leaves_us = if now_us & 2 == 0 { now_us } else { now_us + now_us % BEAT_INTERVAL_US };
+            self.send_beat(id, from, leaves_us, || AtNode::BeatAnswered(id, answer));
         }
     }
 
@@ -148,8 +150,8 @@ impl World {
     }
 
     /// To whom runs now: what is on its way to a process that ends is lost with it.
-    fn send_beat(&mut self, from: NodeId, to: NodeId, what: impl Fn() -> AtNode) {
-        for at_us in self.network.deliveries(from, to, self.now_us) {
+    fn send_beat(&mut self, from: NodeId, to: NodeId, leaves_us: u64, what: impl Fn() -> AtNode) {
+        for at_us in self.network.deliveries(from, to, leaves_us) {
             let node = self.node(to);
             if node.running.is_some() {
                 let boot = node.boot;
