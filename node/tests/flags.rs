@@ -30,7 +30,10 @@ fn a_wrong_value_gets_one_line_that_names_the_flag() {
             &["--election-timeout-max-ms"],
         ),
         (&["--id", "1", "--data-dir", "d", "--heartbeat-interval-ms", "100"], &["--heartbeat-interval-ms"]),
-        (&["--id", "1", "--data-dir", "d", "--beat-interval-ms", "51"], &["--beat-interval-ms", "a third", "150"]),
+        (
+            &["--id", "1", "--data-dir", "d", "--beat-interval-ms", "51"],
+            &["--beat-interval-ms", "a third", "150"],
+        ),
         (&["--id", "1", "--data-dir", "d", "--support-ms", "151"], &["--support-ms", "--idle-after-ms 0"]),
         (
             &["--id", "1", "--data-dir", "d", "--client-addr", "192.0.2.1:7501"],

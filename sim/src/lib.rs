@@ -34,5 +34,6 @@ pub mod script;
 pub mod shrink;
 pub mod stories;
 pub mod summary;
+pub mod supporters;
 pub mod trace;
 pub mod world;

@@ -200,6 +200,12 @@ impl Node {
         (Supports::new(options), restart.shorten.map(|longest| (restart_until, longest)))
     }
 
+    /// With which support it is started next: the one of its world, or a shorter one.
+    pub const fn choose_support(&mut self, shorter: bool) {
+        let next = self.boot + 1;
+        self.seed = (self.seed & !3) | (if shorter { next } else { next ^ 1 } & 3);
+    }
+
     /// What it promised before it was started has run out.
     pub fn shorten_promise(&mut self) {
         if let Some((_, longest)) = self.up().shortens {

@@ -162,7 +162,8 @@ fn an_answer_to_a_beat_asks_for_no_frame_and_leaves_with_the_next() {
     let waker = Waker::from(Arc::clone(&woken));
     let mut pull = || Pin::new(&mut stream).poll_next(&mut Context::from_waker(&waker));
     assert!(pull().is_pending());
-    let answer = |sent| BeatAnswer { boot: 1, sent: Time(sent), number: SupportNumber(7), support: Duration::ZERO };
+    let answer =
+        |sent| BeatAnswer { boot: 1, sent: Time(sent), number: SupportNumber(7), support: Duration::ZERO };
     outbox.answer_beat(answer(1));
     outbox.answer_beat(answer(2));
     assert!(!woken.take(), "nothing else is to be said");

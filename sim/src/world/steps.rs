@@ -496,7 +496,7 @@ impl World {
     }
 
     /// Every running replica of a shard.
-    pub(super) fn statuses(&mut self, shard: ShardId) -> Vec<(NodeId, ReplicaStatus)> {
+    pub(crate) fn statuses(&mut self, shard: ShardId) -> Vec<(NodeId, ReplicaStatus)> {
         let mut all = Vec::new();
         for id in self.running() {
             let statuses = self.node(id).up().workers().iter().flat_map(|worker| worker.statuses());
