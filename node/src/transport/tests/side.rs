@@ -21,7 +21,7 @@ use crate::transport::{
 };
 
 /// How long an event may take on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 type Notify = tokio::sync::oneshot::Sender<()>;
 type Ended = tokio::task::JoinHandle<Result<(), tonic::transport::Error>>;

@@ -1,6 +1,7 @@
 //! Snapshots from one base to another.
 
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_raft::{Configuration, Index, LogId, Message, ReplicaId, Rpc, Term};
@@ -11,7 +12,7 @@ use flotilla_store::{
 use flotilla_topology::{Epoch, NodeId, SLOTS, Slot};
 use tokio::sync::oneshot;
 
-use super::side::{SHARD, Side, identity, options};
+use super::side::{PATIENCE, SHARD, Side, identity, options};
 use crate::host::SnapshotJob;
 use crate::transport::{Options, PeerEvent, SnapshotError, SnapshotOffer, Stage};
 
@@ -58,10 +59,17 @@ fn send(from: &Side, base: &Memory) -> Receiver<Result<LogId, SnapshotError>> {
     outcome
 }
 
+fn small_chunks() -> Options {
+    Options { snapshot_chunk_bytes_max: 10_000, ..options() }
+}
+
 fn pair() -> (Side, Side) {
-    let options = Options { snapshot_chunk_bytes_max: 10_000, ..options() };
+    pair_with(&small_chunks())
+}
+
+fn pair_with(options: &Options) -> (Side, Side) {
     let one = Side::start_as(identity(1, 1), options.clone(), "127.0.0.1:0");
-    let two = Side::start_as(identity(2, 1), options, "127.0.0.1:0");
+    let two = Side::start_as(identity(2, 1), options.clone(), "127.0.0.1:0");
     one.knows(&[&two]);
     (one, two)
 }
@@ -157,6 +165,24 @@ fn a_receiver_that_is_killed_in_the_middle_is_reported() {
     two.kill();
     let error = outcome.recv().unwrap().unwrap_err();
     assert!(matches!(error, SnapshotError::Broken(_)), "{error}");
+}
+
+#[test]
+fn a_receiver_that_stalls_is_given_up_and_the_next_snapshot_has_its_place() {
+    let idle = Duration::from_secs(2);
+    let options = Options { snapshots_sent_max: 1, snapshot_idle_timeout: idle, ..small_chunks() };
+    let (one, two) = pair_with(&options);
+    let stalled = send(&one, &filled());
+    let (hold, held) = channel();
+    let sink =
+        Box::new(move |_, committed: oneshot::Sender<Result<(), String>>| hold.send(committed).unwrap());
+    await_offer(&two).answer.send(Ok(Stage { generation: 7, sink })).unwrap();
+    let _never_committed = held.recv().unwrap();
+    let next = send(&one, &filled());
+    stalled.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    await_offer(&two).answer.send(Err("it was asked".to_string())).unwrap();
+    let error = next.recv_timeout(PATIENCE).unwrap().unwrap_err();
+    assert!(matches!(&error, SnapshotError::Refused(why) if why == "it was asked"), "{error}");
 }
 
 #[test]
