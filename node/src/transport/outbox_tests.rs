@@ -181,7 +181,7 @@ fn an_answer_to_a_beat_asks_for_no_frame_and_leaves_with_the_next() {
 #[test]
 fn a_beat_passes_what_waits_and_of_several_the_newest_leaves() {
     let (outbox, shelf) = (outbox(), Arc::default());
-    let of_node = |sent| Beat { boot: 1, sent: flotilla_raft::Time(sent), fallen: Vec::new() };
+    let of_node = |sent| Beat { boot: 1, sent: Time(sent), fallen: Vec::new() };
     outbox.beat(&of_node(1));
     let mut stream = open(&outbox, &shelf, 5_000);
     assert!(pull(&mut stream).is_pending(), "a beat says when it was sent: none waits for a stream");
