@@ -1,9 +1,13 @@
 //! The shared log's directory, as a disk may give it back.
 
+use std::collections::BTreeMap;
+
 use flotilla_raft::{HardState, ReplicaId};
 use flotilla_topology::ShardId;
 use flotilla_wal::simulated::SimulatedDisk;
-use flotilla_wal::{BLOCK_BYTES, Batch, CollectError, Log, Options, Record, Recovered, Step, inspect};
+use flotilla_wal::{
+    BLOCK_BYTES, Batch, CollectError, Log, OpenError, Options, Record, Recovered, Step, inspect,
+};
 
 use crate::input::{Input, put_piece};
 
@@ -44,10 +48,15 @@ pub(crate) fn enter(bytes: &[u8]) -> bool {
     for number in inspect::segments(&disk).unwrap_or_default() {
         let _ = inspect::segment(&disk, number);
     }
-    let Ok((mut log, recovered)) = Log::open(disk.clone(), options(), DIRECTORY) else { return false };
+    let Ok((mut log, recovered)) = open(&disk) else { return false };
     go_on(&mut log, &recovered);
     drop(log);
     opens_as(&disk, &recovered)
+}
+
+/// As a node does that knows of no replica beside what the log says: rot takes out of service whom it concerns.
+fn open(disk: &SimulatedDisk) -> Result<(Log<SimulatedDisk>, Recovered), OpenError> {
+    Log::open_quarantining(disk.clone(), options(), DIRECTORY, &BTreeMap::new(), |_| true)
 }
 
 fn name(kind: u8, number: u64) -> String {
@@ -97,12 +106,13 @@ fn newcomer(recovered: &Recovered) -> ShardId {
 
 /// A second start sees what the first one saw, and the newcomer.
 fn opens_as(disk: &SimulatedDisk, before: &Recovered) -> bool {
-    let opened = Log::open(disk.clone(), options(), DIRECTORY);
+    let opened = open(disk);
     let (_, mut after) = opened.unwrap_or_else(|error| panic!("it was opened once, and now: {error}"));
     let newcomer = newcomer(before);
     assert!(after.shards.remove(&newcomer).is_some(), "what was appended is gone");
     assert_eq!(after.shards, before.shards);
     assert_eq!(after.tombstones, before.tombstones);
+    assert_eq!(after.quarantined, before.quarantined);
     true
 }
 

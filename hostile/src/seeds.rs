@@ -19,7 +19,7 @@ use flotilla_store::{
 };
 use flotilla_topology::{Change, ClusterMap, Epoch, NodeId, NodeInfo, ShardId, Slot, plan_initial};
 use flotilla_wal::simulated::SimulatedDisk;
-use flotilla_wal::{Batch, Log, Record};
+use flotilla_wal::{Batch, Log, Record, RotAt};
 use prost::Message as _;
 
 use crate::input::put_piece;
@@ -103,6 +103,7 @@ fn every_record() -> Vec<(u64, Record)> {
         (2, birth(1)),
         (2, Record::Reset(id(40, 3))),
         (3, Record::Tombstone { replica: ReplicaId(7) }),
+        (4, Record::Quarantine { replica: ReplicaId(8), at: RotAt { segment: 3, offset: 4096 } }),
     ]
 }
 

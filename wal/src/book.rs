@@ -13,7 +13,7 @@ use flotilla_raft::{Entry, HardState, Index, LogId, ReplicaId, Term};
 use flotilla_topology::ShardId;
 
 use crate::codec::entry_bytes;
-use crate::record::Record;
+use crate::record::{Record, RotAt};
 
 /// A value and the segment that holds its newest record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,34 @@ struct Held {
     ranges: VecDeque<Range>,
 }
 
+/// What remains of the replicas of a shard that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The greatest id.
+    pub replica: ReplicaId,
+    /// It is out of service because of this damage, and was neither removed nor replaced since.
+    pub quarantine: Option<RotAt>,
+}
+
+impl Ended {
+    /// What a record that ends a shard leaves behind. Nothing: it says no more than earlier ones did.
+    pub fn after(before: Option<Self>, replica: ReplicaId, quarantine: Option<RotAt>) -> Option<Self> {
+        match before {
+            Some(before) if quarantine.or(before.quarantine).is_none() && replica <= before.replica => None,
+            Some(before) => Some(Self { replica: replica.max(before.replica), quarantine }),
+            None => Some(Self { replica, quarantine }),
+        }
+    }
+
+    /// As a record to write again.
+    const fn record(self) -> Record {
+        match self.quarantine {
+            Some(at) => Record::Quarantine { replica: self.replica, at },
+            None => Record::Tombstone { replica: self.replica },
+        }
+    }
+}
+
 /// What pins a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Live {
@@ -54,7 +82,7 @@ struct Live {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Book {
     shards: BTreeMap<ShardId, Held>,
-    tombstones: BTreeMap<ShardId, Pinned<ReplicaId>>,
+    ended: BTreeMap<ShardId, Pinned<Ended>>,
     live: Tally,
 }
 
@@ -207,7 +235,8 @@ impl Book {
     pub fn apply(&mut self, shard: ShardId, record: &Record, segment: u64) {
         match record {
             Record::Birth { replica, genesis } => return self.born(shard, *replica, genesis, segment),
-            Record::Tombstone { replica } => return self.ended(shard, *replica, segment),
+            Record::Tombstone { replica } => return self.end(shard, *replica, None, segment),
+            Record::Quarantine { replica, at } => return self.end(shard, *replica, Some(*at), segment),
             _ => {}
         }
         let held = self.shards.get_mut(&shard);
@@ -230,13 +259,18 @@ impl Book {
                 live.set(&mut held.compacted, *id, segment);
                 live.clear(&mut held.intent);
             }
-            Record::Birth { .. } | Record::Tombstone { .. } => unreachable!("handled above"),
+            Record::Birth { .. } | Record::Tombstone { .. } | Record::Quarantine { .. } => {
+                unreachable!("handled above")
+            }
         }
     }
 
     fn born(&mut self, shard: ShardId, replica: ReplicaId, genesis: &Bytes, segment: u64) {
-        let ended = self.tombstones.get(&shard).map(|tombstone| tombstone.value);
-        assert!(ended < Some(replica), "{shard}: {replica} is born after {ended:?} ended");
+        if let Some(ended) = self.ended.get_mut(&shard) {
+            let before = ended.value.replica;
+            assert!(before < replica, "{shard}: {replica} is born after {before} ended");
+            ended.value.quarantine = None;
+        }
         let birth = Pinned { value: (replica, genesis.clone()), segment };
         let ranges = VecDeque::new();
         let held = Held { birth, hard_state: None, compacted: None, intent: None, ranges };
@@ -245,7 +279,7 @@ impl Book {
         self.live.pin(segment);
     }
 
-    fn ended(&mut self, shard: ShardId, replica: ReplicaId, segment: u64) {
+    fn end(&mut self, shard: ShardId, replica: ReplicaId, quarantine: Option<RotAt>, segment: u64) {
         if let Some(mut held) = self.shards.remove(&shard) {
             assert!(held.birth.value.0 <= replica, "{shard}: {replica} ends while {held:?} lives");
             self.live.unpin(held.birth.segment);
@@ -255,22 +289,31 @@ impl Book {
             held.ranges.drain(..).for_each(|range| self.live.take(&range));
         }
         // A lesser id says nothing; the segment that holds the greatest one stays needed.
-        if self.tombstones.get(&shard).is_none_or(|tombstone| tombstone.value < replica) {
-            let mut slot = self.tombstones.remove(&shard);
-            self.live.set(&mut slot, replica, segment);
-            self.tombstones.extend(slot.map(|tombstone| (shard, tombstone)));
+        let before = self.ended.get(&shard).map(|ended| ended.value);
+        if let Some(ended) = Ended::after(before, replica, quarantine) {
+            assert!(ended.replica == replica, "{shard}: {replica} ends, but {before:?} is out of service");
+            self.set_ended(shard, ended, segment);
         }
+    }
+
+    fn set_ended(&mut self, shard: ShardId, ended: Ended, segment: u64) {
+        let mut slot = self.ended.remove(&shard);
+        self.live.set(&mut slot, ended, segment);
+        self.ended.extend(slot.map(|ended| (shard, ended)));
     }
 
     /// Notes that a record that was live in `from` is about to be written again into `to`.
     pub fn restate(&mut self, shard: ShardId, record: &Record, from: u64, to: u64) {
-        let live = &mut self.live;
-        if let Record::Tombstone { replica } = record {
-            let mut slot = self.tombstones.remove(&shard);
-            live.set(&mut slot, *replica, to);
-            self.tombstones.extend(slot.map(|tombstone| (shard, tombstone)));
-            return;
+        match record {
+            Record::Tombstone { replica } => {
+                return self.set_ended(shard, Ended { replica: *replica, quarantine: None }, to);
+            }
+            Record::Quarantine { replica, at } => {
+                return self.set_ended(shard, Ended { replica: *replica, quarantine: Some(*at) }, to);
+            }
+            _ => {}
         }
+        let live = &mut self.live;
         let held = self.shards.get_mut(&shard);
         let held = held.unwrap_or_else(|| panic!("{shard} has no replica here to restate {record:?} for"));
         match record {
@@ -286,7 +329,9 @@ impl Book {
                 let (first, last) = (entries[0].index(), entries[entries.len() - 1].index());
                 held.relocate(first, last, from, to, live);
             }
-            Record::Reset(_) | Record::Tombstone { .. } => unreachable!("{record:?} is not restated"),
+            Record::Reset(_) | Record::Tombstone { .. } | Record::Quarantine { .. } => {
+                unreachable!("{record:?} is not restated here")
+            }
         }
     }
 
@@ -334,12 +379,12 @@ impl Book {
                 records.push((*shard, record));
             }
         }
-        for (shard, tombstone) in &self.tombstones {
+        for (shard, ended) in &self.ended {
             if bytes >= bytes_max {
                 break;
             }
-            if tombstone.segment == segment {
-                let record = Record::Tombstone { replica: tombstone.value };
+            if ended.segment == segment {
+                let record = ended.value.record();
                 bytes += crate::codec::record_bytes(&record);
                 records.push((*shard, record));
             }
@@ -386,10 +431,10 @@ impl Book {
         self.born(shard, replica, genesis, segment);
     }
 
-    /// The greatest replica id that ended.
-    pub fn found_tombstone(&mut self, shard: ShardId, replica: ReplicaId, segment: u64) {
+    /// What remains of replicas that ended.
+    pub fn found_ended(&mut self, shard: ShardId, ended: Ended, segment: u64) {
         self.live.pin(segment);
-        self.tombstones.insert(shard, Pinned { value: replica, segment });
+        self.ended.insert(shard, Pinned { value: ended, segment });
     }
 
     /// A compaction mark, or where the log was reset to.

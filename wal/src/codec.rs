@@ -7,7 +7,7 @@ use flotilla_raft::{Configuration, Entry, HardState, Index, LogId, Payload, Repl
 use flotilla_topology::ShardId;
 
 use crate::error::DecodeError;
-use crate::record::{Record, Stored};
+use crate::record::{Record, RotAt, Stored};
 
 const BIRTH: u8 = 1;
 const HARD_STATE: u8 = 2;
@@ -16,6 +16,7 @@ const COMPACT: u8 = 4;
 const SNAPSHOT_INTENT: u8 = 5;
 const RESET: u8 = 6;
 const TOMBSTONE: u8 = 7;
+const QUARANTINE: u8 = 8;
 /// Set in the kind of a restated record.
 const RESTATED: u8 = 0x80;
 
@@ -52,6 +53,7 @@ fn content_bytes(record: &Record) -> u64 {
         Record::Entries(entries) => 8 + 4 + entries.iter().map(entry_bytes).sum::<u64>(),
         Record::Compact(_) | Record::SnapshotIntent(_) | Record::Reset(_) => 16,
         Record::Tombstone { .. } => 8,
+        Record::Quarantine { .. } => 24,
     }
 }
 
@@ -65,6 +67,7 @@ pub(crate) fn encode(shard: ShardId, restated: bool, record: &Record, out: &mut 
         Record::SnapshotIntent(_) => SNAPSHOT_INTENT,
         Record::Reset(_) => RESET,
         Record::Tombstone { .. } => TOMBSTONE,
+        Record::Quarantine { .. } => QUARANTINE,
     };
     out.push(if restated { kind | RESTATED } else { kind });
     put(out, shard.0);
@@ -86,6 +89,11 @@ pub(crate) fn encode(shard: ShardId, restated: bool, record: &Record, out: &mut 
             put(out, id.term.0);
         }
         Record::Tombstone { replica } => put(out, replica.0),
+        Record::Quarantine { replica, at } => {
+            put(out, replica.0);
+            put(out, at.segment);
+            put(out, at.offset);
+        }
     }
 }
 
@@ -165,6 +173,10 @@ fn decode(kind: u8, content: &mut Reader<'_>) -> Result<Record, DecodeError> {
         SNAPSHOT_INTENT => Record::SnapshotIntent(content.log_id()?),
         RESET => Record::Reset(content.log_id()?),
         TOMBSTONE => Record::Tombstone { replica: ReplicaId(content.u64()?) },
+        QUARANTINE => Record::Quarantine {
+            replica: ReplicaId(content.u64()?),
+            at: RotAt { segment: content.u64()?, offset: content.u64()? },
+        },
         other => return Err(DecodeError::Kind(other)),
     })
 }
@@ -258,6 +270,7 @@ mod tests {
             Record::SnapshotIntent(id),
             Record::Reset(id),
             Record::Tombstone { replica: ReplicaId(5) },
+            Record::Quarantine { replica: ReplicaId(5), at: RotAt { segment: 3, offset: 4096 } },
         ]
     }
 
@@ -313,6 +326,10 @@ mod tests {
             (Record::SnapshotIntent(id), [&head(5, 16)[..], &long(7), &long(3)].concat()),
             (Record::Reset(id), [&head(6, 16)[..], &long(7), &long(3)].concat()),
             (Record::Tombstone { replica: ReplicaId(5) }, [&head(7, 8)[..], &long(5)].concat()),
+            (
+                Record::Quarantine { replica: ReplicaId(5), at: RotAt { segment: 3, offset: 6 } },
+                [&head(8, 24)[..], &long(5), &long(3), &long(6)].concat(),
+            ),
         ];
         for (record, bytes) in golden {
             let mut out = Vec::new();

@@ -17,9 +17,9 @@ use crate::disk::Disk;
 use crate::error::CollectError;
 use crate::frame::FrameKind;
 use crate::log::Log;
-use crate::record::{Record, Stored};
+use crate::record::{Record, RotAt, Stored};
 use crate::scan::{Found, Reader};
-use crate::segment::{FIRST_FRAME, Name};
+use crate::segment::{BLOCK_BYTES, FIRST_FRAME, Name};
 use crate::shelf::{Closed, DiskError};
 
 /// How much one step reads or rewrites at most, in bytes, beyond the last frame that it touches.
@@ -148,13 +148,26 @@ impl<D: Disk> Log<D> {
         let mut reader = Reader::new(&file, front.end, self.directory, segment).map_err(failed)?;
         let mut records = Vec::new();
         let (mut at, mut found) = (from, 0);
+        let rot =
+            |offset| CollectError::Rot { segment, offset, shards: self.book.shards_with_entries(segment) };
         while at < front.end && at - from < REWRITE_BYTES && found < REWRITE_BYTES {
-            let rot =
-                || CollectError::Rot { segment, offset: at, shards: self.book.shards_with_entries(segment) };
-            let Found::Frame(frame) = reader.at(at).map_err(failed)? else { return Err(rot()) };
+            let known = self.rot.contains(&RotAt { segment, offset: at });
+            let frame = match reader.at(at).map_err(failed)? {
+                Found::Frame(frame) => frame,
+                // Nobody in service depends on it. On to where the scan at the start went on.
+                Found::Broken(head, _) if known => {
+                    at += head.padded().unwrap_or(u64::MAX - at);
+                    continue;
+                }
+                Found::Nothing if known => {
+                    at = reader.next_head(at + BLOCK_BYTES).map_err(failed)?.unwrap_or(front.end);
+                    continue;
+                }
+                Found::Broken(..) | Found::Nothing => return Err(rot(at)),
+            };
             if frame.head.kind == FrameKind::Records {
                 // Intact but unreadable cannot be: this program wrote or replayed it.
-                let stored = codec::decode_all(frame.body).map_err(|_| rot())?;
+                let stored = codec::decode_all(frame.body).map_err(|_| rot(at))?;
                 for record in stored {
                     for run in self.live_runs(record, segment) {
                         found += codec::record_bytes(&run.1);

@@ -5,7 +5,9 @@ use std::io;
 use flotilla_topology::ShardId;
 use thiserror::Error;
 
+use crate::log::Rot;
 use crate::options::OptionsError;
+use crate::record::RotAt;
 
 /// Why a log could not be opened. Nothing was cut: the directory may be opened again once the cause is gone.
 #[derive(Debug, Error)]
@@ -96,6 +98,14 @@ pub enum OpenError {
         /// What the file system said.
         source: io::Error,
     },
+}
+
+impl OpenError {
+    /// The refusal to open a log with this damage.
+    pub(crate) fn rot(rot: &Rot) -> Self {
+        let RotAt { segment, offset } = rot.at;
+        Self::Rot { segment, offset, shards: rot.shards.keys().copied().collect() }
+    }
 }
 
 /// Why something was not written.

@@ -1,15 +1,20 @@
 //! A look into a directory without opening it: for the operator who has to understand what a node found.
 //!
-//! Nothing is judged and nothing is written. A place is reported as it is; whether damage is rot or a torn tail, only
-//! [`crate::Log::open`] says.
+//! Nothing is written. [`segment`] reports a place as it is; whether damage is rot or a torn tail, [`judge`] says, as
+//! [`crate::Log::open`] would.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use flotilla_topology::ShardId;
 
 use crate::codec;
 use crate::disk::{Disk, File, read_full};
+use crate::error::OpenError;
 use crate::frame::FrameKind;
+use crate::log::Recovered;
+use crate::record::RotAt;
+use crate::recovery;
 use crate::scan::{Found, Reader};
 use crate::segment::{BLOCK_BYTES, FIRST_FRAME, Header, Name};
 
@@ -71,6 +76,40 @@ pub enum Place {
         /// Where it begins.
         offset: u64,
     },
+}
+
+/// What opening would find.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// What every shard would be given back, with the consent to take out of service whom rot concerns.
+    pub recovered: Recovered,
+    /// Every place at which something is damaged that had been durable, in order. Perhaps nobody in service depends on it.
+    pub rot: Vec<RotAt>,
+    /// The segments that are part of the log, ascending. The others are left over from a crash.
+    pub segments: Vec<u64>,
+}
+
+/// What [`crate::Log::open_quarantining`] would find, of whom the log alone knows. `directory`: the random id of the directory.
+///
+/// # Errors
+/// Why the log could not be opened, other than rot.
+pub fn judge<D: Disk>(disk: &D, directory: u128) -> Result<Judgement, OpenError> {
+    let mut plan = recovery::read(disk, directory)?;
+    let (rot, nobody) = (plan.rot.clone(), BTreeMap::new());
+    let hurt = plan.rot(&nobody);
+    if let Some(hurt) = &hurt {
+        plan.quarantine(&hurt.shards, &nobody);
+    }
+    if let Some(missing) = plan.missing.take() {
+        return Err(missing);
+    }
+    let (torn, mut segments) = (plan.torn, plan.files.segments);
+    // The newest is part of it even if none of its frames counts.
+    let newest = segments.last().copied();
+    segments.retain(|number| !plan.leftovers.contains(number) || Some(*number) == newest);
+    let replayed = std::mem::take(&mut plan.replay).finish();
+    let replayed = replayed.map_err(|(shard, what)| OpenError::Inconsistent { shard, what })?;
+    Ok(Judgement { recovered: Recovered::of(replayed.shards, &replayed.ended, hurt, torn), rot, segments })
 }
 
 /// The numbers of all segment files, ascending.

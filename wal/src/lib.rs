@@ -7,8 +7,11 @@
 //! every shard's Raft log stays in the memory of its replica; this log is read only when a node starts, and by its
 //! own garbage collector.
 //!
+//! Rot (damage to what had been durable) is never cut silently: [`Log::open`] refuses it, [`Log::open_quarantining`] takes the
+//! shards that it concerns out of service, for ever and durably, and goes on with the others.
+//!
 //! What it does not do: no threads, no clock, no paths (see [`Disk`]), no locking of the directory, no index for
-//! reading single entries, no quarantine of rotten shards yet ([`OpenError::Rot`] refuses to start and names them).
+//! reading single entries.
 //!
 //! Reading order: `record.rs` (what is remembered), `frame.rs` and `segment.rs` (bytes), `log.rs` (open, append,
 //! rotate), `shelf.rs` (spare files), `scan.rs`, `replay.rs` and `recovery.rs` (what is found at start), `book.rs` and
@@ -35,7 +38,7 @@ pub use collect::Step;
 pub use disk::{Disk, File};
 pub use error::{AppendError, CollectError, DecodeError, OpenError};
 pub use frame::FrameKind;
-pub use log::{Log, Recovered, ShardState, Stats, TornTail};
+pub use log::{Log, Quarantined, Recovered, Rot, ShardState, Stats, TornTail};
 pub use options::{Options, OptionsError};
-pub use record::{Batch, Record};
+pub use record::{Batch, Record, RotAt};
 pub use segment::{BLOCK_BYTES, FORMAT_VERSION};

@@ -1,19 +1,19 @@
 //! The log itself: open, append, mark.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use flotilla_raft::{Entry, HardState, LogId, ReplicaId};
 use flotilla_topology::ShardId;
 
-use crate::book::Book;
+use crate::book::{Book, Ended};
 use crate::codec;
 use crate::collect::CREDIT_PER_BYTE;
 use crate::disk::{Disk, File, write_all};
 use crate::error::{AppendError, OpenError};
 use crate::frame::{FrameBuffer, FrameKind, HEAD_BYTES, Salt, Statement};
 use crate::options::Options;
-use crate::record::Batch;
+use crate::record::{Batch, RotAt};
 use crate::recovery::{self, Carried, Plan};
 use crate::segment::{End, FIRST_FRAME, Header, Name, SEAL_BYTES, round_up};
 use crate::shelf::{Closed, DiskError, Shelf, failed, publish};
@@ -44,6 +44,24 @@ pub struct TornTail {
     pub offset: u64,
 }
 
+/// Damage to what had been durable, and whom it concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rot {
+    /// The first damaged place.
+    pub at: RotAt,
+    /// The shards that cannot go on, each with the damage that concerns it. Empty: whatever is damaged, nobody depends on it.
+    pub shards: BTreeMap<ShardId, RotAt>,
+}
+
+/// Who is out of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The greatest replica id that may ever have lived here: all up to it are spent.
+    pub replica: ReplicaId,
+    /// Where the damage was found.
+    pub at: RotAt,
+}
+
 /// What was found in the directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -51,9 +69,29 @@ pub struct Recovered {
     pub shards: BTreeMap<ShardId, ShardState>,
     /// The greatest replica id that a shard ever had here and that ended.
     pub tombstones: BTreeMap<ShardId, ReplicaId>,
+    /// The shards that are out of service, those of [`Recovered::rot`] among them. They are in `tombstones` too.
+    pub quarantined: BTreeMap<ShardId, Quarantined>,
+    /// Damage was found, and what it concerns was taken out of service now.
+    pub rot: Option<Rot>,
     /// An unfinished write was found and cut off. (One whose first block never reached the disk cannot be told from
     /// the stale bytes of a recycled file, and goes unnoticed.)
     pub torn: Option<TornTail>,
+}
+
+impl Recovered {
+    pub(crate) fn of(
+        shards: BTreeMap<ShardId, ShardState>,
+        ended: &BTreeMap<ShardId, Ended>,
+        rot: Option<Rot>,
+        torn: Option<TornTail>,
+    ) -> Self {
+        let quarantined = ended.iter().filter_map(|(shard, it)| {
+            it.quarantine.map(|at| (*shard, Quarantined { replica: it.replica, at }))
+        });
+        let quarantined = quarantined.collect();
+        let tombstones = ended.iter().map(|(shard, it)| (*shard, it.replica)).collect();
+        Self { shards, tombstones, quarantined, rot, torn }
+    }
 }
 
 /// Numbers for the metrics.
@@ -113,6 +151,8 @@ pub struct Log<D: Disk> {
     /// What garbage collection may still write, and how far it has read: see `collect.rs`.
     pub(crate) credit_bytes: u64,
     pub(crate) cursor: Option<(u64, u64)>,
+    /// Damaged places that opening knew of: nothing live is there.
+    pub(crate) rot: BTreeSet<RotAt>,
 }
 
 impl<D: Disk> Log<D> {
@@ -121,10 +161,38 @@ impl<D: Disk> Log<D> {
     /// A torn tail is cut; writing goes on in a new segment. Opening again after a crash in the middle gives the same.
     ///
     /// # Errors
-    /// See [`OpenError`]. Nothing is ever cut that had been durable.
+    /// See [`OpenError`]. Nothing is ever cut that had been durable: rot is refused.
     pub fn open(disk: D, options: Options, directory: u128) -> Result<(Self, Recovered), OpenError> {
+        Self::open_quarantining(disk, options, directory, &BTreeMap::new(), |_| false)
+    }
+
+    /// The same, but where rot is found and `consent` says so, the shards that it concerns are taken out of service, durably, and
+    /// the others go on.
+    ///
+    /// `spent`: the shards that may have had a replica here by whatever else remembers it, and the greatest id that it may have
+    /// had. The log alone does not know: what was lost may be the birth of a replica of which there is no other trace.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Without consent nothing was written.
+    pub fn open_quarantining(
+        disk: D,
+        options: Options,
+        directory: u128,
+        spent: &BTreeMap<ShardId, ReplicaId>,
+        consent: impl FnOnce(&Rot) -> bool,
+    ) -> Result<(Self, Recovered), OpenError> {
         options.validate()?;
         let mut plan = recovery::read(&disk, directory)?;
+        let rot = plan.rot(spent);
+        if let Some(rot) = &rot {
+            if !consent(rot) {
+                return Err(OpenError::rot(rot));
+            }
+            plan.quarantine(&rot.shards, spent);
+        }
+        if let Some(missing) = plan.missing.take() {
+            return Err(missing);
+        }
         // Before anything is made: the next attempt would find a segment, and an empty log in good order.
         if options.must_exist && plan.files.segments.is_empty() {
             return Err(OpenError::Lost);
@@ -132,8 +200,7 @@ impl<D: Disk> Log<D> {
         let replayed = std::mem::take(&mut plan.replay)
             .finish()
             .map_err(|(shard, what)| OpenError::Inconsistent { shard, what })?;
-        let recovered =
-            Recovered { shards: replayed.shards, tombstones: replayed.tombstones, torn: plan.torn };
+        let recovered = Recovered::of(replayed.shards, &replayed.ended, rot, plan.torn);
         let log = Self::go_on(disk, options, directory, plan, replayed.book)?;
         Ok((log, recovered))
     }
@@ -185,12 +252,14 @@ impl<D: Disk> Log<D> {
             named_shards: 0,
             credit_bytes: 0,
             cursor: None,
+            rot: plan.rot.iter().copied().collect(),
             disk,
         };
         log.credit_bytes = log.credit_bytes_max();
         // Only what counts is sealed. Where the newest segment held nothing but the frame that is carried, that frame may have made
         // everything before it dead: then its predecessor was collected, and there is nothing left to seal.
-        if log.closed.back().is_some_and(|closed| closed.number == previous.segment) {
+        let ends_in = |closed: &Closed| closed.number == previous.segment && previous.offset <= closed.bytes;
+        if log.closed.back().is_some_and(ends_in) {
             let name = Name::Segment(previous.segment);
             let mut old = log.disk.open(&name.to_string()).map_err(failed(name, "open"))?;
             log.seal(&mut old, previous)?;

@@ -36,6 +36,23 @@ pub enum Record {
         /// The id of the removed replica.
         replica: ReplicaId,
     },
+    /// Rot took something that the shard had been promised: whoever it has here is out of service for ever, with all that is
+    /// left of it. Written by opening. Stands until a tombstone of this id or above, or a birth above it.
+    Quarantine {
+        /// The greatest id that may ever have lived here: all up to it are spent.
+        replica: ReplicaId,
+        /// Where the damage was found.
+        at: RotAt,
+    },
+}
+
+/// A damaged place of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RotAt {
+    /// The number of the segment.
+    pub segment: u64,
+    /// Where the damaged frame begins (0: the segment's header).
+    pub offset: u64,
 }
 
 /// Records of any number of shards, in order, to be written together or not at all.

@@ -10,22 +10,32 @@
 //! the next power cut. It is *carried*: written again as the first frame of the new segment, whose header says that
 //! the old one ends before it. The new segment appears by one rename, so either the old frame counts or the new one.
 //!
+//! Rot does not end it: what the damage concerns is taken out of service, if whoever opens consents, and the rest goes on. The
+//! records that say so stand in the first frame of the new segment, behind what is carried: they appear with its name, and no
+//! segment is released before. As long as the damaged segment is there, the next opening finds the damage again, and that
+//! nobody in service depends on it.
+//!
 //! Recovery writes nothing (`log.rs` does, afterwards): a crash in the middle changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use flotilla_raft::ReplicaId;
+use flotilla_topology::ShardId;
+
+use crate::codec;
 use crate::disk::{Disk, File, read_full};
 use crate::error::OpenError;
 use crate::frame::{FrameKind, Head};
-use crate::log::TornTail;
+use crate::log::{Rot, TornTail};
+use crate::record::RotAt;
 use crate::replay::Replay;
-use crate::scan::{Damage, Frame, Reader, Scanned, Visitor, scan};
+use crate::scan::{Damage, Frame, Reader, Scanned, Visitor, scan, shards_of};
 use crate::segment::{BLOCK_BYTES, End, FIRST_FRAME, FORMAT_VERSION, Header, Name, NoHeader};
 use crate::shelf::Closed;
 
 /// A frame to be written again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Carried {
     pub list: Vec<u8>,
     pub body: Vec<u8>,
@@ -43,6 +53,10 @@ pub(crate) struct Plan {
     pub sequence: u64,
     pub carried: Option<Carried>,
     pub torn: Option<TornTail>,
+    /// Where something is damaged that had been durable, in order.
+    pub rot: Vec<RotAt>,
+    /// Something is missing too, beside the damage.
+    pub missing: Option<OpenError>,
     pub files: Files,
     /// Segments that are not needed once the new one is durable.
     pub leftovers: Vec<u64>,
@@ -143,9 +157,14 @@ pub(crate) fn read<D: Disk>(disk: &D, directory: u128) -> Result<Plan, OpenError
     }
     plan.number = plan.files.next_number()?;
     let Some((_, segment)) = segments.last_key_value() else { return Ok(plan) };
-    let newest = survey(segment, directory)?;
+    let mut newest = survey(segment, directory)?;
+    if segment.header.is_none()
+        && let Some((_, before)) = segments.range(..segment.number).next_back()
+    {
+        // What its header said of old segments is lost. They were stated to be dead before that, or are still there.
+        newest.oldest = newest.oldest.max(survey(before, directory)?.oldest);
+    }
     let chain = chain(&segments, newest.oldest);
-    let mut rot = Vec::new();
     for (position, number) in chain.iter().enumerate() {
         let segment = &segments[number];
         let successor = chain.get(position + 1).map(|number| &segments[number]);
@@ -153,16 +172,12 @@ pub(crate) fn read<D: Disk>(disk: &D, directory: u128) -> Result<Plan, OpenError
             Some(successor) => {
                 let end = successor.header.map(|header| header.previous);
                 let end = end.filter(|end| end.segment == *number);
-                replay_closed(&mut plan, &mut rot, segment, end, directory)?;
+                replay_closed(&mut plan, segment, end, directory)?;
             }
-            None => replay_newest(&mut plan, &mut rot, segment, &newest, directory)?,
+            None => replay_newest(&mut plan, segment, &newest, directory)?,
         }
     }
-    if let Some((segment, offset)) = rot.first() {
-        let shards = plan.replay.all_rotten();
-        return Err(OpenError::Rot { segment: *segment, offset: *offset, shards });
-    }
-    check_chain(&segments, &chain, &newest)?;
+    plan.missing = check_chain(&segments, &chain, &newest).err();
     let kept = |number: &u64| plan.closed.iter().any(|closed| closed.number == *number);
     plan.leftovers = segments.keys().filter(|number| !kept(number)).copied().collect();
     Ok(plan)
@@ -239,39 +254,42 @@ fn check_chain<F>(
 
 fn replay_closed<F: File>(
     plan: &mut Plan,
-    rot: &mut Vec<(u64, u64)>,
     segment: &Segment<F>,
     end: Option<End>,
     directory: u128,
 ) -> Result<(), OpenError> {
-    lost_header(plan, rot, segment);
-    let mut visitor = Replayer::new(&mut plan.replay, segment.number);
+    let number = segment.number;
+    lost_header(plan, segment);
+    let mut visitor = Replayer::new(&mut plan.replay, number);
     let limit = end.map_or(u64::MAX, |end| end.offset);
     let scanned = walk(segment, limit, directory, &mut visitor)?;
     visitor.done()?;
-    rot.extend(scanned.damage.iter().map(|damage| (segment.number, damage.offset)));
-    let Some(end) = end else { return Ok(()) };
+    plan.rot.extend(scanned.damage.iter().map(|damage| RotAt { segment: number, offset: damage.offset }));
     // Opening writes a seal at the end: not where no file reaches.
-    if scanned.end != end.offset
-        || end.offset > segment.bytes
-        || scanned.checksum.is_some_and(|checksum| checksum != end.checksum)
+    if let Some(end) = end
+        && (scanned.end != end.offset
+            || end.offset > segment.bytes
+            || scanned.checksum.is_some_and(|checksum| checksum != end.checksum))
     {
-        rot.push((segment.number, scanned.end.min(end.offset)));
-        plan.replay.lost(None);
+        lost(plan, RotAt { segment: number, offset: scanned.end.min(end.offset) });
     }
-    plan.closed.push(Closed { number: segment.number, bytes: segment.bytes, end: end.offset });
+    // The collector looks for frames no further than there are any.
+    let offset = end.map_or(scanned.end, |end| scanned.end.min(end.offset)).min(segment.bytes);
+    plan.closed.push(Closed { number, bytes: segment.bytes, end: offset });
+    // Should the next segment not say it itself.
+    plan.previous = End { segment: number, offset, checksum: scanned.checksum.unwrap_or_default() };
+    plan.sequence = scanned.sequence.unwrap_or(plan.sequence);
     Ok(())
 }
 
 fn replay_newest<F: File>(
     plan: &mut Plan,
-    rot: &mut Vec<(u64, u64)>,
     segment: &Segment<F>,
     newest: &Newest,
     directory: u128,
 ) -> Result<(), OpenError> {
     let number = segment.number;
-    lost_header(plan, rot, segment);
+    lost_header(plan, segment);
     let scanned = &newest.scanned;
     let cut = newest.torn().unwrap_or(scanned.end);
     let unconfirmed = newest.unconfirmed();
@@ -279,21 +297,22 @@ fn replay_newest<F: File>(
     visitor.carry = unconfirmed.map(|(offset, _)| (offset, plan.number));
     walk(segment, cut, directory, &mut visitor)?;
     plan.carried = visitor.done()?;
-    rot.extend(scanned.damage.iter().filter(|it| it.offset < scanned.durable).map(|it| (number, it.offset)));
+    let durable = scanned.damage.iter().filter(|it| it.offset < scanned.durable);
+    plan.rot.extend(durable.map(|it| RotAt { segment: number, offset: it.offset }));
     if newest.shrunk {
-        rot.push((number, segment.bytes));
-        plan.replay.lost(None);
+        lost(plan, RotAt { segment: number, offset: segment.bytes });
     }
-    let Some(header) = segment.header else { return Ok(()) };
+    let before = (plan.previous, plan.sequence);
+    let (previous, first) = segment.header.map_or(before, |header| (header.previous, header.sequence));
     plan.torn = newest.torn().map(|offset| TornTail { segment: number, offset });
     let (offset, checksum, sequence) = match (unconfirmed, newest.last) {
         (Some((offset, head)), _) => (offset, head.previous, head.sequence),
         (None, Some((_, head))) => (cut, head.checksum, head.sequence + 1),
-        (None, None) => (FIRST_FRAME, header.previous.checksum, header.sequence),
+        (None, None) => (FIRST_FRAME, previous.checksum, first),
     };
     plan.sequence = sequence;
     if offset == FIRST_FRAME {
-        plan.previous = header.previous;
+        plan.previous = previous;
     } else {
         plan.previous = End { segment: number, offset, checksum };
         plan.closed.push(Closed { number, bytes: segment.bytes, end: offset });
@@ -301,10 +320,36 @@ fn replay_newest<F: File>(
     Ok(())
 }
 
-fn lost_header<F>(plan: &mut Plan, rot: &mut Vec<(u64, u64)>, segment: &Segment<F>) {
+fn lost_header<F>(plan: &mut Plan, segment: &Segment<F>) {
     if segment.header.is_none() {
-        rot.push((segment.number, 0));
-        plan.replay.lost(None);
+        lost(plan, RotAt { segment: segment.number, offset: 0 });
+    }
+}
+
+/// Something was lost here, and nobody knows whom it concerns.
+fn lost(plan: &mut Plan, at: RotAt) {
+    plan.rot.push(at);
+    plan.replay.lost(None, at);
+}
+
+impl Plan {
+    /// What the damage concerns, if there is any. `spent`: see [`crate::Log::open_quarantining`].
+    pub fn rot(&self, spent: &BTreeMap<ShardId, ReplicaId>) -> Option<Rot> {
+        let at = *self.rot.first()?;
+        Some(Rot { at, shards: self.replay.rotten(spent) })
+    }
+
+    /// Takes shards out of service. What is to be written of it goes into the first frame of the new segment.
+    pub fn quarantine(&mut self, shards: &BTreeMap<ShardId, RotAt>, spent: &BTreeMap<ShardId, ReplicaId>) {
+        if shards.is_empty() {
+            return;
+        }
+        let records = self.replay.quarantine(shards, spent, self.number);
+        let carried = self.carried.get_or_insert_default();
+        let mut names: BTreeSet<ShardId> = shards_of(&carried.list).into_iter().collect();
+        names.extend(shards.keys());
+        carried.list = names.iter().flat_map(|shard| shard.0.to_le_bytes()).collect();
+        records.iter().for_each(|(shard, record)| codec::encode(*shard, false, record, &mut carried.body));
     }
 }
 
@@ -353,7 +398,7 @@ impl Visitor for Replayer<'_> {
             segment = to;
             self.carried = Some(Carried { list: frame.list.to_vec(), body: frame.body.to_vec() });
         }
-        match crate::codec::decode_all(frame.body) {
+        match codec::decode_all(frame.body) {
             Ok(records) => self.replay.apply(records, segment),
             Err(source) => {
                 let malformed = OpenError::Malformed { segment: self.segment, offset: frame.offset, source };
@@ -363,7 +408,7 @@ impl Visitor for Replayer<'_> {
     }
 
     fn damage(&mut self, damage: &Damage) {
-        self.replay.lost(damage.shards.clone());
+        self.replay.lost(damage.shards.clone(), RotAt { segment: self.segment, offset: damage.offset });
     }
 }
 

@@ -4,15 +4,15 @@
 //! may first be missing at the front and be restated later, and a shard's birth may come after its other records.
 //! Only at the end must everything fit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flotilla_raft::{Entry, HardState, Index, LogId, ReplicaId};
 use flotilla_topology::ShardId;
 
-use crate::book::Book;
+use crate::book::{Book, Ended};
 use crate::log::ShardState;
-use crate::record::{Record, Stored};
+use crate::record::{Record, RotAt, Stored};
 
 /// A value and where its newest record lies.
 #[derive(Clone, Debug)]
@@ -42,18 +42,20 @@ struct History {
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
     shards: BTreeMap<ShardId, History>,
-    tombstones: BTreeMap<ShardId, Placed<ReplicaId>>,
+    ended: BTreeMap<ShardId, Placed<Ended>>,
+    /// When a shard last ended, if that was seen: what is restated does not count.
+    ended_at: BTreeMap<ShardId, u64>,
     moment: u64,
-    /// Shards that damage concerns.
-    rotten: BTreeSet<ShardId>,
-    /// Moments at which a frame was lost that names no shards.
-    blind: Vec<u64>,
+    /// When and where the last frame was lost that names a shard.
+    named: BTreeMap<ShardId, (u64, RotAt)>,
+    /// When and where the last frame was lost that names none.
+    blind: Option<(u64, RotAt)>,
 }
 
 /// What a replay ends in.
 pub(crate) struct Replayed {
     pub shards: BTreeMap<ShardId, ShardState>,
-    pub tombstones: BTreeMap<ShardId, ReplicaId>,
+    pub ended: BTreeMap<ShardId, Ended>,
     pub book: Book,
 }
 
@@ -87,7 +89,9 @@ impl History {
                 self.compacted = Some(Placed { value, segment, moment });
                 self.reset = Some(moment);
             }
-            Record::Tombstone { .. } => unreachable!("the replay itself ends shards"),
+            Record::Tombstone { .. } | Record::Quarantine { .. } => {
+                unreachable!("the replay itself ends shards")
+            }
         }
     }
 
@@ -121,54 +125,107 @@ impl Replay {
         let moment = self.moment;
         self.moment += 1;
         for stored in records {
-            let Record::Tombstone { replica } = stored.record else {
-                self.shards.entry(stored.shard).or_default().apply(stored, segment, moment);
-                continue;
-            };
-            if !stored.restated {
-                self.shards.remove(&stored.shard);
-            }
-            let before = self.tombstones.get(&stored.shard).map(|it| it.value);
-            if before < Some(replica) || stored.restated {
-                self.tombstones.insert(stored.shard, Placed { value: replica, segment, moment });
+            let shard = stored.shard;
+            match stored.record {
+                Record::Tombstone { replica } => self.end(&stored, (replica, None), segment, moment),
+                Record::Quarantine { replica, at } => self.end(&stored, (replica, Some(at)), segment, moment),
+                _ => {
+                    // Whoever was out of service has been replaced.
+                    if let Record::Birth { .. } = stored.record
+                        && !stored.restated
+                        && let Some(ended) = self.ended.get_mut(&shard)
+                    {
+                        ended.value.quarantine = None;
+                    }
+                    self.shards.entry(shard).or_default().apply(stored, segment, moment);
+                }
             }
         }
     }
 
-    /// A frame was lost; its list of shards too, if `shards` is `None`.
-    pub fn lost(&mut self, shards: Option<Vec<ShardId>>) {
+    fn end(
+        &mut self,
+        stored: &Stored,
+        (replica, quarantine): (ReplicaId, Option<RotAt>),
+        segment: u64,
+        moment: u64,
+    ) {
+        let shard = stored.shard;
+        let before = self.ended.get(&shard).map(|it| it.value);
+        let ended = if stored.restated {
+            Some(Ended { replica, quarantine })
+        } else {
+            self.shards.remove(&shard);
+            self.ended_at.insert(shard, moment);
+            Ended::after(before, replica, quarantine)
+        };
+        if let Some(value) = ended {
+            self.ended.insert(shard, Placed { value, segment, moment });
+        }
+    }
+
+    /// A frame was lost here; its list of shards too, if `shards` is `None`.
+    pub fn lost(&mut self, shards: Option<Vec<ShardId>>, at: RotAt) {
         match shards {
-            Some(shards) => self.rotten.extend(shards),
-            None => self.blind.push(self.moment),
+            Some(shards) => self.named.extend(shards.into_iter().map(|shard| (shard, (self.moment, at)))),
+            None => self.blind = Some((self.moment, at)),
         }
     }
 
-    /// The shards that all lost frames together concern.
-    pub fn all_rotten(mut self) -> Vec<ShardId> {
-        // The last blind loss decides: who is whole since then is whole since the others.
-        if let Some(moment) = self.blind.pop() {
-            let hurt = self.shards.iter().filter(|(_, history)| !history.is_whole_since(moment));
-            self.rotten.extend(hurt.map(|(shard, _)| *shard));
-            let ended = self
-                .tombstones
-                .iter()
-                .filter(|(shard, tombstone)| tombstone.moment < moment && !self.shards.contains_key(*shard));
-            self.rotten.extend(ended.map(|(shard, _)| *shard));
+    /// Whether nothing that was written of a shard before `moment` can matter. A restated tombstone proves nothing: whoever was
+    /// born after the replica that it names may be what was lost.
+    fn is_whole_since(&self, shard: ShardId, moment: u64) -> bool {
+        match self.shards.get(&shard) {
+            Some(history) => history.is_whole_since(moment),
+            None => self.ended_at.get(&shard).is_some_and(|at| *at >= moment),
         }
-        self.rotten.into_iter().collect()
+    }
+
+    /// The shards that all lost frames together concern. `spent`: shards that may have had a replica here, whether or not a trace
+    /// of it is left.
+    pub fn rotten(&self, spent: &BTreeMap<ShardId, ReplicaId>) -> BTreeMap<ShardId, RotAt> {
+        let named = self.named.iter().map(|(shard, (moment, at))| (*shard, *moment, *at));
+        let blind = self.blind.iter().flat_map(|(moment, at)| {
+            // The last such loss decides: who is whole since then is whole since the others.
+            let known = self.shards.keys().chain(self.ended.keys());
+            known.chain(spent.keys()).map(|shard| (*shard, *moment, *at))
+        });
+        let hurt = named.chain(blind).filter(|(shard, moment, _)| !self.is_whole_since(*shard, *moment));
+        hurt.map(|(shard, _, at)| (shard, at)).collect()
+    }
+
+    /// Takes these shards out of service: the records that say so, which shall lie in `segment`.
+    pub fn quarantine(
+        &mut self,
+        shards: &BTreeMap<ShardId, RotAt>,
+        spent: &BTreeMap<ShardId, ReplicaId>,
+        segment: u64,
+    ) -> Vec<(ShardId, Record)> {
+        let greatest = |shard: &ShardId| {
+            let born = self.shards.get(shard).and_then(|history| history.birth.as_ref());
+            let ended = self.ended.get(shard).map(|ended| ended.value.replica);
+            [born.map(|birth| birth.value.0), ended, spent.get(shard).copied()].into_iter().flatten().max()
+        };
+        let record = |(shard, at): (&ShardId, &RotAt)| {
+            (*shard, Record::Quarantine { replica: greatest(shard).unwrap_or_default(), at: *at })
+        };
+        let records: Vec<(ShardId, Record)> = shards.iter().map(record).collect();
+        let stored =
+            records.iter().map(|(shard, it)| Stored { shard: *shard, restated: false, record: it.clone() });
+        self.apply(stored.collect(), segment);
+        records
     }
 
     /// Ends the replay: what every shard had been promised, and the book about it.
     pub fn finish(self) -> Result<Replayed, (ShardId, String)> {
-        let mut done =
-            Replayed { shards: BTreeMap::new(), tombstones: BTreeMap::new(), book: Book::default() };
+        let mut done = Replayed { shards: BTreeMap::new(), ended: BTreeMap::new(), book: Book::default() };
         for (shard, history) in self.shards {
             let state = finish(shard, history, &mut done.book).map_err(|what| (shard, what))?;
             done.shards.insert(shard, state);
         }
-        for (shard, tombstone) in self.tombstones {
-            done.book.found_tombstone(shard, tombstone.value, tombstone.segment);
-            done.tombstones.insert(shard, tombstone.value);
+        for (shard, ended) in self.ended {
+            done.book.found_ended(shard, ended.value, ended.segment);
+            done.ended.insert(shard, ended.value);
         }
         Ok(done)
     }

@@ -105,7 +105,7 @@ impl ShardLog {
                 self.compacted = *to;
                 self.intent = None;
             }
-            Record::Tombstone { .. } => {}
+            Record::Tombstone { .. } | Record::Quarantine { .. } => {}
         }
         let Record::Entries(entries) = record else { return 0 };
         entries.first().map_or(0, |first| (last.0 + 1).saturating_sub(first.index().0))
@@ -128,7 +128,7 @@ pub fn write(model: &mut LogModel, batch: &Batch) -> Vec<u64> {
     for (shard, record) in batch.records() {
         let cut = model.entry(*shard).or_default().apply(record);
         cuts.extend((cut > 0).then_some(cut));
-        if matches!(record, Record::Tombstone { .. }) {
+        if matches!(record, Record::Tombstone { .. } | Record::Quarantine { .. }) {
             model.remove(shard);
         }
     }

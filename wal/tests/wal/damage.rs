@@ -19,9 +19,9 @@ pub fn name(segment: u64) -> String {
 /// A small log over several segments, and what it promises.
 pub struct Sample {
     pub disk: SimulatedDisk,
-    model: Model,
+    pub model: Model,
     /// Without the last frame.
-    shorter: Model,
+    pub shorter: Model,
     pub segments: Vec<u64>,
 }
 

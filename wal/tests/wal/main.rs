@@ -8,5 +8,6 @@ mod forged;
 mod histories;
 mod model;
 mod names;
+mod quarantine;
 mod records;
 mod sectors;

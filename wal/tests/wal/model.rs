@@ -76,6 +76,7 @@ impl Model {
                     let greatest = self.tombstones.entry(*shard).or_default();
                     *greatest = (*greatest).max(*replica);
                 }
+                Record::Quarantine { .. } => unreachable!("only opening writes it"),
                 other => step(self.shards.get_mut(shard).unwrap(), other),
             }
         }
@@ -106,7 +107,7 @@ fn step(state: &mut ShardState, record: &Record) {
             state.entries.clear();
             state.intent = None;
         }
-        Record::Birth { .. } | Record::Tombstone { .. } => unreachable!(),
+        Record::Birth { .. } | Record::Tombstone { .. } | Record::Quarantine { .. } => unreachable!(),
     }
 }
 
