@@ -6,6 +6,7 @@ mod fleet;
 mod handover;
 mod members;
 mod pressure;
+mod quarantine;
 mod remembering;
 mod sleep;
 mod transactions;

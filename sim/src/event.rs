@@ -76,8 +76,6 @@ pub enum AtNode {
     Ordered(Box<Order>),
     /// Another node says which map it has.
     MapArrived(Arc<ClusterMap>),
-    /// A map is in the directory.
-    MapCached(Arc<ClusterMap>),
     /// A reader has had the time that its job takes.
     ReadDone(Box<ReadJob<MemoryView>>),
 }

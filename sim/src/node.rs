@@ -3,16 +3,16 @@
 //! Workers, log, state machine and recovery are those of the product. What threads do in a real node is done here by
 //! events: the log thread (`runtime/log_thread.rs`), the flusher (`runtime/flusher.rs`) and the readers each take their time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_node::host::{
-    Answer, BaseJob, BatchTicket, Input, Now, ReadJob, Reply, Restart, SupportOptions, Supports, Worker,
-    ended, recover,
+    Answer, BaseJob, BatchTicket, Input, Now, Quarantine, ReadJob, Reply, Restart, SupportOptions, Supports,
+    Worker, ended, recover,
 };
 use flotilla_node::runtime::worker_of;
-use flotilla_raft::Time;
+use flotilla_raft::{ReplicaId, Time};
 use flotilla_store::memory::{Memory, MemoryView};
 use flotilla_store::{Base, BaseError, Error, Machine, snapshot};
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
@@ -69,6 +69,8 @@ pub struct Node {
 pub struct Running {
     /// The promises between this node and others.
     pub supports: Supports,
+    /// What is out of service on this node.
+    pub quarantine: Quarantine,
     /// The rounds of its controller.
     pub rounds: Rounds,
     /// When what it promised before this start will have run out, if that was longer than what it promises now; and that.
@@ -137,28 +139,40 @@ impl Node {
         }
     }
 
-    /// Opens the log, recovers every replica, and begins. What the log held.
+    /// Opens the log, recovers every replica, and begins. What the log held. `spent`: the shards that the map places here, and the
+    /// greatest replica id that each has given.
     ///
     /// # Errors
     /// The log cannot be opened.
-    pub fn start(&mut self, now: Now, scenario: &Scenario) -> Result<Recovered, OpenError> {
+    pub fn start(
+        &mut self,
+        now: Now,
+        scenario: &Scenario,
+        spent: &BTreeMap<ShardId, ReplicaId>,
+    ) -> Result<Recovered, OpenError> {
         self.boot += 1;
         self.map = Arc::clone(&self.cached_map);
         let options = flotilla_wal::Options {
             segment_bytes: scenario.segment_bytes,
             ..flotilla_wal::Options::default()
         };
-        let (log, found) = Log::open(self.disk.clone(), options, u128::from(self.id.0))?;
+        let directory = u128::from(self.id.0);
+        // As a real node, which refuses where nobody else has what was lost.
+        let consent = |_: &_| scenario.replicas > 1;
+        let opened = Log::open_quarantining(self.disk.clone(), options, directory, spent, consent);
+        let (log, found) = opened?;
         self.left_unsynced = self.disk.unsynced_sectors();
         let workers = scenario.workers;
         let (supports, shortens) = self.promise(now, scenario);
+        let quarantine = Quarantine::new(found.quarantined.clone());
         let worker = |number: usize| {
             let seed = self.seed ^ (self.boot << 8) ^ number as u64;
             let worker = Worker::new(self.id, scenario.options.clone(), self.base.clone(), seed);
-            worker.supported(supports.clone())
+            worker.supported(supports.clone()).quarantining(quarantine.clone())
         };
         let mut running = Running {
             supports: supports.clone(),
+            quarantine: quarantine.clone(),
             rounds: Rounds::default(),
             shortens,
             workers: (0..workers).map(worker).collect(),
@@ -175,7 +189,13 @@ impl Node {
         for (shard, replica) in &found.tombstones {
             running.workers[worker_of(*shard, workers)].remember(*shard, *replica);
         }
-        let buried = ended(&self.base, |shard| found.shards.contains_key(&shard));
+        for shard in found.quarantined.keys() {
+            let unused = snapshot::unused_generation(&self.base.view(), *shard);
+            let generation = unused.unwrap_or_else(|error| panic!("{} has no base: {error}", self.id));
+            running.workers[worker_of(*shard, workers)].keep_out(*shard, generation);
+        }
+        let is_known = |shard| found.shards.contains_key(&shard) || found.quarantined.contains_key(&shard);
+        let buried = ended(&self.base, is_known);
         for (shard, generation) in buried.unwrap_or_else(|error| panic!("{} has no base: {error}", self.id)) {
             running.workers[worker_of(shard, workers)].bury(shard, generation);
         }
@@ -329,7 +349,7 @@ impl Running {
                 Ok(Step::Idle) | Err(CollectError::Append(AppendError::NoSpace(_))) => return Some(steps),
                 Ok(_) => steps += 1,
                 Err(CollectError::Append(_)) => return None,
-                // What is rotten is still in the memory of the replicas: it goes on, and the next start refuses.
+                // What is rotten is still in the memory of the replicas: it goes on, and the next start takes them out.
                 Err(CollectError::Rot { .. } | CollectError::Read { .. }) => return Some(steps),
             }
         }

@@ -1,11 +1,12 @@
 //! What a running node keeps of the rounds of the controller (`flotilla_node::controller`): the one that is under way, and who has
 //! been silent for how long. It ends with the process, as in a real node.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_node::controller::{FleetSeen, ReplicaSeen, Watch};
-use flotilla_raft::{Change, Index};
+use flotilla_raft::{Change, Index, ReplicaId};
 use flotilla_topology::{ClusterMap, MoveId, NodeId, ShardId};
 
 /// See the module.
@@ -13,6 +14,10 @@ use flotilla_topology::{ClusterMap, MoveId, NodeId, ShardId};
 pub struct Rounds {
     /// The round under way; 0: none was.
     pub number: u64,
+    /// What is asked about.
+    pub asked: Arc<BTreeSet<ShardId>>,
+    /// It is the second look, at what the first one overlooked.
+    pub is_second: bool,
     /// Who has not answered yet.
     pub waiting: BTreeSet<NodeId>,
     /// What was answered.
@@ -63,13 +68,33 @@ pub enum MapQuestion {
     Errand,
 }
 
-/// What a node says of its replicas: shard by shard.
-pub type Shown = Vec<(ShardId, ReplicaSeen)>;
+/// What a node says of itself.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// Its replicas of the shards that it was asked about.
+    pub replicas: Vec<(ShardId, ReplicaSeen)>,
+    /// All that is out of service there, and the replica ids that are spent.
+    pub quarantined: BTreeMap<ShardId, ReplicaId>,
+}
+
+impl Shown {
+    /// Adds it to what is seen of the fleet.
+    pub fn add_to(self, node: NodeId, seen: &mut FleetSeen) {
+        seen.up.insert(node);
+        if !self.quarantined.is_empty() {
+            seen.quarantined.insert(node, self.quarantined);
+        }
+        for (shard, replica) in self.replicas {
+            seen.shards.entry(shard).or_default().replicas.insert(node, replica);
+        }
+    }
+}
 
 impl Rounds {
-    /// A round begins.
-    pub fn begin(&mut self, number: u64, map: &ClusterMap) {
+    /// A look at the fleet begins: the first of a round, or the second.
+    pub fn begin(&mut self, number: u64, map: &ClusterMap, asked: BTreeSet<ShardId>, is_second: bool) {
         self.number = number;
+        (self.asked, self.is_second) = (Arc::new(asked), is_second);
         self.waiting = map.nodes.keys().copied().collect();
         self.seen = FleetSeen::default();
         self.observes = true;
@@ -80,10 +105,7 @@ impl Rounds {
         if !self.observes || number != self.number || !self.waiting.contains(&node) {
             return false;
         }
-        self.seen.up.insert(node);
-        for (shard, replica) in shown {
-            self.seen.shards.entry(shard).or_default().replicas.insert(node, replica);
-        }
+        shown.add_to(node, &mut self.seen);
         self.failed(number, node)
     }
 

@@ -1,4 +1,5 @@
-//! One move, told again and again: whoever takes part ends at each durable step, and every earlier decision comes again later.
+//! One move, told again and again: whoever takes part ends at each durable step, and every earlier decision comes again later. An
+//! operator wants it, or rot in the log of the source: then the controller begins it by itself.
 //!
 //! A calm fleet of four nodes, all of whose chance is that of one seed, so that every telling goes alike up to the point where it is
 //! told otherwise.
@@ -38,15 +39,29 @@ const ENDS_US: u64 = 12_000_000;
 pub struct Cast {
     /// Gives its replica up, and leads.
     pub source: NodeId,
-    /// Gets one.
+    /// Gets one: another node, if any has room.
     pub destination: NodeId,
     /// Leads the meta shard.
     pub controller: NodeId,
 }
 
+/// Why a replica moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// An operator wants it to.
+    #[default]
+    Wish,
+    /// Its log has rotted, and another node has room.
+    Rot,
+    /// Its log has rotted, and no other node has room: it is replaced where it is.
+    RotInPlace,
+}
+
 /// How a move is told.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plot {
+    /// Why it is begun.
+    pub cause: Cause,
     /// Somebody ends at a step.
     pub crash: Option<Crash>,
     /// An operator has the move undone: at that end, or when the map has changed so often since the move began.
@@ -84,7 +99,7 @@ pub struct Told {
 /// Tells a move.
 #[must_use]
 pub fn tell(plot: Plot) -> Told {
-    let mut world = World::new(calm());
+    let mut world = World::new(calm(plot.cause));
     let script = Script { crash: plot.crash, ..Script::default() };
     world.script = Some(Box::new(script));
     let mut story =
@@ -101,9 +116,9 @@ pub fn tell(plot: Plot) -> Told {
 }
 
 /// A fleet in which nothing goes wrong by itself. Its log keeps so little that a new replica needs a snapshot.
-fn calm() -> Scenario {
+fn calm(cause: Cause) -> Scenario {
     let topology = Topology {
-        nodes: Some(4),
+        nodes: Some(if cause == Cause::RotInPlace { 3 } else { 4 }),
         shards: Some(1),
         replicas: Some(3),
         clients: Some(2),
@@ -115,6 +130,7 @@ fn calm() -> Scenario {
     };
     let mut scenario = Scenario::draw(1, &topology);
     scenario.weather = Weather::FAIR;
+    scenario.moves = true;
     (scenario.workers, scenario.routers, scenario.busy_us_max) = (1, 0, 0);
     scenario.operations_max = 60;
     scenario.habits.rest_us_max = 10_000;
@@ -149,10 +165,15 @@ impl Story {
             script.counts = true;
         }
         self.begun = world.map.epoch;
+        if self.plot.cause != Cause::Wish {
+            world.rot_shard(cast.source, SHARD);
+        }
         let start = Change::StartMove { shard: SHARD, from: cast.source, to: cast.destination };
         let mut is_begun = false;
         while world.now_us < ENDS_US {
-            if world.map.greatest_move == MoveId(0) {
+            if world.map.greatest_move == MoveId(0) && self.plot.cause != Cause::Wish {
+                // The controller has not begun it yet.
+            } else if world.map.greatest_move == MoveId(0) {
                 // It may be lost with whoever leads the meta shard; it makes one move in any case.
                 if !is_begun || world.now_us.is_multiple_of(500_000) {
                     is_begun = world.wish(start.clone());
@@ -179,7 +200,7 @@ impl Story {
         let source = leader(world, SHARD);
         let nodes = world.node_ids();
         let free = nodes.iter().copied().find(|node| world.map.replica_on(SHARD, *node).is_none());
-        let destination = free.unwrap_or_else(|| panic!("all nodes have a replica"));
+        let destination = free.unwrap_or(source);
         if leader(world, ShardId::META) == source {
             let able =
                 |node: &NodeId| *node != source && world.map.replica_on(ShardId::META, *node).is_some();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use flotilla_sim::script::Crash;
-use flotilla_sim::stories::{Cancel, Plot, Told, tell};
+use flotilla_sim::stories::{Cancel, Cause, Plot, Told, tell};
 
 /// What a move makes of the members, and one that is undone.
 const DONE: [&str; 3] = ["voters(1 2 3) learners(4)", "voters(2 3 4) outgoing(1 2 3)", "voters(2 3 4)"];
@@ -57,7 +57,7 @@ fn a_move_survives_the_end_of_anybody_at_any_durable_step() {
             for (after, power) in [(false, true), (true, false), (true, true)] {
                 for cancel in [None, Some(Cancel::AtTheCrash)] {
                     let crash = Crash { node, step, after, power, down_us: 400_000 };
-                    let told = tell(Plot { crash: Some(crash), cancel, again: false });
+                    let told = tell(Plot { crash: Some(crash), cancel, ..Plot::default() });
                     let name = format!("{cast:?}, {crash:?}, {cancel:?}, {what}");
                     demand(told.script.crashed, || format!("{name}: the step never came"));
                     let ends: &[&[&str]] = if cancel.is_some() { &[&DONE, &UNDONE] } else { &[&DONE] };
@@ -70,6 +70,60 @@ fn a_move_survives_the_end_of_anybody_at_any_durable_step() {
     println!("{told_in_all} stories");
 }
 
+/// Rot in the log of whoever leads: it is replaced by itself, elsewhere or in its place.
+#[test]
+fn what_rot_took_is_replaced_by_itself() {
+    for cause in [Cause::Rot, Cause::RotInPlace] {
+        let told = tell(Plot { cause, ..Plot::default() });
+        let cast = told.cast.expect("somebody takes part");
+        expect(&told, &format!("{cause:?}"), &[&DONE]);
+        demand((cast.source == cast.destination) == (cause == Cause::RotInPlace), || format!("{cast:?}"));
+        for what in ["shards quarantined", "shards beside a quarantine", "errands begun by the controller"] {
+            demand(told.coverage.of(what) > 0, || format!("{cause:?}: it has not seen this: {what}"));
+        }
+    }
+}
+
+/// The same, with the end of anybody who takes part, before and after each durable step.
+#[test]
+fn what_rot_took_is_replaced_whoever_ends_at_whatever_step() {
+    let mut told_in_all = 0;
+    for cause in [Cause::Rot, Cause::RotInPlace] {
+        let calm = tell(Plot { cause, ..Plot::default() });
+        let cast = calm.cast.expect("somebody takes part");
+        for node in BTreeSet::from([cast.source, cast.destination, cast.controller]) {
+            for (step, what) in calm.script.steps[&node].iter().enumerate() {
+                for (after, power) in [(false, true), (true, false), (true, true)] {
+                    let crash = Crash { node, step, after, power, down_us: 400_000 };
+                    let told = tell(Plot { cause, crash: Some(crash), ..Plot::default() });
+                    let name = format!("{cause:?}, {cast:?}, {crash:?}, {what}");
+                    demand(told.script.crashed, || format!("{name}: the step never came"));
+                    expect(&told, &name, &[&DONE]);
+                    told_in_all += 1;
+                }
+            }
+        }
+    }
+    println!("{told_in_all} stories");
+}
+
+/// An operator calls off what the controller began: who is out of service stays it, and is replaced by the next move.
+#[test]
+fn a_replacement_that_is_called_off_is_begun_again() {
+    for cause in [Cause::Rot, Cause::RotInPlace] {
+        let mut undone = 0;
+        for changes in 1..5 {
+            let told = tell(Plot { cause, cancel: Some(Cancel::AfterChanges(changes)), ..Plot::default() });
+            let name = format!("{cause:?}, undone after {changes} changes");
+            expect(&told, &name, &[&told.members.iter().map(String::as_str).collect::<Vec<_>>()]);
+            let last = told.members.last().cloned().unwrap_or_default();
+            demand(last.starts_with("voters(2 3 "), || format!("{name}: {:?}", told.members));
+            undone += usize::from(told.members.len() > DONE.len());
+        }
+        demand(undone > 0, || format!("{cause:?}: nothing was undone"));
+    }
+}
+
 /// Whatever a controller decided at an earlier state is refused at every later one, or harmless: nothing happens twice.
 #[test]
 fn earlier_decisions_do_nothing_when_they_come_again() {
@@ -80,7 +134,7 @@ fn earlier_decisions_do_nothing_when_they_come_again() {
     demand(done.again.0 >= 10 && stale(&done) > 0, || "hardly anything was ordered again".to_owned());
     let mut ends = BTreeSet::new();
     for changes in 1..5 {
-        let told = tell(Plot { cancel: Some(Cancel::AfterChanges(changes)), again: true, crash: None });
+        let told = tell(Plot { cancel: Some(Cancel::AfterChanges(changes)), again: true, ..Plot::default() });
         expect(&told, &format!("undone after {changes} changes, all again"), &[&DONE, &UNDONE]);
         println!(
             "undone after {changes} changes: {:?}, {:?}; stale: {}",

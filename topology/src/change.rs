@@ -36,6 +36,14 @@ pub enum Change {
         /// Where it shall be.
         to: NodeId,
     },
+    /// A replica shall be replaced where it is: it is lost, and no other node has room for a replica of its shard. Only the
+    /// controller asks for this, of a replica that is out of service: two that live have no place on one node.
+    Replace {
+        /// Its shard.
+        shard: ShardId,
+        /// Where it is.
+        node: NodeId,
+    },
     /// A move shall be undone.
     CancelMove {
         /// The move.
@@ -191,6 +199,7 @@ impl ClusterMap {
             Change::SetAddresses { node, info } => next.set_addresses(node, info)?,
             Change::Join { node, info, directory } => next.join(node, info, directory)?,
             Change::StartMove { shard, from, to } => next.start_move(shard, from, to)?,
+            Change::Replace { shard, node } => next.replace(shard, node)?,
             Change::CancelMove { id } => next.cancel_move(id)?,
             Change::Drain { node } => next.leave(node, Leaving::Drained)?,
             Change::Undrain { node } => next.stay(node)?,

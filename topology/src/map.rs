@@ -221,7 +221,7 @@ impl ClusterMap {
         self.slots.slots_of(shard)
     }
 
-    /// The replica of a shard on a node, if there is one.
+    /// The replica of a shard on a node, if there is one; of two, the one that is being replaced there.
     #[must_use]
     pub fn replica_on(&self, shard: ShardId, node: NodeId) -> Option<ReplicaId> {
         let replicas = &self.shards.get(&shard)?.replicas;
@@ -230,7 +230,10 @@ impl ClusterMap {
 
     /// All replicas on a node, in the order of their shards.
     pub fn replicas_on(&self, node: NodeId) -> impl Iterator<Item = (ShardId, ReplicaId)> {
-        self.shards.keys().filter_map(move |shard| Some((*shard, self.replica_on(*shard, node)?)))
+        self.shards.iter().flat_map(move |(shard, info)| {
+            let here = info.replicas.iter().filter(move |(_, placement)| placement.node == node);
+            here.map(move |(replica, _)| (*shard, *replica))
+        })
     }
 
     /// The node of a replica.
@@ -292,7 +295,7 @@ impl ClusterMap {
                 return Err(Fault::MoveBeyond { id, greatest: self.greatest_move });
             }
             let is_there = |replica, node| self.node_of(shard, replica) == Some(node);
-            if !is_there(it.leaving, it.from) || !is_there(it.arriving, it.to) || it.from == it.to {
+            if !is_there(it.leaving, it.from) || !is_there(it.arriving, it.to) || it.leaving == it.arriving {
                 return Err(Fault::StrayMove { id, shard });
             }
             if !moving.insert(shard) {
@@ -312,7 +315,8 @@ impl ClusterMap {
             if !self.nodes.contains_key(&node) {
                 return Err(Fault::StrayReplica { shard, replica, node });
             }
-            if !homes.insert(node) {
+            let replaced = |it: &Move| it.from == it.to && it.from == node && it.arriving == replica;
+            if !homes.insert(node) && !self.move_of(shard).is_some_and(|(_, it)| replaced(it)) {
                 return Err(Fault::CrowdedNode { shard, node });
             }
         }

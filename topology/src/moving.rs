@@ -6,6 +6,9 @@
 //!   Report       it names r1 no more, and is settled: r1 leaves the map, and with it the move
 //! ```
 //!
+//! A replica that is lost while its node lives, and for which no other node has room, is replaced where it is: a move from a node to
+//! itself (`Replace`). Only then do two replicas of a shard have one node.
+//!
 //! *The shard's own log is the truth about its members.* The map holds reports of it, ordered by the index of the entry that
 //! brought the configuration; an older one is refused. So a leader that was cut off long ago can say nothing that
 //! the map believes.
@@ -67,7 +70,9 @@ impl ClusterMap {
     }
 
     pub(crate) fn start_move(&mut self, shard: ShardId, from: NodeId, to: NodeId) -> Result<(), Refusal> {
-        let info = self.shards.get(&shard).ok_or(Refusal::UnknownShard { shard })?;
+        if !self.shards.contains_key(&shard) {
+            return Err(Refusal::UnknownShard { shard });
+        }
         for node in [from, to] {
             if !self.nodes.contains_key(&node) {
                 return Err(Refusal::UnknownNode { node });
@@ -83,6 +88,33 @@ impl ClusterMap {
         if self.replica_on(shard, to).is_some() {
             return Err(Refusal::Member { shard, node: to });
         }
+        self.begin_move(shard, (from, leaving), to)
+    }
+
+    pub(crate) fn replace(&mut self, shard: ShardId, node: NodeId) -> Result<(), Refusal> {
+        if !self.shards.contains_key(&shard) {
+            return Err(Refusal::UnknownShard { shard });
+        }
+        if !self.nodes.contains_key(&node) {
+            return Err(Refusal::UnknownNode { node });
+        }
+        if !self.is_home(node) {
+            return Err(Refusal::Leaving { node });
+        }
+        if let Some((id, _)) = self.move_of(shard) {
+            return Err(Refusal::Moving { shard, id });
+        }
+        let leaving = self.replica_on(shard, node).ok_or(Refusal::NotMember { shard, node })?;
+        self.begin_move(shard, (node, leaving), node)
+    }
+
+    fn begin_move(
+        &mut self,
+        shard: ShardId,
+        (from, leaving): (NodeId, ReplicaId),
+        to: NodeId,
+    ) -> Result<(), Refusal> {
+        let info = self.shards.get(&shard).ok_or(Refusal::UnknownShard { shard })?;
         let arriving = ReplicaId(info.greatest_replica.0 + 1);
         let id = MoveId(self.greatest_move.0 + 1);
         let moving = Move { shard, from, to, leaving, arriving, cancelled: false };
@@ -171,6 +203,30 @@ mod tests {
 
     fn membership(map: &ClusterMap, replica: u64) -> Option<Membership> {
         map.shards[&SHARD].replicas.get(&ReplicaId(replica)).map(|placement| placement.membership)
+    }
+
+    /// Three nodes, three replicas: who is lost on node 1 can only be replaced there.
+    #[test]
+    fn a_replica_is_replaced_where_it_is() {
+        let replace =
+            |map: &ClusterMap, node| map.apply(Change::Replace { shard: SHARD, node: NodeId(node) });
+        let map = fleet(3, 1, 3);
+        let started = replace(&map, 1).unwrap();
+        let here: Vec<_> = started.replicas_on(NodeId(1)).filter(|(shard, _)| *shard == SHARD).collect();
+        assert_eq!(here, [(SHARD, ReplicaId(1)), (SHARD, ReplicaId(4))]);
+        assert_eq!(replace(&started, 2).unwrap_err(), Refusal::Moving { shard: SHARD, id: MoveId(1) });
+        assert_eq!(
+            replace(&fleet(4, 1, 3), 4).unwrap_err(),
+            Refusal::NotMember { shard: SHARD, node: NodeId(4) }
+        );
+        let learning = report(&started, 3, [&[1, 2, 3], &[], &[4]], true).unwrap();
+        let joint = report(&learning, 4, [&[2, 3, 4], &[1, 2, 3], &[]], true).unwrap();
+        let done = report(&joint, 5, [&[2, 3, 4], &[], &[]], true).unwrap();
+        assert_eq!((done.moves.len(), done.replica_on(SHARD, NodeId(1))), (0, Some(ReplicaId(4))));
+        assert!(done.has_ended(SHARD, ReplicaId(1)));
+        let undone = learning.apply(Change::CancelMove { id: MoveId(1) }).unwrap();
+        let undone = report(&undone, 4, [&[1, 2, 3], &[], &[]], true).unwrap();
+        assert_eq!((undone.moves.len(), undone.replica_on(SHARD, NodeId(1))), (0, Some(ReplicaId(1))));
     }
 
     /// Four nodes, three replicas; r1 of the shard is on node 1, and node 4 has none.

@@ -94,6 +94,11 @@ pub const FAMILIES: &[Family] = &[
     gauge("kv_shard_bytes", &["shard"], "Keys and values in this node's base, in bytes; a flush behind."),
     gauge("kv_shard_slots", &["shard"], "Slots that the shard owns, as this node's replica has applied."),
     gauge("kv_shard_overlay_bytes", &["shard"], "Writes of the shard that are in memory and not in the base, in bytes."),
+    gauge(
+        "kv_shard_quarantined",
+        &["shard", "segment", "offset"],
+        "1 while the shard is out of service on this node: its log is damaged there.",
+    ),
 
     // Per node.
     histogram("kv_wal_fsync_seconds", buckets::SECONDS, &[], "How long the log's syncs took, in seconds."),

@@ -57,6 +57,8 @@ pub struct NodeAnswer {
     pub leaders: usize,
     /// The nodes that it has no stream to.
     pub unconnected: Vec<NodeId>,
+    /// What is out of service on it.
+    pub quarantined: Vec<wire::QuarantineStatus>,
 }
 
 /// One shard of the map.
@@ -163,6 +165,7 @@ impl NodeAnswer {
             replicas: status.replicas.len(),
             leaders: status.replicas.iter().filter(|replica| replica.role() == wire::Role::Leader).count(),
             unconnected: unconnected.map(|peer| NodeId(peer.node)).collect(),
+            quarantined: status.quarantined.clone(),
         }
     }
 }

@@ -24,6 +24,7 @@ pub struct Problem {
 pub fn problems(fleet: &Fleet, listed: &wire::ListMovesResult) -> Vec<Problem> {
     let mut found: Vec<Problem> = fleet.shards.iter().filter_map(leaderless).collect();
     found.extend(fleet.nodes.iter().filter_map(|node| silent(fleet, node)));
+    found.extend(fleet.nodes.iter().flat_map(out_of_service));
     found.extend(listed.moves.iter().filter_map(|it| stuck(fleet, it)));
     found.extend(listed.waiting.iter().map(|it| held_up(fleet, it)));
     found.extend(fleet.shards.iter().filter_map(|shard| lagging(fleet, shard)));
@@ -76,6 +77,26 @@ fn silent(fleet: &Fleet, node: &Node) -> Option<Problem> {
     })
 }
 
+/// Shards of which a node's log lost something.
+fn out_of_service(node: &Node) -> Vec<Problem> {
+    let Ok(answer) = &node.answer else { return Vec::new() };
+    let problem = |it: &wire::QuarantineStatus| {
+        let why = match it.segment {
+            0 => "its log lost it, and its replacement was called off".to_owned(),
+            segment => format!("its log is rotten (segment {segment}, byte {})", it.offset),
+        };
+        Problem {
+            is_grave: true,
+            what: format!("shard {} is out of service on node {}: {why}", it.shard, node.id.0),
+            fix: format!(
+                "it is replaced by itself as long as a majority of its voters is up; look after the disk of node {}",
+                node.id.0
+            ),
+        }
+    };
+    answer.quarantined.iter().map(problem).collect()
+}
+
 /// A node that should become empty, or is dead, and does not come on.
 fn held_up(fleet: &Fleet, it: &wire::NodeWaiting) -> Problem {
     let (id, why) = (it.node, &it.why);
@@ -83,6 +104,9 @@ fn held_up(fleet: &Fleet, it: &wire::NodeWaiting) -> Problem {
     let (what, fix) = if leaves {
         let fix = format!("mend that, or let it stay: kvctl node undrain {id}");
         (format!("node {id} does not become empty: {why}"), fix)
+    } else if fleet.node(NodeId(id)).is_some_and(|node| node.answer.is_ok()) {
+        let what = format!("what is out of service on node {id} is not replaced: {why}");
+        (what, "mend that".to_string())
     } else {
         let what = format!("the replicas of node {id}, which is dead, are not replaced: {why}");
         (what, format!("mend that, or start it again: kvnode --id {id} …"))
@@ -199,6 +223,19 @@ mod tests {
         assert_eq!(found[0].what, "shard 0 has no leader; 1 of 3 replicas are up");
         assert_eq!(found[0].fix, "it needs a majority of its replicas: start node 1 or node 2");
         assert_eq!(found[2].what, "node 1 does not answer at 127.0.0.1:7501: connection refused");
+    }
+
+    #[test]
+    fn what_is_out_of_service_is_named_with_the_place_of_the_damage() {
+        let mut answers = three_nodes();
+        let it = wire::QuarantineStatus { shard: 1, replica: 13, segment: 4, offset: 8192 };
+        answers.get_mut(&NodeId(3)).unwrap().as_mut().unwrap().quarantined.push(it);
+        let found = problems(&Fleet::of(&map(), answers), &wire::ListMovesResult::default());
+        assert_eq!(
+            found[0].what,
+            "shard 1 is out of service on node 3: its log is rotten (segment 4, byte 8192)"
+        );
+        assert!(found[0].is_grave && found[0].fix.contains("replaced by itself"), "{found:?}");
     }
 
     #[test]

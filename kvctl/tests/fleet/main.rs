@@ -6,8 +6,8 @@
 //! node, and links to cut), `patience` (how a story waits), `skips` (what it does where it cannot be told), `questions` (what
 //! a node is asked directly), `ledger` (writers, and what they were promised), `logbook` and `sailors` (clients whose history
 //! is recorded and judged), `router`, `tool` (`kvctl` as a process); then the stories: `kills`, `churn`, `freeze`, `partitions`,
-//! `linearizable`, `overload`, `catching_up`, `refusals`, `manners`, `pipelines`, `routers`, `loads`, `moves`, `growing`, `packages`,
-//! `encrypted`.
+//! `linearizable`, `overload`, `catching_up`, `refusals`, `manners`, `pipelines`, `routers`, `loads`, `moves`, `growing`, `rot`,
+//! `packages`, `encrypted`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
@@ -33,6 +33,7 @@ mod ports;
 mod process;
 mod questions;
 mod refusals;
+mod rot;
 mod router;
 mod routers;
 mod sailors;

@@ -37,7 +37,9 @@ impl Readiness {
             Ok(map) => map,
             Err(status) => return Some(status.message().to_string()),
         };
+        // What is out of service makes no node unready: it serves all others.
         let shards = map.replicas_on(front.node).map(|(shard, _)| shard);
+        let shards = shards.filter(|shard| front.runtime.quarantine().of(*shard).is_none());
         front.runtime.first_unled(shards).map(|unled| match unled {
             Unled::Unborn(shard) => format!("{shard} has no replica here yet"),
             Unled::Leaderless(shard) => format!("{shard} has no known leader"),

@@ -36,7 +36,7 @@ pub use front::Front;
 pub use gate::request_id;
 pub use http::{Face, Readiness};
 pub use kv::KvService;
-pub(crate) use node_status::all_stats;
 pub use node_status::{NodeStatus, encode_replica};
+pub(crate) use node_status::{all_stats, encode_quarantine};
 pub use pipeline::{Results, examine};
 pub use scan::{Pages, examine_scan};

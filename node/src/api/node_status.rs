@@ -54,6 +54,7 @@ pub(super) async fn status(
         map_epoch: map.as_ref().map_or(0, |map| map.epoch.0),
         replicas: replicas.collect(),
         peers: peers.map(|peer| PeerStatus { node: peer.node.0, connected: peer.connected }).collect(),
+        quarantined: encode_quarantine(&front.runtime),
     }))
 }
 
@@ -85,6 +86,17 @@ pub(super) async fn shard_status(
     let sent = |to| node.transport.snapshot_bytes_sent(shard, to);
     let encoded = encode_replica(replica, stats.as_ref(), sent);
     Ok(Response::new(ShardStatusResponse { replica: Some(encoded) }))
+}
+
+/// What is out of service, for the wire.
+pub(crate) fn encode_quarantine(runtime: &Runtime) -> Vec<v1::QuarantineStatus> {
+    let encode = |(shard, out): (ShardId, flotilla_wal::Quarantined)| v1::QuarantineStatus {
+        shard: shard.0,
+        replica: out.replica.0,
+        segment: out.at.segment,
+        offset: out.at.offset,
+    };
+    runtime.quarantine().all().into_iter().map(encode).collect()
 }
 
 fn absent(shard: ShardId) -> Status {

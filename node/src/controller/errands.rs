@@ -1,8 +1,10 @@
-//! What the controller begins by itself: nodes that leave are emptied, and the replicas of dead nodes are replaced.
+//! What the controller begins by itself: nodes that leave are emptied, and replicas that are out of service, or on dead nodes,
+//! are replaced.
 //!
 //! ```text
 //!   n2 shall be empty:   what it leads is handed over ─▶ at most 4 moves at once, each to the emptiest home ─▶ removed, if that is wished
 //!   n3 is dead:          the same without handing over, and only of shards whose leader does not hear it either
+//!   r3 is out of service on n3: it moves to another node that has room; if none has, it is replaced on n3
 //! ```
 //!
 //! A pure function, like the next step of a move: nothing is remembered of what was begun. A move that was begun stands in the map;
@@ -93,6 +95,7 @@ fn shards(shards: &[ShardId]) -> String {
 pub fn errands(map: &ClusterMap, seen: &FleetSeen) -> Errands {
     let mut round = Round { map: map.clone(), seen, errands: Errands::default() };
     round.cancel_what_cannot_arrive();
+    round.replace_quarantined();
     let leaving: Vec<NodeId> = map.leaving.keys().copied().collect();
     let dead = seen.dead.iter().filter(|node| map.is_home(**node));
     for node in leaving.iter().chain(dead) {
@@ -221,7 +224,50 @@ impl Round<'_> {
         let Some(to) = home(&self.map, &loads(&self.map), &seen.up, shard, Some(node)) else {
             return Err(Obstacle::Homeless(vec![shard]).to_string());
         };
-        let start = Change::StartMove { shard, from: node, to };
+        self.begin(shard, Change::StartMove { shard, from: node, to })
+    }
+
+    /// Who is out of service is replaced, by its node's own word.
+    fn replace_quarantined(&mut self) {
+        let seen = self.seen;
+        for (node, shards) in &seen.quarantined {
+            for (shard, spent) in shards {
+                if let Err(why) = self.replace(*node, *shard, *spent) {
+                    self.waits(*node, why);
+                }
+            }
+        }
+    }
+
+    /// The replica of a shard on a node is replaced, if its id is spent. The error is what that waits for.
+    fn replace(&mut self, node: NodeId, shard: ShardId, spent: ReplicaId) -> Result<(), String> {
+        if let Some((id, moving)) = self.map.move_of(shard) {
+            if moving.to == node && moving.arriving <= spent && !moving.cancelled {
+                // Refused where it votes: then the move ends, and it is replaced after that.
+                self.change(Change::CancelMove { id });
+            }
+            return Ok(());
+        }
+        let is_here = self.map.replica_on(shard, node).is_some_and(|replica| replica <= spent);
+        // Who leaves is emptied anyway.
+        if !is_here || !self.map.is_home(node) || self.map.moves.len() >= MOVES_AT_ONCE_MAX {
+            return Ok(());
+        }
+        if self.seen.shards.get(&shard).and_then(ShardSeen::leader).is_none() {
+            return Err(format!(
+                "{shard} has no leader, and only a majority of its voters can replace the one that is out of service"
+            ));
+        }
+        let start = match home(&self.map, &loads(&self.map), &self.seen.up, shard, Some(node)) {
+            Some(to) => Change::StartMove { shard, from: node, to },
+            None => Change::Replace { shard, node },
+        };
+        self.begin(shard, start)
+    }
+
+    /// Begins a move, if that endangers nothing. The error is what that waits for.
+    fn begin(&mut self, shard: ShardId, start: Change) -> Result<(), String> {
+        let (seen, shown) = (self.seen, self.seen.shards.get(&shard));
         let started = self.map.apply(start.clone()).map_err(|refusal| refusal.to_string())?;
         if let (Some((_, moving)), Some(shown)) = (started.move_of(shard), shown) {
             check_start(moving, shown, |node| seen.up.contains(&node))

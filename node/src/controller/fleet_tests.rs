@@ -75,7 +75,7 @@ fn seen(
         };
         (*shard, ShardSeen { replicas: BTreeMap::from([(at, leads)]) })
     });
-    FleetSeen { shards: shards.collect(), up: up.clone(), dead: dead.clone() }
+    FleetSeen { shards: shards.collect(), up: up.clone(), dead: dead.clone(), ..FleetSeen::default() }
 }
 
 /// A voter of a shard among these nodes: the first, or the last.
@@ -115,6 +115,58 @@ fn leaders_go_first_and_no_more_than_four_replicas_at_once() {
     assert_eq!(then.hand_overs, []);
     let begun = applied(&map, &then.changes);
     assert_eq!(errands(&begun, &none_on_one), Errands::default(), "the next ones wait");
+}
+
+/// What is out of service on a node, and the ids that are spent there.
+fn out(node: u64, shard: u64, spent: u64) -> BTreeMap<NodeId, BTreeMap<ShardId, ReplicaId>> {
+    [(NodeId(node), [(ShardId(shard), ReplicaId(spent))].into())].into()
+}
+
+#[test]
+fn what_is_out_of_service_goes_where_there_is_room_or_is_replaced_where_it_is() {
+    let shard = ShardId(1);
+    let map = fleet(3, 4, 1);
+    let spent = map.replica_on(shard, NodeId(3)).expect("a replica").0;
+    let mut shown = plain(&map, &[1, 2, 3, 4], &[]);
+    // Its leader may have heard it a moment ago: its node's own word counts.
+    shown.quarantined = out(3, 1, spent);
+    assert_eq!(starts(&errands(&map, &shown)), [(1, 3, 4)]);
+    let begun = applied(&map, &errands(&map, &shown).changes);
+    assert_eq!(errands(&begun, &shown), Errands::default(), "once");
+
+    let map = fleet(3, 3, 1);
+    let mut shown = plain(&map, &[1, 2, 3], &[]);
+    shown.quarantined = out(3, 1, spent);
+    let round = errands(&map, &shown);
+    assert_eq!(round.changes, [Change::Replace { shard, node: NodeId(3) }], "nobody else has room");
+    let begun = applied(&map, &round.changes);
+    assert_eq!(errands(&begun, &shown), Errands::default(), "once");
+    // It rotted again, before the new replica was anything: that one is spent too.
+    shown.quarantined = out(3, 1, 4);
+    assert_eq!(errands(&begun, &shown).changes, [Change::CancelMove { id: MoveId(1) }]);
+    let undone = applied(&begun, &[Change::CancelMove { id: MoveId(1) }]);
+    assert_eq!(errands(&undone, &shown), Errands::default());
+}
+
+#[test]
+fn what_is_out_of_service_waits_for_a_leader_and_for_a_quorum() {
+    let shard = ShardId(1);
+    let map = fleet(3, 4, 1);
+    let spent = map.replica_on(shard, NodeId(3)).expect("a replica").0;
+    let mut shown = plain(&map, &[1, 2, 3, 4], &[]);
+    shown.quarantined = out(3, 1, spent);
+    for leader in shown.shards.values_mut().flat_map(|it| it.replicas.values_mut()) {
+        leader.followers.values_mut().for_each(|it| it.active = false);
+    }
+    // Two of the three after the move: the leader and the new one.
+    assert_eq!(starts(&errands(&map, &shown)), [(1, 3, 4)], "below no quorum of the living");
+    shown.shards.clear();
+    let waits = errands(&map, &shown);
+    assert_eq!(waits.changes, []);
+    assert!(waits.waiting[&NodeId(3)].contains("no leader"), "{waits:?}");
+    let mut replaced = plain(&map, &[1, 2, 3, 4], &[]);
+    replaced.quarantined = out(3, 1, spent - 1);
+    assert_eq!(errands(&map, &replaced), Errands::default(), "what the map places there is younger");
 }
 
 /// The trace: a leader that nobody can follow would keep its shard on a node that shall be empty.

@@ -39,7 +39,7 @@ pub use errands::{
 };
 pub use even::{Evening, SPREAD_MAX, even};
 pub use plan::{CAUGHT_UP_ENTRIES_MAX, Decision, Phase, Step, next};
-pub use rounds::{Orders, concerned, is_work, orders};
+pub use rounds::{Orders, concerned, is_work, orders, overlooked};
 pub use seen::{FleetSeen, FollowerSeen, ReplicaSeen, ShardSeen};
 pub use start::{Danger, check_start};
 pub use watch::Watch;

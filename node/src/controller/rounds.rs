@@ -1,6 +1,6 @@
 //! A round of the controller: what it has to ask about, and what follows from the answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_topology::{ClusterMap, Leaving, MoveId, NodeId, ShardId};
 
@@ -40,6 +40,14 @@ pub fn concerned(map: &ClusterMap, dead: &BTreeSet<NodeId>) -> BTreeSet<ShardId>
     let from = map.leaving.keys().chain(dead).flat_map(|node| map.replicas_on(*node));
     let moving = map.moves.values().map(|moving| moving.shard);
     from.map(|(shard, _)| shard).chain(moving).collect()
+}
+
+/// What is out of service and was not asked about: only the answers told of it. What the others see of these shards is asked in a
+/// second look.
+#[must_use]
+pub fn overlooked(asked: &BTreeSet<ShardId>, seen: &FleetSeen) -> BTreeSet<ShardId> {
+    let out = seen.quarantined.values().flat_map(BTreeMap::keys);
+    out.filter(|shard| !asked.contains(shard)).copied().collect()
 }
 
 /// What shall be done now. `seen` was observed before the map was read: whoever saw what came of a cancellation reads the

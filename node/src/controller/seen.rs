@@ -14,6 +14,8 @@ pub struct FleetSeen {
     pub up: BTreeSet<NodeId>,
     /// The nodes that have not answered for so long that their replicas shall be replaced.
     pub dead: BTreeSet<NodeId>,
+    /// The shards that are out of service on a node, by its own word, and the replica ids that are spent there: all up to this.
+    pub quarantined: BTreeMap<NodeId, BTreeMap<ShardId, ReplicaId>>,
 }
 
 /// One shard, as the nodes that answered see it. They answered at slightly different moments.

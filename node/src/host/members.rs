@@ -44,6 +44,8 @@ struct Ended {
     newest_generation: u64,
     /// The base holds nothing of it any more.
     is_forgotten: bool,
+    /// It is out of service: what is left in the base stays until it is replaced or removed.
+    is_kept: bool,
     /// The replica that shall be born then.
     next: Option<Birth>,
 }
@@ -51,7 +53,26 @@ struct Ended {
 impl Ending {
     /// A replica has ended.
     pub(super) fn begin(&mut self, shard: ShardId, newest_generation: u64) {
-        self.shards.insert(shard, Ended { newest_generation, is_forgotten: false, next: None });
+        let ended = Ended { newest_generation, is_forgotten: false, is_kept: false, next: None };
+        self.shards.insert(shard, ended);
+    }
+
+    /// A replica is out of service since before this start.
+    pub(super) fn keep(&mut self, shard: ShardId, newest_generation: u64) {
+        let ended = Ended { newest_generation, is_forgotten: false, is_kept: true, next: None };
+        self.shards.insert(shard, ended);
+    }
+
+    /// One that was out of service has been removed, or is being replaced: whether its base was kept until now.
+    pub(super) fn give_up(&mut self, shard: ShardId) -> bool {
+        self.shards.get_mut(&shard).is_some_and(|ended| std::mem::take(&mut ended.is_kept))
+    }
+
+    /// Whoever waits to be born is not born any more.
+    pub(super) fn call_off(&mut self, shard: ShardId) {
+        if let Some(ended) = self.shards.get_mut(&shard) {
+            ended.next = None;
+        }
     }
 
     /// A replica had ended in an earlier life of this process, which did not come to drop it from the base.

@@ -25,7 +25,7 @@
 //!
 //! `boundary.rs` (what goes in and out, and the order of effects), `worker.rs` (the turn), `replica.rs` (one replica's
 //! part of it), `writes.rs`, `reads.rs`, `apply.rs`, `flushing.rs`, `install.rs`, `recovery.rs`; small rooms:
-//! `log_queue.rs`, `timers.rs`, `sleepers.rs`, `sleep.rs`, `support/` (what nodes promise each other), `promises.rs`, `tail.rs`, `birth.rs`, `members.rs`,
+//! `log_queue.rs`, `timers.rs`, `sleepers.rs`, `sleep.rs`, `support/` (what nodes promise each other), `promises.rs`, `tail.rs`, `birth.rs`, `members.rs`, `quarantine.rs`,
 //! `transfer.rs`, `refusal.rs`, `status.rs`.
 //!
 //! # What it does not do
@@ -44,6 +44,7 @@ mod members;
 mod options;
 mod pace;
 mod promises;
+mod quarantine;
 mod reads;
 mod recovery;
 mod refusal;
@@ -65,6 +66,7 @@ pub use boundary::{
     SnapshotJob, Token,
 };
 pub use options::Options;
+pub use quarantine::Quarantine;
 pub use recovery::{RecoveredReplica, RecoveryError, ended, recover};
 pub use sleep::Wakeup;
 pub use status::{FollowerStatus, ReplicaStatus};

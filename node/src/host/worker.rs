@@ -1,20 +1,23 @@
 //! A worker: a fixed set of shards, one turn at a time.
+//!
+//! How replicas are born and end on it: `worker/lives.rs`.
+
+mod lives;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
 
 use flotilla_raft::{ReplicaId, Term, Time};
 use flotilla_store::Base;
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::Record;
 
-use super::birth::Birth;
 use super::boundary::{Answer, BaseJob, BatchTicket, Effects, Input, Now, Refusal, Token};
 use super::log_queue::{Completion, LogQueue};
 use super::members::Ending;
 use super::options::Options;
 use super::pace::Pace;
+use super::quarantine::Quarantine;
 use super::reads::Wanted;
 use super::recovery::RecoveredReplica;
 use super::replica::{Replica, Turn};
@@ -37,6 +40,7 @@ pub struct Worker<B: Base> {
     timers: Timers,
     sleepers: Sleepers,
     supports: Supports,
+    quarantine: Quarantine,
     /// When a stalled log is a reason to hand over again.
     next_hand_over: Time,
     pace: Pace,
@@ -79,6 +83,7 @@ impl<B: Base> Worker<B> {
             timers: Timers::default(),
             sleepers: Sleepers::default(),
             supports: Supports::default(),
+            quarantine: Quarantine::default(),
             next_hand_over: Time(0),
             pace: Pace::default(),
             memory: BTreeMap::new(),
@@ -94,6 +99,19 @@ impl<B: Base> Worker<B> {
     pub fn supported(mut self, supports: Supports) -> Self {
         self.supports = supports;
         self
+    }
+
+    /// The same, with what is out of service on this node: all workers of a node share one table.
+    #[must_use]
+    pub fn quarantining(mut self, quarantine: Quarantine) -> Self {
+        self.quarantine = quarantine;
+        self
+    }
+
+    /// A shard of this worker is out of service; the base may hold generations up to this one of it, which are kept. Before the
+    /// first turn.
+    pub fn keep_out(&mut self, shard: ShardId, newest_generation: u64) {
+        self.ending.keep(shard, newest_generation);
     }
 
     /// Remembers that replica ids up to this one are spent on this node, whether or not one lives.
@@ -189,7 +207,7 @@ impl<B: Base> Worker<B> {
                 out.reply(token, Answer::Status(self.statuses()));
             }
             Input::Create { shard, birth } => {
-                self.create(now, shard, birth);
+                self.create(now, shard, birth, out);
                 touched.insert(shard);
             }
             Input::Peer { shard, message } => {
@@ -348,48 +366,6 @@ impl<B: Base> Worker<B> {
             replica.drain(turn);
             replica.discard_unwanted(turn, generation);
         });
-    }
-
-    /// A node creates replicas only from the map, and only above every id that it ever hosted.
-    fn create(&mut self, now: Now, shard: ShardId, birth: Birth) {
-        let spent = self.greatest.get(&shard).is_some_and(|greatest| birth.replica <= *greatest);
-        if spent || self.replicas.contains_key(&shard) {
-            return;
-        }
-        if let Some((birth, generation)) = self.ending.make_room(shard, birth) {
-            self.bear(now, shard, birth, generation);
-        }
-    }
-
-    fn bear(&mut self, now: Now, shard: ShardId, birth: Birth, generation: u64) {
-        self.log.push(shard, Record::Birth { replica: birth.replica, genesis: birth.encode() });
-        let meant_to_lead = birth.genesis.configuration.voters.first() == Some(&birth.replica);
-        self.adopt(now, RecoveredReplica::newborn(shard, birth, generation));
-        // The planner gives the lowest id to the node that it means to lead. Whoever asks first is likely to be elected, so a
-        // new fleet starts with its leaders spread.
-        if let Some(replica) = self.replicas.get_mut(&shard).filter(|_| meant_to_lead) {
-            replica.bind(now, &self.supports);
-            replica.raft.campaign(now.time);
-        }
-    }
-
-    /// A replica ends: see `members.rs` for what follows.
-    fn retire(&mut self, now: Now, shard: ShardId, replica: ReplicaId, out: &mut Effects<B>) {
-        if !self.replicas.get(&shard).is_some_and(|here| here.is(replica)) {
-            return;
-        }
-        self.with(now, shard, out, Replica::end);
-        let Some(ended) = self.replicas.remove(&shard) else { return };
-        self.log.push(shard, Record::Tombstone { replica });
-        self.log.expect(shard, Completion::Tombstone);
-        self.ending.begin(shard, ended.install.newest_generation());
-        self.timers.set(shard, None);
-        self.sleepers.set(shard, Vec::new(), &self.supports, Duration::ZERO);
-        self.told.remove(&shard);
-        out.leaders.push((shard, ended.raft.term(), None));
-        let freed = self.memory.remove(&shard).unwrap_or_default();
-        self.memory_total.dirty -= freed.dirty;
-        self.memory_total.clean -= freed.clean;
     }
 
     /// Lets a replica that lives here act; others are passed over.

@@ -15,6 +15,7 @@
 
 mod base;
 mod ops;
+mod quarantine;
 mod scraper;
 mod shards;
 mod snapshots;
@@ -33,6 +34,7 @@ pub use shards::{ShardEvents, Shards, Stored};
 use crate::host::{Event, ReplicaStatus, Wakeup};
 use crate::runtime::Load;
 use crate::transport::PeerStatus;
+use quarantine::QuarantineSeries;
 use shards::OpSeries;
 use snapshots::SnapshotMetrics;
 
@@ -50,6 +52,7 @@ pub struct NodeMetrics {
     pub ops: OpTable,
     /// The replicas.
     pub shards: Shards,
+    quarantine: QuarantineSeries,
     sleep: SleepMetrics,
     snapshots: SnapshotMetrics,
     unplaced: Mutex<OpSeries>,
@@ -105,6 +108,7 @@ impl NodeMetrics {
             flush_seconds: scope.histogram("kv_flush_seconds", &[]),
             ops: OpTable::default(),
             shards: Shards::new(&registry),
+            quarantine: QuarantineSeries::new(&registry),
             sleep: SleepMetrics::new(&scope),
             snapshots: SnapshotMetrics::new(&scope),
             unplaced: Mutex::new(OpSeries::unplaced()),

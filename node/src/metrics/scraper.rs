@@ -72,6 +72,7 @@ impl Shared {
         metrics.show_load(sources.runtime.load(), epoch);
         metrics.show_peers(&sources.transport.peers());
         metrics.snapshots.show(sources.transport.snapshot_counts());
+        metrics.quarantine.show(&sources.runtime.quarantine().all());
         // An error says that the node ends; the last numbers stand.
         let asked = tokio::time::timeout(WORKERS_PATIENCE, sources.runtime.replicas()).await;
         let Ok(Ok(replicas)) = asked else { return };

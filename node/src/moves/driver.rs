@@ -132,11 +132,12 @@ impl Mover {
             // It may lead at any moment.
             return if is_work { Found::Work } else { Found::Nothing };
         }
-        if !is_work && self.repair_after.is_none() {
-            return Found::Nothing;
-        }
         let concerned = controller::concerned(&map, &self.dead(self.begun.elapsed()));
-        let seen = self.look_at(&map, &concerned).await;
+        let mut seen = self.look_at(&map, &concerned).await;
+        let more = controller::overlooked(&concerned, &seen);
+        if !more.is_empty() {
+            seen = self.look_at(&map, &(&concerned | &more)).await;
+        }
         // After the observation: whoever saw what came of a cancellation reads the cancellation.
         let stored = match self.record.stored().await {
             Ok(stored) => stored,
@@ -226,9 +227,12 @@ impl Mover {
         let mut seen = FleetSeen::default();
         for (node, answer) in join_all(asked).await {
             match answer {
-                Ok(replicas) => {
+                Ok(found) => {
                     seen.up.insert(node);
-                    for (shard, replica) in replicas {
+                    if !found.quarantined.is_empty() {
+                        seen.quarantined.insert(node, found.quarantined);
+                    }
+                    for (shard, replica) in found.replicas {
                         seen.shards.entry(shard).or_default().replicas.insert(node, replica);
                     }
                 }

@@ -10,7 +10,7 @@ use flotilla_topology::{NodeId, ShardId};
 use tonic::Status;
 
 use super::wire::decode_change;
-use crate::api::{all_stats, encode_replica, refusals};
+use crate::api::{all_stats, encode_quarantine, encode_replica, refusals};
 use crate::host::{Answer, ReplicaStatus};
 use crate::runtime::{Input, Runtime};
 use crate::storage::ClusterId;
@@ -37,14 +37,13 @@ impl Office {
     pub async fn inspect(&self, request: v1::InspectRequest) -> Result<v1::InspectReply, Status> {
         self.check(request.cluster, request.to_node)?;
         let shards = request.shards.into_iter().map(ShardId).collect();
-        Ok(v1::InspectReply { replicas: self.replicas(&shards).await? })
+        self.look(&shards).await
     }
 
     /// The same for this node itself.
-    pub(super) async fn replicas(
-        &self,
-        shards: &BTreeSet<ShardId>,
-    ) -> Result<Vec<v1::ReplicaStatus>, Status> {
+    pub(super) async fn look(&self, shards: &BTreeSet<ShardId>) -> Result<v1::InspectReply, Status> {
+        // In this order: a replacement that is born in between is seen twice, and not overlooked.
+        let quarantined = encode_quarantine(&self.runtime);
         let replicas = self.runtime.replicas().await.map_err(|_| refusals::ending(None))?;
         let replicas: Vec<_> = replicas.into_iter().filter(|it| shards.contains(&it.shard)).collect();
         let stats = all_stats(&self.runtime, replicas.iter().map(|it| it.shard).collect()).await?;
@@ -52,7 +51,7 @@ impl Office {
         let encode = |(it, stats): (&ReplicaStatus, Option<Stats>)| {
             encode_replica(it, stats.as_ref(), |to| self.transport.snapshot_bytes_sent(it.shard, to))
         };
-        Ok(encoded.map(encode).collect())
+        Ok(v1::InspectReply { replicas: encoded.map(encode).collect(), quarantined })
     }
 
     /// Other members for a shard that this node leads.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
-use flotilla_raft::{Change, Index};
+use flotilla_raft::{Change, Index, ReplicaId};
 use flotilla_tls::{Whom, connect_lazy};
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
 use tokio::time::timeout;
@@ -23,6 +23,13 @@ use crate::controller::ReplicaSeen;
 /// How long a node may take to answer, connecting included. A frozen one holds up a round for so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What a node says.
+#[derive(Debug)]
+pub(super) struct NodeSeen {
+    pub replicas: Vec<(ShardId, ReplicaSeen)>,
+    pub quarantined: BTreeMap<ShardId, ReplicaId>,
+}
+
 /// Asks nodes at their peer addresses.
 #[derive(Debug)]
 pub(super) struct Peers {
@@ -36,15 +43,15 @@ impl Peers {
         Self { office, channels: Mutex::default() }
     }
 
-    /// What a node sees of its replicas of these shards.
+    /// What a node sees of its replicas of these shards, and all that is out of service there.
     pub(super) async fn inspect(
         &self,
         map: &ClusterMap,
         node: NodeId,
         shards: &BTreeSet<ShardId>,
-    ) -> Result<Vec<(ShardId, ReplicaSeen)>, Status> {
-        let replicas = if node == self.office.node {
-            self.office.replicas(shards).await?
+    ) -> Result<NodeSeen, Status> {
+        let reply = if node == self.office.node {
+            self.office.look(shards).await?
         } else {
             let request = v1::InspectRequest {
                 cluster: Some(self.office.cluster.0.into()),
@@ -52,7 +59,7 @@ impl Peers {
                 shards: shards.iter().map(|shard| shard.0).collect(),
             };
             let mut client = self.client(map, node)?;
-            in_time(async move { client.inspect(request).await }).await?.replicas
+            in_time(async move { client.inspect(request).await }).await?
         };
         let decode = |status: &v1::ReplicaStatus| {
             decode_seen(status)
@@ -62,7 +69,11 @@ impl Peers {
                 .ok()
                 .map(|seen| (ShardId(status.shard), seen))
         };
-        Ok(replicas.iter().filter_map(decode).collect())
+        let out = |it: &v1::QuarantineStatus| (ShardId(it.shard), ReplicaId(it.replica));
+        Ok(NodeSeen {
+            replicas: reply.replicas.iter().filter_map(decode).collect(),
+            quarantined: reply.quarantined.iter().map(out).collect(),
+        })
     }
 
     /// Proposes other members to the leader of a shard.

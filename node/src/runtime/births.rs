@@ -28,14 +28,22 @@ pub fn birth(map: &ClusterMap, shard: ShardId, replica: ReplicaId) -> Option<Bir
     Some(Birth { replica, placement, genesis })
 }
 
-/// What the workers of a node are told when it takes in a map, in this order. `here`: the replicas that it hosts.
+/// What the workers of a node are told when it takes in a map, in this order. `here`: the replicas that it hosts; `out`: what is
+/// out of service on it, with the greatest replica id that is spent.
 pub fn told_of_map(
     map: &ClusterMap,
     node: NodeId,
     here: impl IntoIterator<Item = (ShardId, ReplicaId)>,
+    out: impl IntoIterator<Item = (ShardId, ReplicaId)>,
 ) -> Vec<(ShardId, Input)> {
     // Who has ended goes before another one of its shard comes.
     let ended = here.into_iter().filter(|(shard, replica)| map.has_ended(*shard, *replica));
+    // What is out of service ends when a map that is not older places nothing of it here.
+    let is_gone = |(shard, spent): &(ShardId, ReplicaId)| {
+        map.shards.get(shard).is_some_and(|info| info.greatest_replica >= *spent)
+            && map.replica_on(*shard, node).is_none()
+    };
+    let ended = ended.chain(out.into_iter().filter(is_gone));
     let mut told: Vec<(ShardId, Input)> =
         ended.map(|(shard, replica)| (shard, Input::Retire { shard, replica })).collect();
     for (shard, replica) in map.replicas_on(node) {

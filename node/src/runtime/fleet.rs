@@ -11,7 +11,7 @@
 //! What it does not do: it decides nothing. `ClusterMap::apply` does, wherever a change is asked for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub struct FleetKeeper {
     transport: Transport,
     directory: Arc<DataDirectory>,
     newest: watch::Sender<NewestMap>,
+    /// A map of which no replica was born here yet, because it could not be put on the disk.
+    unborn: Mutex<Option<Bytes>>,
 }
 
 /// Why a keeper woke.
@@ -77,7 +79,8 @@ impl FleetKeeper {
         directory: Arc<DataDirectory>,
     ) -> Self {
         let record = MapRecord::new(Arc::clone(&runtime));
-        Self { node, own, genesis, runtime, record, transport, directory, newest: watch::Sender::new(None) }
+        let (newest, unborn) = (watch::Sender::new(None), Mutex::default());
+        Self { node, own, genesis, runtime, record, transport, directory, newest, unborn }
     }
 
     /// Hears of every newer map.
@@ -103,32 +106,54 @@ impl FleetKeeper {
         let peers: BTreeMap<NodeId, String> =
             map.nodes.iter().map(|(node, info)| (*node, info.peer_addr.clone())).collect();
         self.transport.set_peers(&peers);
-        self.tell_workers(&map).await;
-        self.transport.announce_map(map.epoch, encoded.clone());
+        // First the disk, then the births: should the log ever lose a birth, the map on the disk knows its id.
+        let is_cached = self.cache(encoded.clone()).await;
+        *self.unborn() = (!is_cached).then(|| encoded.clone());
+        self.tell_workers(&map, is_cached).await;
+        self.transport.announce_map(map.epoch, encoded);
         self.newest.send_replace(Some(Arc::new(map)));
-        self.cache(encoded).await;
+    }
+
+    /// Bears the replicas of a map that could not be put on the disk before.
+    async fn bear_late(&self) {
+        let Some(map) = self.newest.borrow().clone() else { return };
+        let Some(encoded) = self.unborn().clone() else { return };
+        if self.cache(encoded).await {
+            self.unborn().take();
+            self.tell_workers(&map, true).await;
+        }
+    }
+
+    fn unborn(&self) -> MutexGuard<'_, Option<Bytes>> {
+        self.unborn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which replicas live here, and where the others of their shards are.
-    async fn tell_workers(&self, map: &ClusterMap) {
+    async fn tell_workers(&self, map: &ClusterMap, may_bear: bool) {
         // An error says that the node ends.
         let here = self.runtime.replicas().await.unwrap_or_default();
-        for (shard, input) in told_of_map(map, self.node, here.iter().map(|it| (it.shard, it.replica))) {
+        let here = here.iter().map(|it| (it.shard, it.replica));
+        let out = self.runtime.quarantine().all().into_iter().map(|(shard, out)| (shard, out.replica));
+        for (shard, input) in told_of_map(map, self.node, here, out) {
             if let Input::Retire { shard, replica } = &input {
                 info!(%shard, %replica, "a replica is no member any more: it ends");
             }
-            self.runtime.tell(shard, input);
+            if may_bear || !matches!(input, Input::Create { .. }) {
+                self.runtime.tell(shard, input);
+            }
         }
     }
 
-    async fn cache(&self, encoded: Bytes) {
+    /// Puts a map on the disk. Whether it is there.
+    async fn cache(&self, encoded: Bytes) -> bool {
         let directory = Arc::clone(&self.directory);
         let cached = tokio::task::spawn_blocking(move || directory.cache_map(&encoded)).await;
         match cached {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => warn!(reason = %Causes(&error), "the cluster map cannot be cached"),
             Err(error) => warn!(%error, "the cluster map cannot be cached"),
         }
+        false
     }
 
     /// Runs until the node ends. `changed` tells of writes in the meta shard, `arrivals` brings other nodes' maps.
@@ -146,7 +171,7 @@ impl FleetKeeper {
             let event = tokio::select! {
                 () = changed.notified() => Event::Changed,
                 map = arrivals.take() => Event::Arrived(map),
-                _ = retry.tick(), if !founded || !stated => Event::Retry,
+                _ = retry.tick(), if !founded || !stated || self.unborn().is_some() => Event::Retry,
                 _ = ended.wait_for(|ended| *ended) => return,
             };
             match event {
@@ -157,6 +182,7 @@ impl FleetKeeper {
                     // would wait for that word from peers that still dial the old address.
                     founded = founded || self.found().await;
                     stated = stated || self.state_addresses().await;
+                    self.bear_late().await;
                 }
             }
         }

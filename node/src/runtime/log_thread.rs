@@ -287,7 +287,7 @@ impl<D: Disk> LogThread<D> {
             }
             Err(failure) => {
                 // What is rotten is still in the memory of the replicas, so going on loses nothing; the next start
-                // will refuse and name the shards.
+                // takes out of service whom it concerns.
                 error!(reason = %Causes(&failure), "the log cannot be tidied up");
                 self.tidy = true;
             }

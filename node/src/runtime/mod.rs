@@ -15,7 +15,7 @@
 //! the base's one writer, the base's readers.
 //!
 //! Reading order: `inbox.rs`, `worker_task.rs`, `log_thread.rs`, `flusher.rs`, `readers.rs`, `tokens.rs`, `lanes.rs`,
-//! `leaders.rs`, `gathered.rs`, `clock.rs`, `peers.rs` (what the transport says), `start.rs` (how a node comes up), `map_record.rs` (the cluster map in the meta shard), `fleet.rs` (its keeper).
+//! `leaders.rs`, `gathered.rs`, `clock.rs`, `peers.rs` (what the transport says), `start.rs` (how a node comes up), `known.rs` (what a rotten log may have lost), `map_record.rs` (the cluster map in the meta shard), `fleet.rs` (its keeper).
 //!
 //! What it does not do: it decides nothing about data. Which of the effects may wait for which is the host's contract.
 
@@ -28,6 +28,7 @@ mod fleet;
 mod flusher;
 mod gathered;
 mod inbox;
+mod known;
 mod lanes;
 mod leaders;
 mod log_thread;
@@ -50,7 +51,7 @@ use tokio::runtime::Handle;
 
 use crate::host;
 pub use crate::host::Input;
-use crate::host::{Answer, Refusal, ReplicaStatus, Token};
+use crate::host::{Answer, Quarantine, Refusal, ReplicaStatus, Token};
 use crate::metrics::NodeMetrics;
 
 pub use arrivals::Arrivals;
@@ -135,6 +136,7 @@ pub struct Runtime {
     flusher: Arc<FlusherQueue>,
     readers: Arc<Readers>,
     leaders: Arc<Leaders>,
+    quarantine: Quarantine,
     base: NodeBase,
     metrics: Arc<NodeMetrics>,
     /// Where the workers run.
@@ -276,6 +278,12 @@ impl Runtime {
         self.leaders.news()
     }
 
+    /// What is out of service on this node.
+    #[must_use]
+    pub const fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
     /// What this node counts.
     #[must_use]
     pub fn metrics(&self) -> &NodeMetrics {
@@ -346,6 +354,7 @@ impl Runtime {
             flusher: Arc::default(),
             readers: Arc::new(readers),
             leaders: Arc::default(),
+            quarantine: Quarantine::default(),
             base,
             metrics: Arc::new(NodeMetrics::new()),
             handle: Handle::current(),

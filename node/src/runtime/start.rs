@@ -11,16 +11,17 @@ use flotilla_raft::Time;
 use flotilla_store::{Base, BaseError, disk, snapshot};
 use flotilla_tls::Tls;
 use flotilla_topology::{NodeId, ShardId};
-use flotilla_wal::{Log, OpenError, Recovered};
+use flotilla_wal::{Log, OpenError, Recovered, RotAt};
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::causes::Causes;
 use super::flusher::{Flusher, FlusherQueue};
+use super::known::Known;
 use super::leaders::Leaders;
 use super::log_thread::{LogQueue, LogThread};
 use super::peers::PeerDesk;
@@ -28,7 +29,9 @@ use super::readers::Readers;
 use super::worker_task::{Outlets, WorkerTask};
 use super::{Arrivals, Clock, Fatal, Inbox, NodeBase, Runtime, Threads, Tokens, options, worker_of};
 use crate::config::Config;
-use crate::host::{BaseJob, RecoveryError, Restart, SupportOptions, Supports, Worker, ended, recover};
+use crate::host::{
+    BaseJob, Quarantine, RecoveryError, Restart, SupportOptions, Supports, Worker, ended, recover,
+};
 use crate::metrics::NodeMetrics;
 use crate::storage::{Chance, DataDirectory, DirectoryError, RealDisk};
 use crate::transport::{Identity, Pulse, Transport};
@@ -50,6 +53,17 @@ pub enum StartError {
     /// The base was opened but cannot be read.
     #[error("cannot read the base: {0}")]
     Read(#[from] flotilla_store::Error),
+    /// Rot in the shared log took what a shard had been promised that has no other replica.
+    #[error(
+        "segment {}: rot at byte {} of the log took what was promised to {}, and nobody else has it: this is the only replica. \
+         Nothing was changed; `kvnode wal inspect DIR` shows what is there", .at.segment, .at.offset, names(.shards)
+    )]
+    Alone {
+        /// Where the first damage is.
+        at: RotAt,
+        /// The shards.
+        shards: Vec<ShardId>,
+    },
     /// The shared log.
     #[error("cannot open the log: {0}")]
     Log(#[from] OpenError),
@@ -140,10 +154,18 @@ pub fn start(
         metrics: Arc::clone(metrics),
     };
     purge_leftovers(&found.base, &outlets.flusher)?;
+    let quarantine = Quarantine::new(found.recovered.quarantined.clone());
     let map_changed = Arc::clone(&outlets.map_changed);
-    let hosts = workers(config, identity.node, &found.base, found.recovered, (clock, &supports), chance)?;
+    let hosts = workers(
+        config,
+        identity.node,
+        &found.base,
+        found.recovered,
+        (clock, &supports, &quarantine),
+        chance,
+    )?;
     let found = (found.base, found.log, hosts);
-    let runtime = spawn(config, found, clock, inboxes, outlets, fatal)?;
+    let runtime = spawn(config, found, clock, inboxes, (outlets, quarantine), fatal)?;
     Ok(Started { runtime: Arc::new(runtime), transport, map_changed, maps })
 }
 
@@ -156,12 +178,48 @@ fn open(config: &Config, directory: &DataDirectory, metrics: &NodeMetrics) -> Re
     let disk = directory.wal()?.measured(metrics.log.fsync_seconds.clone());
     let options =
         flotilla_wal::Options { must_exist: directory.held_log(), ..flotilla_wal::Options::default() };
-    let (log, recovered) = Log::open(disk, options, id)?;
+    let known = Known::read(directory)?;
+    let mut alone = None;
+    let opened = Log::open_quarantining(disk, options, id, &known.spent(config.id), |rot| {
+        alone = known.alone(config.id, rot);
+        alone.is_none() && known.is_there()
+    });
+    let (log, recovered) = match (opened, alone) {
+        (Err(OpenError::Rot { .. }), Some((at, shards))) => return Err(StartError::Alone { at, shards }),
+        (opened, _) => opened?,
+    };
+    tell_of_rot(&recovered);
     directory.log_opened()?;
     if let Some(torn) = recovered.torn {
         info!(segment = torn.segment, offset = torn.offset, "an unfinished write was cut from the log");
     }
     Ok(Found { base, log, recovered })
+}
+
+/// What is out of service, and where its log is damaged.
+fn tell_of_rot(recovered: &Recovered) {
+    if let Some(rot) = &recovered.rot {
+        let RotAt { segment, offset } = rot.at;
+        let shards: Vec<ShardId> = rot.shards.keys().copied().collect();
+        error!(
+            segment,
+            offset,
+            shards = names(&shards),
+            "rot in the log: these shards are out of service here and will be replaced; all others go on"
+        );
+    }
+    for (shard, out) in &recovered.quarantined {
+        let (segment, offset) = (out.at.segment, out.at.offset);
+        warn!(%shard, segment, offset, spent = %out.replica, "out of service: the log lost what it had been promised");
+    }
+}
+
+/// As a sentence names them.
+fn names(shards: &[ShardId]) -> String {
+    if shards.is_empty() {
+        return "none".to_owned();
+    }
+    shards.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The promises between this node and others. What it promised before it was started may still stand; how long is in the directory,
@@ -229,7 +287,7 @@ fn workers(
     node: NodeId,
     base: &NodeBase,
     recovered: Recovered,
-    (clock, supports): (Clock, &Supports),
+    (clock, supports, quarantine): (Clock, &Supports, &Quarantine),
     chance: &mut dyn Chance,
 ) -> Result<Vec<Worker<NodeBase>>, StartError> {
     let count = config.memory.workers();
@@ -239,12 +297,17 @@ fn workers(
         let seed =
             u64::from_be_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]);
         let worker = Worker::new(node, options::host(config), base.clone(), seed);
-        workers.push(worker.supported(supports.clone()));
+        workers.push(worker.supported(supports.clone()).quarantining(quarantine.clone()));
     }
     for (shard, replica) in recovered.tombstones {
         workers[worker_of(shard, count)].remember(shard, replica);
     }
-    for (shard, generation) in ended(base, |shard| recovered.shards.contains_key(&shard))? {
+    let is_out = |shard: &ShardId| recovered.quarantined.contains_key(shard);
+    for shard in recovered.quarantined.keys() {
+        let generation = snapshot::unused_generation(&base.view(), *shard)?;
+        workers[worker_of(*shard, count)].keep_out(*shard, generation);
+    }
+    for (shard, generation) in ended(base, |shard| recovered.shards.contains_key(&shard) || is_out(&shard))? {
         workers[worker_of(shard, count)].bury(shard, generation);
     }
     let mut found = BTreeMap::new();
@@ -264,7 +327,7 @@ fn spawn(
     (base, log, workers): (NodeBase, Log<RealDisk>, Vec<Worker<NodeBase>>),
     clock: Clock,
     inboxes: Vec<Arc<Inbox>>,
-    outlets: Outlets,
+    (outlets, quarantine): (Outlets, Quarantine),
     fatal: &Fatal,
 ) -> Result<Runtime, StartError> {
     let handle = Handle::current();
@@ -296,6 +359,7 @@ fn spawn(
         flusher: outlets.flusher,
         readers: outlets.readers,
         leaders: outlets.leaders,
+        quarantine,
         base,
         metrics: outlets.metrics,
         handle,

@@ -132,8 +132,11 @@ impl Fleet {
     /// what it should host: the first time, and after a crash that came before the birth was durable.
     pub fn start(&mut self, node: NodeId) {
         let now = self.now(node);
-        self.nodes.get_mut(&node).expect("node").start(now, &self.options);
         let (nodes, shards) = self.shape;
+        let greatest = self.placement.keys().next_back().copied().unwrap_or_default();
+        let is_home = self.placement.values().any(|at| *at == node);
+        let spent = (1..=shards).filter(|_| is_home).map(|shard| (ShardId(shard), greatest)).collect();
+        self.nodes.get_mut(&node).expect("node").start(now, &self.options, &spent);
         for shard in (1..=shards).map(ShardId) {
             let placement: Vec<_> = self.placement.iter().map(|(id, at)| (*id, *at)).collect();
             if let Some((replica, _)) = placement.iter().rev().find(|(_, at)| *at == node) {
@@ -165,9 +168,34 @@ impl Fleet {
         }
     }
 
+    /// A newer map does not place this replica any more. The others are told again to live.
+    pub fn unplace(&mut self, replica: ReplicaId) {
+        self.placement.remove(&replica);
+        let (nodes, shards) = self.shape;
+        let placement: Vec<_> = self.placement.iter().map(|(id, at)| (*id, *at)).collect();
+        for shard in (1..=shards).map(ShardId) {
+            for (id, at) in &placement {
+                let birth = birth(shard, shards, nodes, *id);
+                self.input(*at, Input::Create { shard, birth });
+                self.input(*at, Input::Placed { shard, placement: placement.clone() });
+            }
+        }
+    }
+
     /// A node's base holds something of a shard.
     pub fn base_holds(&self, node: NodeId, shard: ShardId) -> bool {
         self.nodes[&node].base_holds(shard)
+    }
+
+    /// Something of a shard rots in the log of a node that does not run.
+    pub fn rot(&mut self, node: NodeId, shard: ShardId) {
+        self.nodes[&node].rot(shard);
+    }
+
+    /// What is out of service on a node.
+    pub fn quarantined(&self, node: NodeId) -> Vec<ShardId> {
+        let running = self.nodes[&node].running.as_ref().expect("the node runs");
+        running.quarantine.all().into_keys().collect()
     }
 
     /// The power fails: what was not synced is lost in part.

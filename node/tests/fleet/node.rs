@@ -1,15 +1,16 @@
 //! One simulated node: its disk, its base, and, while it runs, its worker, its log and its flusher.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use flotilla_node::host::{
-    Answer, BaseJob, BatchTicket, Input, Now, Options, ReadJob, Reply, SnapshotJob, SupportOptions, Supports,
-    Worker, ended, recover,
+    Answer, BaseJob, BatchTicket, Input, Now, Options, Quarantine, ReadJob, Reply, SnapshotJob,
+    SupportOptions, Supports, Worker, ended, recover,
 };
-use flotilla_raft::SnapshotMeta;
+use flotilla_raft::{ReplicaId, SnapshotMeta};
 use flotilla_store::memory::{Memory, MemoryView};
 use flotilla_store::{Base, Machine, Stats, snapshot};
 use flotilla_topology::{NodeId, ShardId};
+use flotilla_wal::inspect::{self, Place};
 use flotilla_wal::simulated::SimulatedDisk;
 use flotilla_wal::{Batch, Log};
 
@@ -31,6 +32,7 @@ pub struct Node {
 
 pub struct Running {
     pub supports: Supports,
+    pub quarantine: Quarantine,
     worker: Worker<Memory>,
     log: Log<SimulatedDisk>,
     /// Batches that wait for the write under way to end.
@@ -51,19 +53,26 @@ impl Node {
         Self { id, seed, disk, base, boot: 0, stalled: false, running: None }
     }
 
-    /// Opens the log, recovers every replica, and begins.
-    pub fn start(&mut self, now: Now, options: &Options) {
+    /// Opens the log, recovers every replica, and begins. `spent`: the ids that its replicas may have.
+    pub fn start(&mut self, now: Now, options: &Options, spent: &BTreeMap<ShardId, ReplicaId>) {
         self.boot += 1;
         let supports = Supports::new(SupportOptions { boot: self.boot, ..SupportOptions::default() });
         let segments = flotilla_wal::Options { segment_bytes: SEGMENT_BYTES, ..Default::default() };
-        let (log, found) =
-            Log::open(self.disk.clone(), segments, u128::from(self.id.0)).expect("the log opens");
+        let directory = u128::from(self.id.0);
+        let opened = Log::open_quarantining(self.disk.clone(), segments, directory, spent, |_| true);
+        let (log, found) = opened.expect("the log opens");
+        let quarantine = Quarantine::new(found.quarantined.clone());
         let worker = Worker::new(self.id, options.clone(), self.base.clone(), self.seed ^ self.boot);
-        let mut worker = worker.supported(supports.clone());
+        let mut worker = worker.supported(supports.clone()).quarantining(quarantine.clone());
         for (shard, replica) in found.tombstones {
             worker.remember(shard, replica);
         }
-        let buried = ended(&self.base, |shard| found.shards.contains_key(&shard)).expect("the base works");
+        for shard in found.quarantined.keys() {
+            let unused = snapshot::unused_generation(&self.base.view(), *shard);
+            worker.keep_out(*shard, unused.expect("the base works"));
+        }
+        let is_known = |shard| found.shards.contains_key(&shard) || found.quarantined.contains_key(&shard);
+        let buried = ended(&self.base, is_known).expect("the base works");
         for (shard, generation) in buried {
             worker.bury(shard, generation);
         }
@@ -72,6 +81,7 @@ impl Node {
         }
         self.running = Some(Running {
             supports,
+            quarantine,
             worker,
             log,
             queued: Vec::new(),
@@ -80,6 +90,23 @@ impl Node {
             flusher_free_us: 0,
             wake_us: None,
         });
+    }
+
+    /// Flips a bit in the newest frame that names only this shard and surely had been durable.
+    pub fn rot(&self, shard: ShardId) {
+        let mut found = None;
+        for number in inspect::segments(&self.disk).expect("the disk works") {
+            let places = inspect::segment(&self.disk, number).expect("the disk works").places;
+            for place in places.iter().rev().skip(2).rev() {
+                if let Place::Frame { offset, bytes, shards, .. } = place
+                    && *shards == [shard]
+                {
+                    found = Some((number, offset + bytes - 1));
+                }
+            }
+        }
+        let (number, byte) = found.expect("a frame that names only this shard");
+        self.disk.flip(&format!("segment-{number:020}.log"), byte, 3);
     }
 
     /// The power fails. Whatever held the flusher up is over.

@@ -11,7 +11,7 @@ use flotilla_topology::NodeId;
 use crate::fleet::{Fleet, SHARD, Weather};
 use crate::small;
 
-fn set(ids: &[u64]) -> BTreeSet<ReplicaId> {
+pub fn set(ids: &[u64]) -> BTreeSet<ReplicaId> {
     ids.iter().copied().map(ReplicaId).collect()
 }
 
@@ -31,7 +31,7 @@ fn ask(fleet: &mut Fleet, change: &Change, derived_from: Option<Index>) -> Optio
 
 /// Asks until the leader has these members and nobody needs the others. A change may be refused for now, and one that was
 /// taken may be lost with its leader.
-fn change(fleet: &mut Fleet, wanted: &Change, members: &str) {
+pub fn change(fleet: &mut Fleet, wanted: &Change, members: &str) {
     fleet.until(members, Duration::from_secs(60), |fleet| {
         let status = fleet.status(SHARD);
         let is_done =
@@ -94,7 +94,7 @@ fn a_replica_moves_to_another_node_and_back() {
 }
 
 /// A leader that has not heard of the end of a replica goes on talking to it.
-fn late_messages(fleet: &mut Fleet, node: NodeId, to: ReplicaId) {
+pub fn late_messages(fleet: &mut Fleet, node: NodeId, to: ReplicaId) {
     for rpc in [
         Rpc::Append { previous: LogId::default(), entries: Vec::new(), commit: Index(0) },
         Rpc::Vote { last: LogId::new(Index(9999), Term(99)), transfer: true },

@@ -1,10 +1,17 @@
 //! Faults of disks: the log's, and the base's.
 
-use flotilla_wal::simulated::Faults as DiskFaults;
+use flotilla_wal::FrameKind;
+use flotilla_wal::inspect::{self, Place};
+use flotilla_wal::simulated::{Faults as DiskFaults, SimulatedDisk};
+
+use flotilla_topology::{NodeId, ShardId};
 
 use super::{Ending, FaultKind};
 use crate::event::Event;
 use crate::world::World;
+
+/// What of the first block of a segment is its header (`docs/formats/log.md`).
+const HEADER_BYTES: u64 = 84;
 
 impl World {
     pub(super) fn slow(&mut self, kind: FaultKind) -> bool {
@@ -57,22 +64,41 @@ impl World {
         true
     }
 
-    /// Flips a bit of a segment that has a successor: all of it had been durable, so that damage to it is rot and no torn
-    /// tail. The node may have to stay down for ever, so it counts as lost from here on.
+    /// Flips a bit of a header or frame that surely had been durable, so that damage to it is rot and no torn tail. Whom it
+    /// concerns is out of service there from the next start on, which mostly comes at once; the node suffers until that is replaced.
     pub(super) fn rot(&mut self) -> bool {
         let Some(node) = self.victim(u64::MAX) else { return false };
         let disk = self.node(node).disk.clone();
-        let mut segments = disk.names();
-        segments.retain(|name| disk.content(name).is_some_and(|content| !content.is_empty()));
-        segments.sort();
-        segments.pop();
-        let Some(name) = self.faults.chance.pick(&segments).cloned() else { return false };
-        let length = disk.content(&name).map_or(1, |content| content.len() as u64);
-        let (byte, bit) = (self.faults.chance.below(length), self.faults.chance.below(8));
-        disk.flip(&name, byte, u8::try_from(bit).unwrap_or(0));
-        self.trace.line(self.now_us, || format!("rot: {node}, bit {bit} of byte {byte} of {name}"));
+        let Some((segment, from, bytes, _)) = self.faults.chance.pick(&durable(&disk)).cloned() else {
+            return false;
+        };
+        let (byte, bit) = (from + self.faults.chance.below(bytes), self.faults.chance.below(8));
+        disk.flip(&segment_name(segment), byte, u8::try_from(bit).unwrap_or(0));
+        self.trace
+            .line(self.now_us, || format!("rot: {node}, bit {bit} of byte {byte} of segment {segment}"));
         self.rotten.insert(node);
+        let life = self.node(node).boot;
+        self.sick.insert(node, life);
+        if self.faults.chance.permille(700) {
+            self.end_process(node);
+            self.start_at(self.now_us + 10_000, node);
+        }
         true
+    }
+
+    /// Something that only this shard had been promised rots on a node, which is started again.
+    pub(crate) fn rot_shard(&mut self, node: NodeId, shard: ShardId) {
+        let disk = self.node(node).disk.clone();
+        let mut extents = durable(&disk);
+        extents.retain(|(_, _, _, shards)| *shards == [shard]);
+        let (segment, from, bytes, _) =
+            extents.pop().unwrap_or_else(|| panic!("{node} never wrote of {shard} alone"));
+        disk.flip(&segment_name(segment), from + bytes - 1, 0);
+        self.rotten.insert(node);
+        let life = self.node(node).boot;
+        self.sick.insert(node, life);
+        self.end_process(node);
+        self.start_at(self.now_us + 10_000, node);
     }
 
     pub(super) fn base_fault(&mut self, kind: FaultKind) -> bool {
@@ -86,4 +112,31 @@ impl World {
         self.events.push(until_us, Event::Ends(Ending::Flusher(node)));
         true
     }
+}
+
+fn segment_name(number: u64) -> String {
+    format!("segment-{number:020}.log")
+}
+
+/// A piece of a segment: its number, where the piece begins and how long it is, and the shards that it names.
+type Extent = (u64, u64, u64, Vec<ShardId>);
+
+/// The headers of all segments, and the frames that something after them states to have been durable.
+fn durable(disk: &SimulatedDisk) -> Vec<Extent> {
+    let segments = inspect::segments(disk).unwrap_or_default();
+    let mut extents = Vec::new();
+    for number in &segments {
+        let Ok(segment) = inspect::segment(disk, *number) else { continue };
+        extents.push((*number, 0, HEADER_BYTES, Vec::new()));
+        let frames = segment.places.iter().filter_map(|place| match place {
+            Place::Frame { offset, bytes, kind: FrameKind::Records, shards, .. } => {
+                Some((*number, *offset, *bytes, shards.clone()))
+            }
+            _ => None,
+        });
+        let frames: Vec<Extent> = frames.collect();
+        let covered = frames.len().saturating_sub(usize::from(segments.last() == Some(number)));
+        extents.extend(frames.into_iter().take(covered));
+    }
+    extents
 }

@@ -267,6 +267,11 @@ impl Faults {
         *until = until_us.max(*until);
     }
 
+    /// A node suffers no more, by whatever.
+    pub fn recover(&mut self, node: NodeId) {
+        self.suffering.remove(&node);
+    }
+
     /// One more of a kind.
     pub fn count(&mut self, kind: FaultKind) {
         *self.made.entry(kind).or_default() += 1;

@@ -28,6 +28,9 @@ struct NodeLog {
     accepted: LogModel,
     /// With what is acknowledged as durable.
     durable: LogModel,
+    /// What was durable of replicas that are out of service, each as it was. Whoever counted on it may go on: nobody who forgot it
+    /// votes.
+    forgotten: BTreeMap<(ShardId, ReplicaId), ShardLog>,
 }
 
 impl Logs {
@@ -44,6 +47,16 @@ impl Logs {
         write(&mut self.nodes.entry(node).or_default().durable, batch);
     }
 
+    /// A node has come back, and rot took these shards of it out of service: its log holds nothing of them any more.
+    pub fn quarantined(&mut self, node: NodeId, found: &Recovered) {
+        let log = self.nodes.entry(node).or_default();
+        for shard in found.quarantined.keys() {
+            log.accepted.remove(shard);
+            let before = log.durable.remove(shard);
+            log.forgotten.extend(before.map(|before| ((*shard, before.replica), before)));
+        }
+    }
+
     /// A node starts again. `in_flight`: what was being written when it ended, which may be there or not. How many batches of it
     /// are there.
     pub fn recovered(&mut self, node: NodeId, found: &Recovered, in_flight: &[Batch]) -> u64 {
@@ -56,6 +69,7 @@ impl Logs {
                 break;
             }
             write(&mut candidate, batch);
+            candidate.retain(|shard, _| !found.quarantined.contains_key(shard));
             there += 1;
             fits = matches(&candidate, found);
         }
@@ -80,9 +94,13 @@ impl Logs {
         self.nodes.get(&node)?.durable.get(&shard)
     }
 
-    /// The replicas of a shard on whose disks this entry is.
+    /// The replicas of a shard on whose disks this entry is, or was, of those that forgot it and do not vote any more.
     pub fn holders(&self, shard: ShardId, index: Index, stamp: Stamp) -> BTreeSet<ReplicaId> {
-        let logs = self.nodes.values().filter_map(|log| log.durable.get(&shard));
+        let replicas = (shard, ReplicaId(0))..=(shard, ReplicaId(u64::MAX));
+        let logs = self.nodes.values().flat_map(|log| {
+            let forgotten = log.forgotten.range(replicas.clone()).map(|(_, it)| it);
+            log.durable.get(&shard).into_iter().chain(forgotten)
+        });
         logs.filter(|log| log.holds(index, stamp)).map(|log| log.replica).collect()
     }
 

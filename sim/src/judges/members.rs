@@ -39,6 +39,8 @@ pub struct Members {
     greatest: BTreeMap<(NodeId, ShardId), ReplicaId>,
     /// The replicas whose tombstone was written.
     ended: BTreeSet<(ShardId, ReplicaId)>,
+    /// The replicas that are out of service, or were when they were replaced: they never vote again.
+    lost: BTreeSet<(ShardId, ReplicaId)>,
 }
 
 impl Members {
@@ -108,12 +110,14 @@ impl Members {
         }
     }
 
-    /// A node starts again: it remembers the greatest replica that it ever had, alive or ended.
-    pub fn recovered(&self, node: NodeId, found: &Recovered) {
+    /// A node starts again: it remembers the greatest replica that it ever had, alive or ended. Its log does; where something rotted
+    /// there, and took the tombstone of a shard that it has no replica of, the map on its disk says that the replica has ended, and it takes no older one.
+    pub fn recovered(&self, node: NodeId, found: &Recovered, rotten: Option<&ClusterMap>) {
         for ((_, shard), greatest) in self.greatest.range((node, ShardId(0))..=(node, ShardId(u64::MAX))) {
             let alive = found.shards.get(shard).map(|state| state.replica);
             let known = alive.max(found.tombstones.get(shard).copied());
-            hold(known >= Some(*greatest), "replica ids", || {
+            let by_map = rotten.is_some_and(|map| map.has_ended(*shard, *greatest));
+            hold(known >= Some(*greatest) || by_map, "replica ids", || {
                 format!("{node} had {greatest} of {shard}, and its log remembers {known:?}")
             });
         }
@@ -137,10 +141,35 @@ impl Members {
         });
     }
 
-    /// A worker writes a tombstone, when `committed` is the newest committed entry of the shard: nobody needs the replica any more.
+    /// Rot took out of service whoever a shard had on a node, up to this id.
+    pub fn out_of_service(&mut self, node: NodeId, shard: ShardId, replica: ReplicaId) {
+        let all = self.up_to(node, shard, replica);
+        self.lost.extend(all.into_iter().map(|replica| (shard, replica)));
+    }
+
+    /// Whether a replica is out of service, or was when it was replaced.
+    #[must_use]
+    pub fn is_lost(&self, shard: ShardId, replica: ReplicaId) -> bool {
+        self.lost.contains(&(shard, replica))
+    }
+
+    /// A worker writes a tombstone, when `committed` is the newest committed entry of the shard. It ends all replicas of the node up
+    /// to this id, which is greater than theirs where rot left nobody to say what it was. Who was lost ended then: it may be a voter
+    /// still when another one that was to replace it ends.
+    pub fn buried(&mut self, node: NodeId, shard: ShardId, replica: ReplicaId, committed: Index) {
+        let ends = self.up_to(node, shard, replica);
+        // r0: rot left no trace of whoever was there, and the map knows of nobody.
+        hold(!ends.is_empty() || replica == ReplicaId(0), "ends of replicas", || {
+            format!("{replica} of {shard} ends on {node}, and nobody up to it lived there")
+        });
+        let lived = ends.into_iter().filter(|id| !self.is_lost(shard, *id)).collect::<Vec<_>>();
+        lived.into_iter().for_each(|id| self.check_end(node, shard, id, committed));
+    }
+
+    /// Nobody needs the replica any more.
     /// The configurations have gone on without it; and if it counted until then, an entry after that is committed, so that whoever
     /// may be elected knows it.
-    pub fn buried(&mut self, node: NodeId, shard: ShardId, replica: ReplicaId, committed: Index) {
+    fn check_end(&mut self, node: NodeId, shard: ShardId, replica: ReplicaId, committed: Index) {
         self.ended.insert((shard, replica));
         let chain = self.chain(shard);
         let named = chain.iter().rfind(|(_, it)| it.is_member(replica)).map(|(index, _)| *index);
@@ -234,6 +263,12 @@ impl Members {
     #[must_use]
     pub fn home(&self, shard: ShardId, replica: ReplicaId) -> Option<NodeId> {
         self.homes.get(&(shard, replica)).copied()
+    }
+
+    /// The replicas of a shard that maps placed on a node, up to this id.
+    fn up_to(&self, node: NodeId, shard: ShardId, replica: ReplicaId) -> Vec<ReplicaId> {
+        let all = self.homes.range((shard, ReplicaId(0))..=(shard, replica));
+        all.filter(|(_, home)| **home == node).map(|((_, id), _)| *id).collect()
     }
 
     /// The entries that brought configurations, the genesis left out.

@@ -1,15 +1,18 @@
 //! How nodes start and end.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use flotilla_node::host::{Input, Token};
-use flotilla_raft::Term;
+use flotilla_raft::{ReplicaId, Term};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::simulated::Faults as DiskFaults;
-use flotilla_wal::{Batch, OpenError};
+use flotilla_wal::{Batch, OpenError, Recovered};
 
 use super::{Waiter, World};
 use crate::clients::Said;
 use crate::event::{AtNode, Event};
-use crate::judges::violated;
+use crate::judges::{hold, violated};
 
 /// Who ended because its disk failed is started again after so long, as by a service manager.
 const RESTART_US: u64 = 400_000;
@@ -17,7 +20,7 @@ const RESTART_US: u64 = 400_000;
 impl World {
     /// A node starts, on whatever its disk and its base hold.
     pub(super) fn start(&mut self, id: NodeId) {
-        let (now_us, scenario) = (self.now_us, self.scenario.clone());
+        let (now_us, scenario, spent) = (self.now_us, self.scenario.clone(), self.spent(id));
         let begins_us = self.chance.below(1 << 40);
         let node = self.node(id);
         if node.running.is_some() || node.dead.is_some() {
@@ -26,13 +29,16 @@ impl World {
         // The product's clock counts from the start of the process.
         node.clock.offset_us = begins_us;
         let now = node.clock.now(now_us);
-        match node.start(now, &scenario) {
+        match node.start(now, &scenario, &spent) {
             Ok(found) => {
+                self.quarantined(id, &found);
                 let in_flight = self.in_flight.remove(&id).unwrap_or_default();
                 self.coverage.add("torn tails cut", u64::from(found.torn.is_some()));
                 let there = self.judges.logs.recovered(id, &found, &in_flight);
                 self.coverage.add("writes in flight survived a power cut", there);
-                self.judges.members.recovered(id, &found);
+                let map = Arc::clone(&self.node(id).cached_map);
+                let rotten = self.rotten.contains(&id).then_some(&*map);
+                self.judges.members.recovered(id, &found, rotten);
                 for (shard, state) in &found.shards {
                     self.judges.leases.recovered(*shard, state.replica, state.hard_state.term);
                 }
@@ -65,6 +71,44 @@ impl World {
                 self.node(id).dead = Some(error.to_string());
             }
             Err(error) => violated("log", format!("{id} cannot open its log, and nothing rotted: {error}")),
+        }
+    }
+
+    /// The shards that the map places on a node, and the greatest replica ids that they have given.
+    fn spent(&self, id: NodeId) -> BTreeMap<ShardId, ReplicaId> {
+        let Some(map) = self.nodes.get(&id).map(|node| &node.cached_map) else { return BTreeMap::new() };
+        map.replicas_on(id).map(|(shard, _)| (shard, map.shards[&shard].greatest_replica)).collect()
+    }
+
+    /// Whom rot took out of service, nobody expects back; and nothing else takes anybody.
+    fn quarantined(&mut self, id: NodeId, found: &Recovered) {
+        if let Some(rot) = &found.rot {
+            hold(self.rotten.contains(&id), "log", || format!("{id} finds {rot:?}, and nothing rotted"));
+            self.coverage.count("rot found at start");
+            self.coverage.add("shards quarantined", rot.shards.len() as u64);
+            self.coverage.add("shards beside a quarantine", found.shards.len() as u64);
+            self.trace.line(self.now_us, || format!("{id} takes out of service: {rot:?}"));
+        }
+        self.judges.logs.quarantined(id, found);
+        for (shard, out) in &found.quarantined {
+            self.judges.members.out_of_service(id, *shard, out.replica);
+        }
+    }
+
+    /// A node on which something rotted suffers no more when a start has found it, and what that took out of service has been
+    /// replaced. Others may suffer then.
+    pub(super) fn note_healed(&mut self) {
+        for (id, life) in self.sick.clone() {
+            let node = self.node(id);
+            let is_healed = node.boot > life
+                && node.running.as_ref().is_some_and(|running| running.quarantine.all().is_empty());
+            let is_replacing = self.map.moves.values().any(|moving| moving.to == id);
+            if is_healed && !is_replacing {
+                self.sick.remove(&id);
+                self.faults.recover(id);
+                self.coverage.count("nodes healed of rot");
+                self.trace.line(self.now_us, || format!("{id} has healed"));
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! How nodes learn of the cluster map, as the keeper of a real node does (`runtime/fleet.rs`): from the own replica of the meta
 //! shard when that applied a write, else from other nodes; and what their workers are told then, which is the product's own
-//! (`told_of_map`). The map on the disk is a little older than the one in memory.
+//! (`told_of_map`). A map is on the disk before anything is born of it.
 
 use std::sync::Arc;
 
@@ -14,8 +14,6 @@ use super::{Waiter, World};
 use crate::event::{AtNode, Event};
 use crate::rounds::{MapQuestion, ended_moves};
 
-/// A map is in the directory so long after it was taken.
-const CACHED_US: u64 = 2_000;
 /// A change that met another one is tried again so often, as the product does.
 const SWAPS_MAX: u32 = 8;
 
@@ -27,11 +25,11 @@ impl World {
             return;
         }
         node.map = Arc::clone(&map);
-        let boot = node.boot;
+        // First the disk, then the births (docs/decisions/0013).
+        node.cached_map = Arc::clone(&map);
         self.note_map(&map);
         self.tell_workers(id);
         self.spread_map(id);
-        self.events.push(self.now_us + CACHED_US, Event::AtNode(id, boot, AtNode::MapCached(map)));
     }
 
     /// The newest map that anybody knows.
@@ -54,7 +52,8 @@ impl World {
         let map = Arc::clone(&node.map);
         let statuses = node.up().workers().iter().flat_map(|worker| worker.statuses());
         let here: Vec<_> = statuses.map(|status| (status.shard, status.replica)).collect();
-        for (_, input) in told_of_map(&map, id, here) {
+        let out = node.up().quarantine.all().into_iter().map(|(shard, out)| (shard, out.replica));
+        for (_, input) in told_of_map(&map, id, here, out.collect::<Vec<_>>()) {
             if let Input::Create { shard, birth } = &input {
                 self.judges.members.told(id, *shard, birth.replica);
             }

@@ -83,7 +83,10 @@ pub struct World {
     genesis: Arc<ClusterMap>,
     /// What is written down, and where a crash is planned, for stories about one move.
     pub script: Option<Box<Script>>,
+    /// Where something rotted, ever: there it may be found at any start.
     pub(crate) rotten: BTreeSet<NodeId>,
+    /// Where it has not been found yet, or what it took has not been replaced: the life in which it rotted.
+    pub(crate) sick: BTreeMap<NodeId, u64>,
     nodes: BTreeMap<NodeId, Node>,
     clients: BTreeMap<ClientId, Client>,
     pub(crate) routers: BTreeMap<RouterId, Router>,
@@ -130,6 +133,7 @@ impl World {
             map,
             script: None,
             rotten: BTreeSet::new(),
+            sick: BTreeMap::new(),
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),
             routers: BTreeMap::new(),
@@ -196,12 +200,13 @@ impl World {
         u64::try_from(self.scenario.lasts.as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Rot is rare: it takes a node for ever, and with it the room for other faults.
+    /// Rot is rare: what it takes is gone for ever, and with it the room for other faults, unless it can be replaced.
     fn draw_fault(&mut self) -> Option<FaultKind> {
         let kinds: Vec<FaultKind> =
             self.scenario.faults.iter().copied().filter(|kind| !kind.is_of_moves()).collect();
         let kind = *self.faults.chance.pick(&kinds)?;
-        let rare = kind == FaultKind::Rot && !self.faults.chance.permille(60);
+        let permille = if self.scenario.moves { 250 } else { 60 };
+        let rare = kind == FaultKind::Rot && !self.faults.chance.permille(permille);
         if rare { None } else { Some(kind) }
     }
 
@@ -267,6 +272,7 @@ impl World {
 
     /// Chooses a running node to suffer.
     pub(crate) fn victim(&mut self, until_us: u64) -> Option<NodeId> {
+        self.note_healed();
         let running = self.running();
         let shards: Vec<ShardId> = self.map.shards.keys().copied().collect();
         let shard = self.faults.struck(&shards);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_node::api::encode_replica;
-use flotilla_node::controller::{FleetSeen, Step, concerned, is_work, orders};
+use flotilla_node::controller::{FleetSeen, Step, concerned, is_work, orders, overlooked};
 use flotilla_node::host::{Answer, Input, Refusal};
 use flotilla_node::moves::decode_seen;
 use flotilla_raft::{ConfigurationError, LogId};
@@ -21,6 +21,8 @@ use crate::rounds::{MapQuestion, Order, Shown};
 const ROUND_US: u64 = 50_000;
 /// So long a round waits for answers.
 const PATIENCE_US: u64 = 1_000_000;
+/// Where there is no work, it is looked every so many ticks whether something is out of service.
+const LOOK_TICKS: u64 = 8;
 /// Every so many ticks a node says again which map it has.
 const SPREAD_TICKS: u64 = 10;
 
@@ -41,8 +43,12 @@ impl World {
         if leads && !rounds.founded {
             self.read_map(id, MapQuestion::Found);
         }
-        if leads && !self.moves_rest && (is_work(&map) || self.scenario.repair_after.is_some()) {
-            self.observe(id, &map);
+        let looks = is_work(&map)
+            || self.scenario.repair_after.is_some()
+            || (now_us / ROUND_US).is_multiple_of(LOOK_TICKS);
+        if leads && !self.moves_rest && looks {
+            let dead = self.dead_to(id);
+            self.observe(id, &map, concerned(&map, &dead), false);
             return;
         }
         self.events.push(now_us + ROUND_US, Event::AtNode(id, boot, AtNode::Round));
@@ -53,17 +59,26 @@ impl World {
         self.leading.contains(&(id, shard))
     }
 
-    fn observe(&mut self, id: NodeId, map: &ClusterMap) {
+    /// Whom the controller of a node takes for dead.
+    fn dead_to(&mut self, id: NodeId) -> BTreeSet<NodeId> {
+        let (now, grace) = (self.since_start(id), self.scenario.repair_after);
+        let watch = &self.node(id).up().rounds.watch;
+        grace.map(|grace| watch.dead(now, grace)).unwrap_or_default()
+    }
+
+    fn observe(&mut self, id: NodeId, map: &ClusterMap, asked: BTreeSet<ShardId>, is_second: bool) {
         self.next_round += 1;
         let number = self.next_round;
-        let (now, grace) = (self.since_start(id), self.scenario.repair_after);
         let node = self.node(id);
         let boot = node.boot;
         let rounds = &mut node.up().rounds;
-        rounds.begin(number, map);
-        let dead = grace.map(|grace| rounds.watch.dead(now, grace)).unwrap_or_default();
-        let shards = Arc::new(concerned(map, &dead));
-        self.coverage.count("rounds of the controller");
+        rounds.begin(number, map, asked, is_second);
+        let shards = Arc::clone(&rounds.asked);
+        self.coverage.count(if is_second {
+            "second looks of the controller"
+        } else {
+            "rounds of the controller"
+        });
         for other in map.nodes.keys().copied() {
             if other == id {
                 let shown = self.shown(id, &shards);
@@ -85,14 +100,17 @@ impl World {
         Duration::from_micros(clock.now(now_us).time.0.saturating_sub(clock.offset_us))
     }
 
-    /// What a node says of its replicas of these shards, as it says it on the wire.
+    /// What a node says of itself, and of its replicas of these shards as it says it on the wire.
     fn shown(&mut self, id: NodeId, shards: &BTreeSet<ShardId>) -> Shown {
-        let statuses = self.node(id).up().workers().iter().flat_map(|worker| worker.statuses());
+        let running = self.node(id).up();
+        let out = running.quarantine.all().into_iter().map(|(shard, out)| (shard, out.replica)).collect();
+        let statuses = running.workers().iter().flat_map(|worker| worker.statuses());
         let of_these = statuses.filter(|status| shards.contains(&status.shard));
         let encoded = of_these.map(|status| encode_replica(&status, None, |_| 0));
         let decode =
             |status| decode_seen(&status).unwrap_or_else(|error| panic!("{id} shows {status:?}: {error}"));
-        encoded.map(|status| (ShardId(status.shard), decode(status))).collect()
+        let replicas = encoded.map(|status| (ShardId(status.shard), decode(status))).collect();
+        Shown { replicas, quarantined: out }
     }
 
     /// What all running nodes say of all shards, at this moment.
@@ -100,10 +118,7 @@ impl World {
         let shards = self.map.shards.keys().copied().collect();
         let mut seen = FleetSeen::default();
         for id in self.running() {
-            seen.up.insert(id);
-            for (shard, replica) in self.shown(id, &shards) {
-                seen.shards.entry(shard).or_default().replicas.insert(id, replica);
-            }
+            self.shown(id, &shards).add_to(id, &mut seen);
         }
         seen
     }
@@ -143,8 +158,15 @@ impl World {
         let (now, grace) = (self.since_start(id), self.scenario.repair_after);
         let node = self.node(id);
         let map = Arc::clone(&node.map);
-        node.up().rounds.observed(now, grace, &map);
-        self.read_map(id, MapQuestion::Round);
+        let rounds = &mut node.up().rounds;
+        rounds.observed(now, grace, &map);
+        let more = overlooked(&rounds.asked, &rounds.seen);
+        if more.is_empty() || rounds.is_second {
+            self.read_map(id, MapQuestion::Round);
+        } else {
+            let asked = &*rounds.asked | &more;
+            self.observe(id, &map, asked, true);
+        }
     }
 
     /// The map was read after the observation: now it is decided. Nothing: it could not be read.

@@ -25,7 +25,7 @@ impl World {
         self.loading = false;
         self.make_peace();
         if !self.quorums_live() {
-            // Rot took more nodes than a quorum can spare: only availability may be gone.
+            // Rot took more than a quorum can spare: only availability may be gone.
             self.coverage.count("ends without a quorum");
             self.judge_history();
             return;
@@ -72,27 +72,25 @@ impl World {
     /// A node that may stay dead: nobody else is, and no shard lives on it alone.
     fn a_dispensable(&mut self) -> Option<NodeId> {
         let nodes = self.node_ids();
-        let whole = self.rotten.is_empty() && self.scenario.replicas >= 3;
+        self.note_healed();
+        let whole = self.sick.is_empty() && self.scenario.replicas >= 3;
         self.faults.chance.pick(&nodes).copied().filter(|_| whole)
     }
 
     /// Whether every shard has, of each half of each configuration by which it may have to decide, a majority that can live.
     pub(super) fn quorums_live(&mut self) -> bool {
-        let dead: BTreeSet<NodeId> = self.node_ids().into_iter().filter(|id| self.is_lost(*id)).collect();
+        let dead: BTreeSet<NodeId> =
+            self.node_ids().into_iter().filter(|id| self.node(*id).dead.is_some()).collect();
         let (members, replicas) = (&self.judges.members, &self.judges.replicas);
         self.map.shards.keys().all(|shard| {
             let lives = |replica: &ReplicaId| {
-                members.home(*shard, *replica).is_some_and(|home| !dead.contains(&home))
+                let home = members.home(*shard, *replica);
+                home.is_some_and(|home| !dead.contains(&home)) && !members.is_lost(*shard, *replica)
             };
             let needed = members.needed(*shard, replicas.committed(*shard));
             let mut halves = needed.into_iter().flat_map(|it| [&it.voters, &it.outgoing]);
             halves.all(|half| half.is_empty() || half.iter().filter(|it| lives(it)).count() * 2 > half.len())
         })
-    }
-
-    /// Whether a node will never run again.
-    fn is_lost(&mut self, id: NodeId) -> bool {
-        self.rotten.contains(&id) || self.node(id).dead.is_some()
     }
 
     /// All moves were finished or rolled back, the controller has nothing to do, and nobody hosts what has ended. Operators have moves
@@ -114,7 +112,16 @@ impl World {
         let hosted = seen.shards.iter().all(|(shard, seen)| {
             seen.replicas.iter().all(|(node, it)| map.replica_on(*shard, *node) == Some(it.replica))
         });
-        hosted && !orders(&map, &seen).is_busy() && self.nothing_left()
+        // Whatever the map places lives, or was replaced. Who leaves is emptied, if that is possible; nobody replaces what is out of
+        // service there.
+        let lives = |shard: &ShardId, replica: ReplicaId, node: NodeId| {
+            let here = seen.shards.get(shard).and_then(|it| it.replicas.get(&node));
+            !seen.up.contains(&node) || !map.is_home(node) || here.is_some_and(|it| it.replica == replica)
+        };
+        let whole = map.shards.iter().all(|(shard, info)| {
+            info.replicas.iter().all(|(replica, placement)| lives(shard, *replica, placement.node))
+        });
+        hosted && whole && !orders(&map, &seen).is_busy() && self.nothing_left()
     }
 
     /// Who has no replica of a shard keeps nothing of it.

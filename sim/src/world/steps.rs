@@ -121,7 +121,6 @@ impl World {
             AtNode::Refused(of, number) => self.not_inspected(id, of, number),
             AtNode::Ordered(order) => self.ordered(id, *order),
             AtNode::MapArrived(map) => self.take_map(id, map),
-            AtNode::MapCached(map) => node.cached_map = map,
             AtNode::LogWritten => self.log_written(id),
             AtNode::LogIdle => self.log_idle(id),
             AtNode::JobDone => self.job_done(id, boot),
