@@ -13,6 +13,7 @@
 //!   moves       carries the steps out, and what other nodes ask for it
 //!   metrics     what is counted, and how it is shown
 //!   config      flags, environment, file
+//!   examine     `kvnode wal`: a look at the log of a node that does not run
 //! ```
 //!
 //! Reading order: `host/mod.rs`, `host/boundary.rs`, `runtime/mod.rs`, `runtime/start.rs`, `api/front.rs`. The page
@@ -24,6 +25,7 @@ pub mod api;
 pub mod bootstrap;
 pub mod config;
 pub mod controller;
+mod examine;
 pub mod host;
 pub mod metrics;
 pub mod moves;

@@ -1,4 +1,4 @@
-//! The program as a function: a node from its configuration to its end.
+//! The program as a function: a node from its configuration to its end. (`kvnode wal …` is none: see `examine/`.)
 //!
 //! ```text
 //!   directory (locked, stamped) → listeners → founding (asks the other nodes) → threads → map → clients are served
@@ -16,6 +16,7 @@ mod node;
 pub use node::{Node, NodeError};
 
 use crate::config::Config;
+use crate::examine;
 use crate::runtime::Fatal;
 
 /// The node stopped itself because going on could lose data (`EX_IOERR`): the log could not be written.
@@ -24,6 +25,10 @@ const EXIT_FATAL: i32 = 74;
 /// Runs `kvnode` with these arguments, the program's name first, until SIGTERM or Ctrl-C. Made for `main`: it takes the
 /// signals and the log of the process.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if examine::is_meant(&args) {
+        return examine::main(&args);
+    }
     run(args, |config: Config, shutdown| async {
         Node::run(config, exit(), shutdown).await.map_err(|error| match &error {
             NodeError::Listen(wrong) => wrong.into(),

@@ -65,6 +65,12 @@ fn is_text(error: &clap::Error) -> bool {
 /// What follows clap's message: advice that we do not give.
 const ADVICE: [&str; 3] = ["\n\n  tip: ", "\n\nUsage: ", "\n\nFor more information"];
 
+/// A wrong command line, in one line: what [`parse`] says of it, for commands beside the flags of a server.
+#[must_use]
+pub fn refusal(error: &clap::Error) -> ConfigError {
+    ConfigError(printable(&one_line(error).0))
+}
+
 /// Clap's message without its advice, in one line. It is not cut at the first empty line: that may stand in a value, and what
 /// names the flag stands behind it.
 fn one_line(error: &clap::Error) -> ConfigError {

@@ -10,7 +10,7 @@ mod size;
 
 use crate::logging::Logging;
 
-pub use layers::{Parsed, parse};
+pub use layers::{Parsed, parse, refusal};
 pub use size::{Bytes, SizeError};
 
 /// All flags of one program. It has a `--config` of its own, an `Option<PathBuf>` under the name `config`.

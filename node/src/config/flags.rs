@@ -16,6 +16,8 @@ use flotilla_topology::NodeId;
 ///
 /// Every flag can also stand in a TOML file (`--config FILE`, the flag's name without the dashes in front) and in the
 /// environment (`KVNODE_` and the name in capitals, with `_`). A flag beats the environment, which beats the file.
+///
+/// `kvnode wal inspect DIR` and `kvnode wal verify DIR` look at the log of a node that does not run.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "kvnode", version = crate::VERSION_LINE, max_term_width = 110)]
 pub struct Config {

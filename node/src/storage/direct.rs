@@ -30,6 +30,11 @@ pub(super) struct Direct {
 }
 
 impl Direct {
+    /// For a file that is not written.
+    pub(super) const fn none() -> Self {
+        Self { file: None, room: Vec::new() }
+    }
+
     /// A second descriptor of an existing file.
     pub(super) fn open(path: &Path) -> Self {
         let flag = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);

@@ -21,8 +21,8 @@ const BOOT: Kind = Kind { name: "BOOT", magic: *b"FLOTBOOT", format: 1 };
 const GENESIS: Kind = Kind { name: "GENESIS", magic: *b"FLOTGENE", format: 1 };
 const MAP: Kind = Kind { name: "MAP", magic: *b"FLOTCMAP", format: 1 };
 const SUPPORT: Kind = Kind { name: "SUPPORT", magic: *b"FLOTSUPP", format: 1 };
-const LOCK: &str = "LOCK";
-const WAL: &str = "wal";
+pub(super) const LOCK: &str = "LOCK";
+pub(super) const WAL: &str = "wal";
 const BASE: &str = "base";
 
 /// One run of the process on a directory.
@@ -208,6 +208,13 @@ fn rank(membership: &Membership) -> u8 {
     }
 }
 
+/// Somebody else has it, and left its pid.
+pub(super) fn locked(directory: &Path, file: &mut File) -> DirectoryError {
+    let mut text = String::new();
+    let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+    DirectoryError::Locked { path: directory.to_owned(), pid }
+}
+
 /// Locks the directory for the life of this process and leaves the pid for whoever comes second.
 fn lock(directory: &Path) -> Result<File, DirectoryError> {
     let path = directory.join(LOCK);
@@ -220,9 +227,7 @@ fn lock(directory: &Path) -> Result<File, DirectoryError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            return Err(DirectoryError::Locked { path: directory.to_owned(), pid });
+            return Err(locked(directory, &mut file));
         }
         Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
     }
@@ -233,7 +238,7 @@ fn lock(directory: &Path) -> Result<File, DirectoryError> {
     Ok(file)
 }
 
-fn read_stamp(directory: &Path) -> Result<Option<Stamp>, DirectoryError> {
+pub(super) fn read_stamp(directory: &Path) -> Result<Option<Stamp>, DirectoryError> {
     let Some(bytes) = STAMP.read(directory)? else { return Ok(None) };
     let malformed = |source| DirectoryError::Malformed { path: directory.join(STAMP.name), source };
     Stamp::decode(bytes).map(Some).map_err(malformed)

@@ -57,6 +57,16 @@ pub enum DirectoryError {
         /// What was found in it.
         what: &'static str,
     },
+    /// It is none of a node.
+    #[error(
+        "{} is no data directory of a node: there is no {missing} in it. Give the node's --data-dir, which holds STAMP and wal", path.display()
+    )]
+    NoNode {
+        /// What was given.
+        path: PathBuf,
+        /// What it lacks.
+        missing: &'static str,
+    },
     /// The shared log is gone.
     #[error("{} is gone: the log was lost, and votes with it", path.display())]
     LogLost {

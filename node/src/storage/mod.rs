@@ -16,7 +16,7 @@
 //! `docs/formats/directory.md`.
 //!
 //! Reading order: `directory.rs` (the door), `stamp.rs` (what the stamp says), `sealed.rs` (small files that are
-//! replaced in one step and checked when read), `real_disk.rs` (the disk of the shared log), `chance.rs` (random ids).
+//! replaced in one step and checked when read), `real_disk.rs` (the disk of the shared log), `resting.rs` (a look while no node runs), `chance.rs` (random ids).
 //!
 //! Not here: what the map means (topology), what the log and the base hold (wal, store), who decides about
 //! the stamp (`bootstrap`).
@@ -27,6 +27,7 @@ mod direct;
 mod directory;
 mod error;
 mod real_disk;
+mod resting;
 mod sealed;
 mod stamp;
 
@@ -34,6 +35,7 @@ pub use chance::{Chance, SystemChance};
 pub use directory::{Boot, DataDirectory};
 pub use error::DirectoryError;
 pub use real_disk::{RealDisk, RealFile};
+pub use resting::Resting;
 pub use stamp::{BootId, ClusterId, DirectoryId, Founding, FoundingNode, Membership, Stamp};
 
 pub use codec::CodecError;

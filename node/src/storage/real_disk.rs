@@ -21,6 +21,8 @@ use super::sealed;
 pub struct RealDisk {
     path: PathBuf,
     syncs: Histogram,
+    /// Nobody writes: files are opened so that they need not be writable.
+    is_read_only: bool,
 }
 
 /// An open file in a [`RealDisk`].
@@ -39,7 +41,13 @@ impl RealDisk {
     /// The file system failed.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
         make_directory(path)?;
-        Ok(Self { path: path.to_owned(), syncs: Histogram::noop() })
+        Ok(Self { path: path.to_owned(), syncs: Histogram::noop(), is_read_only: false })
+    }
+
+    /// The disk at `path`, to be looked at only: a write fails.
+    #[must_use]
+    pub fn read_only(path: &Path) -> Self {
+        Self { path: path.to_owned(), syncs: Histogram::noop(), is_read_only: true }
     }
 
     /// The same disk, which tells how many seconds each sync of a file took.
@@ -89,10 +97,10 @@ impl flotilla_wal::Disk for RealDisk {
 
     fn open(&self, name: &str) -> io::Result<RealFile> {
         let path = self.at(name);
-        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let file = OpenOptions::new().read(true).write(!self.is_read_only).open(&path);
         Ok(RealFile {
             file: file.map_err(|error| located(error, "open", &path))?,
-            direct: Direct::open(&path),
+            direct: if self.is_read_only { Direct::none() } else { Direct::open(&path) },
             path,
             syncs: self.syncs.clone(),
         })
