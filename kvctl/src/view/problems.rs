@@ -97,6 +97,10 @@ fn out_of_service(node: &Node) -> Vec<Problem> {
     answer.quarantined.iter().map(problem).collect()
 }
 
+fn has_out_of_service(node: &Node) -> bool {
+    node.answer.as_ref().is_ok_and(|answer| !answer.quarantined.is_empty())
+}
+
 /// A node that should become empty, or is dead, and does not come on.
 fn held_up(fleet: &Fleet, it: &wire::NodeWaiting) -> Problem {
     let (id, why) = (it.node, &it.why);
@@ -104,7 +108,7 @@ fn held_up(fleet: &Fleet, it: &wire::NodeWaiting) -> Problem {
     let (what, fix) = if leaves {
         let fix = format!("mend that, or let it stay: kvctl node undrain {id}");
         (format!("node {id} does not become empty: {why}"), fix)
-    } else if fleet.node(NodeId(id)).is_some_and(|node| node.answer.is_ok()) {
+    } else if fleet.node(NodeId(id)).is_some_and(has_out_of_service) {
         let what = format!("what is out of service on node {id} is not replaced: {why}");
         (what, "mend that".to_string())
     } else {
@@ -230,12 +234,15 @@ mod tests {
         let mut answers = three_nodes();
         let it = wire::QuarantineStatus { shard: 1, replica: 13, segment: 4, offset: 8192 };
         answers.get_mut(&NodeId(3)).unwrap().as_mut().unwrap().quarantined.push(it);
-        let found = problems(&Fleet::of(&map(), answers), &wire::ListMovesResult::default());
+        let waiting = wire::NodeWaiting { node: 3, why: "s1 has no leader".to_string() };
+        let listed = wire::ListMovesResult { waiting: vec![waiting], ..Default::default() };
+        let found = problems(&Fleet::of(&map(), answers), &listed);
         assert_eq!(
             found[0].what,
             "shard 1 is out of service on node 3: its log is rotten (segment 4, byte 8192)"
         );
         assert!(found[0].is_grave && found[0].fix.contains("replaced by itself"), "{found:?}");
+        assert_eq!(found[1].what, "what is out of service on node 3 is not replaced: s1 has no leader");
     }
 
     #[test]
