@@ -181,6 +181,26 @@ impl Scenario {
         scenario.moving(topology)
     }
 
+    /// A fleet with one shard of three replicas in which nothing goes wrong by itself, for a story that says what does.
+    #[must_use]
+    pub fn calm(nodes: u64) -> Self {
+        let topology = Topology {
+            nodes: Some(nodes),
+            shards: Some(1),
+            replicas: Some(3),
+            clients: Some(2),
+            crowds: Some(1),
+            seconds: Some(1),
+            faults: Some(Vec::new()),
+            moves: Some(false),
+            ..Topology::default()
+        };
+        let mut scenario = Self::draw(1, &topology);
+        scenario.weather = Weather::FAIR;
+        (scenario.workers, scenario.routers, scenario.busy_us_max) = (1, 0, 0);
+        scenario
+    }
+
     /// In some worlds replicas move. From a chance of its own, so that all the others stay what they were.
     fn moving(mut self, topology: &Topology) -> Self {
         let mut chance = Chance::new(self.seed, "moves");

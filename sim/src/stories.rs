@@ -18,10 +18,9 @@ use flotilla_node::runtime::swap_of;
 use flotilla_topology::{Change, Epoch, MoveId, NodeId, ShardId};
 
 use crate::coverage::Coverage;
-use crate::network::Weather;
 use crate::rounds::Order;
 use crate::runs::{Failure, guarded};
-use crate::scenario::{Scenario, Topology};
+use crate::scenario::Scenario;
 use crate::script::{Crash, Script};
 use crate::world::{Waiter, World};
 
@@ -117,24 +116,10 @@ pub fn tell(plot: Plot) -> Told {
 
 /// A fleet in which nothing goes wrong by itself. Its log keeps so little that a new replica needs a snapshot.
 fn calm(cause: Cause) -> Scenario {
-    let topology = Topology {
-        nodes: Some(if cause == Cause::RotInPlace { 3 } else { 4 }),
-        shards: Some(1),
-        replicas: Some(3),
-        clients: Some(2),
-        crowds: Some(1),
-        seconds: Some(1),
-        faults: Some(Vec::new()),
-        moves: Some(true),
-        ..Topology::default()
-    };
-    let mut scenario = Scenario::draw(1, &topology);
-    scenario.weather = Weather::FAIR;
+    let mut scenario = Scenario::calm(if cause == Cause::RotInPlace { 3 } else { 4 });
     scenario.moves = true;
-    (scenario.workers, scenario.routers, scenario.busy_us_max) = (1, 0, 0);
     scenario.operations_max = 60;
     scenario.habits.rest_us_max = 10_000;
-    scenario.repair_after = None;
     scenario.options = flotilla_node::host::Options {
         flush_bytes: 1 << 10,
         flush_interval: Duration::from_millis(100),

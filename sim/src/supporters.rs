@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use flotilla_topology::ShardId;
 
-use crate::network::{Block, Weather};
+use crate::network::Block;
 use crate::runs::{Failure, guarded};
-use crate::scenario::{Scenario, Topology};
+use crate::scenario::Scenario;
 use crate::world::World;
 
 const SHARD: ShardId = ShardId(1);
@@ -39,20 +39,7 @@ pub fn start_again(shorter: bool) -> Option<Failure> {
 
 /// Three nodes, to which nothing happens by itself.
 fn calm() -> Scenario {
-    let topology = Topology {
-        nodes: Some(3),
-        shards: Some(1),
-        replicas: Some(3),
-        clients: Some(2),
-        crowds: Some(1),
-        seconds: Some(1),
-        faults: Some(Vec::new()),
-        moves: Some(false),
-        ..Topology::default()
-    };
-    let mut scenario = Scenario::draw(1, &topology);
-    scenario.weather = Weather::FAIR;
-    (scenario.workers, scenario.routers, scenario.busy_us_max) = (1, 0, 0);
+    let mut scenario = Scenario::calm(3);
     (scenario.support, scenario.clock_drift_ppm_max) = (SUPPORT, 200);
     scenario.options.raft.idle_after = None;
     scenario
