@@ -1,8 +1,8 @@
 //! Writes that never stop, and the policy that retries them: the same for all targets.
 //!
 //! A write is sent to one node, the nodes taking turns. An attempt that fails, or has no answer after a second, is followed after
-//! 10 ms by one at the next node, until the write is acknowledged. Each lane begins a write every 10 ms, whatever became of the
-//! earlier ones: so a lane's first acknowledgement after a gap is at most 10 ms late.
+//! 10 ms by one at the next node, until the write is acknowledged. Each lane begins a write every 2 ms, whatever became of the
+//! earlier ones: so a lane's first acknowledgement after a gap is at most 2 ms late.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::fleet::Kind;
 use crate::recorder::Failed;
 use crate::target::{Connection, Name};
 
-const INTERVAL: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(2);
 const ATTEMPT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 

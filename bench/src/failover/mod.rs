@@ -1,7 +1,7 @@
 //! How long writes stop when a leader dies: Flotilla and etcd, measured in the same way.
 //!
 //! ```text
-//! eight lanes of writes, one every 10 ms each, whatever became of the ones before ──► the moments of their acknowledgements
+//! eight lanes of writes, one every 2 ms each, whatever became of the ones before ──► the moments of their acknowledgements
 //! blow:  who leads? · SIGKILL (or another) for the node that leads most lanes · wait until every lane acknowledged a write that began after it
 //!        · gap of a lane = its longest silence around the kill · start the node again · wait until it serves · pause
 //! ```
@@ -13,7 +13,7 @@
 //! A shard that the dead node did not lead should hardly notice: such lanes are told apart as *bystanders*. With etcd there are none.
 //!
 //! With SIGSTOP the connections stay, and the node answers nobody: an attempt that reaches it is lost for a second, but a lane begins
-//! another write every 10 ms, two of three of them elsewhere.
+//! another write every 2 ms, two of three of them elsewhere.
 //!
 //! What it does not do: it kills processes, not machines. Connections break at once; a machine that vanishes is noticed later.
 
