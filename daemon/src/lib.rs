@@ -4,10 +4,12 @@
 //! ```text
 //!   config     flags, environment, file → one set of values      logging   lines on stderr
 //!   program    main: parse, run until SIGTERM, exit code         address   host:port, and what may be bound
+//!   causes     an error and all that led to it, in one line
 //!   grpc       the client address: Kv, Cluster, health, reflection
 //!   metrics    what a process counts, in Prometheus' text
 //!   http       the HTTP address: health, metrics, status, keys  maps     the cluster map on the wire
 //!   tls        certificates: flags, handshakes, files that change
+//!   table      columns for people, on a terminal or in a file
 //!   trial      how a program's flags are tested from outside
 //! ```
 //!
@@ -16,6 +18,7 @@
 //! What it does not do: it knows neither replicas nor routes. What is served is an argument.
 
 pub mod address;
+pub mod causes;
 pub mod config;
 pub mod grpc;
 pub mod http;
@@ -24,6 +27,7 @@ pub mod logging;
 pub mod maps;
 pub mod metrics;
 pub mod program;
+pub mod table;
 pub mod tls;
 mod together;
 pub mod trial;

@@ -41,7 +41,6 @@ mod record;
 mod repl;
 pub mod session;
 mod settings;
-mod table;
 pub mod verbs;
 pub mod view;
 

@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use flotilla_daemon::causes::Causes;
 use flotilla_daemon::program::{Failure, run};
 use tracing::error;
 
@@ -33,7 +34,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Node::run(config, exit(), shutdown).await.map_err(|error| match &error {
             NodeError::Listen(wrong) => wrong.into(),
             NodeError::Tls(wrong) => Failure::Usage(wrong.to_string()),
-            other => Failure::Failed(other.to_string()),
+            other => Failure::Failed(Causes(other).to_string()),
         })
     })
 }

@@ -237,6 +237,20 @@ fn a_log_that_nobody_can_open_is_told() {
 }
 
 #[test]
+fn a_log_of_which_nothing_is_left_is_not_called_whole() {
+    let stage = Stage::new();
+    fs::remove_file(stage.segment(4)).unwrap();
+    fs::write(stage.segment(1), "").unwrap();
+    let (code, said) = stage.says(&["verify", "n1"]);
+    assert!(code == 1 && said.starts_with("rotten at segment 1 byte 0; nothing that is left says"), "{said}");
+
+    fs::remove_file(stage.segment(1)).unwrap();
+    let (code, said) = stage.says(&["verify", "n1"]);
+    assert_eq!(code, 1);
+    assert_eq!(said, "cannot be opened: no segment is left: the log was lost, and votes with it\n");
+}
+
+#[test]
 fn what_is_no_directory_of_a_node_is_refused() {
     let stage = Stage::new();
     fs::create_dir(stage.home.path().join("empty")).unwrap();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flotilla_daemon::address::ListenError;
+use flotilla_daemon::causes::Causes;
 use flotilla_daemon::grpc::{self, ServeError};
 use flotilla_daemon::http;
 use flotilla_daemon::metrics::keep_up;
@@ -147,6 +148,6 @@ fn failure(error: &RouterError) -> Failure {
     match error {
         RouterError::Listen(wrong) => wrong.into(),
         RouterError::Tls(wrong) => Failure::Usage(wrong.to_string()),
-        other => Failure::Failed(other.to_string()),
+        other => Failure::Failed(Causes(other).to_string()),
     }
 }

@@ -17,7 +17,7 @@ use crate::local::fleet::LocalFleet;
 use crate::local::interrupt::Interrupts;
 use crate::local::process::name;
 use crate::local::{invocation, ports};
-use crate::table::{Align, Table};
+use flotilla_daemon::table::{Align, Table};
 
 /// How long the fleet may take to elect all leaders. A cold disk syncs slowly.
 const READY_PATIENCE: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::progress::size;
-use crate::table::{Align, Table};
+use flotilla_daemon::table::{Align, Table};
 
 /// Arguments of `kvctl move list`.
 #[derive(Debug, Args)]

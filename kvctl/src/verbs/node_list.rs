@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::table::{Align, Table, or_dash};
 use crate::view::{Fleet, Node};
+use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// Arguments of `kvctl node list`.
 #[derive(Debug, Args)]

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::table::{Align, Table, or_dash};
 use crate::verbs::node_list;
 use crate::view::{Fleet, Shard};
+use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// The width of what is no terminal, and of a terminal that does not say how wide it is, in columns.
 const PLAIN_COLUMNS: usize = 80;

@@ -12,8 +12,8 @@ use crate::argument;
 use crate::console::Console;
 use crate::encoding::{escape, insert};
 use crate::failure::Failure;
-use crate::table::{Align, Table, or_dash};
 use crate::view::{Fleet, Shard};
+use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// Arguments of `kvctl route`.
 #[derive(Debug, Args)]

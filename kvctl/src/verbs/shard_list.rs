@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::table::{self, Align, Table, or_dash};
 use crate::view::{Fleet, Shard};
+use flotilla_daemon::table::{self, Align, Table, or_dash};
 
 /// Arguments of `kvctl shard list`.
 #[derive(Debug, Args)]

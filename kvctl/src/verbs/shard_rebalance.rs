@@ -35,20 +35,26 @@ pub struct ShardRebalanceArgs {
     pub dry_run: bool,
 }
 
-/// Has the plan made and carried out: replicas first, then leaders.
+/// Has the plan made and carried out: replicas first, then leaders. What moves already comes to its end before: perhaps an earlier
+/// such command began it.
 ///
 /// # Errors
 /// Refused (with the reason), interrupted, or nobody answers; or stdout fails.
 pub async fn run(args: &ShardRebalanceArgs, admin: &Admin, console: &mut Console) -> Result<(), Failure> {
-    let plan = admin.plan_evening().await?;
     if args.dry_run {
-        return show(&plan, true, console);
+        return show(&admin.plan_evening().await?, true, console);
     }
+    let under_way: Vec<u64> = admin.listed_moves().await?.moves.iter().map(|it| it.r#move).collect();
+    if !under_way.is_empty() {
+        console.note(&format!("{} moves are under way: they come first", under_way.len()));
+        carry_out(&[], under_way, admin, console).await?;
+    }
+    let plan = admin.plan_evening().await?;
     if plan.moves.is_empty() {
         hand_over(&plan.hand_overs, admin).await?;
         return show(&plan, false, console);
     }
-    carry_out(&plan.moves, admin, console).await?;
+    carry_out(&plan.moves, Vec::new(), admin, console).await?;
     let then = admin.plan_evening().await?;
     hand_over(&then.hand_overs, admin).await?;
     let done = wire::PlanEveningResult { hand_overs: then.hand_overs, ..plan };
@@ -99,12 +105,17 @@ async fn hand_over(hand_overs: &[wire::PlannedHandOver], admin: &Admin) -> Resul
     Ok(())
 }
 
-/// Has the moves begin, a few at a time, and waits until all have ended.
-async fn carry_out(moves: &[wire::PlannedMove], admin: &Admin, console: &mut Console) -> Result<(), Failure> {
+/// Has the moves begin, a few at a time, and waits until all have ended, those too that have begun already.
+async fn carry_out(
+    moves: &[wire::PlannedMove],
+    mut begun: Vec<u64>,
+    admin: &Admin,
+    console: &mut Console,
+) -> Result<(), Failure> {
     let mut interrupts = Interrupts::listen_to_ctrl_c()?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut open, mut begun) = (moves.iter().peekable(), Vec::new());
+    let mut open = moves.iter().peekable();
     let mut heard = Instant::now();
     loop {
         let asked = async {

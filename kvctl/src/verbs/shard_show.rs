@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::table::{Align, Table, or_dash};
 use crate::view::{Fleet, Shard};
+use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// How often all replicas are asked at most.
 const ROUNDS_MAX: u32 = 20;

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::table::{Align, Table, or_dash};
 use crate::verbs::{move_list, node_list, shard_list};
 use crate::view::{Fleet, Node, Problem, Shard, problems};
+use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// More shards than these are not all listed: only those that have no leader, lag, or miss a replica.
 const SHARDS_LISTED_MAX: usize = 20;

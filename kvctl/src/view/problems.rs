@@ -30,9 +30,18 @@ pub fn problems(fleet: &Fleet, listed: &wire::ListMovesResult) -> Vec<Problem> {
     found.extend(fleet.shards.iter().filter_map(|shard| lagging(fleet, shard)));
     found.extend(fleet.nodes.iter().filter_map(|node| unconnected(fleet, node)));
     found.extend(fleet.nodes.iter().filter_map(|node| drained(fleet, node)));
-    found.extend(crowded(fleet));
-    found.extend(uneven(fleet));
+    // What moves, or is about to, is not where it will be.
+    let is_settled = listed.moves.is_empty() && !fleet.nodes.iter().any(|node| is_emptied(fleet, node));
+    if is_settled {
+        found.extend(crowded(fleet));
+        found.extend(uneven(fleet));
+    }
     found
+}
+
+/// Whether a node shall become empty, and is not yet.
+fn is_emptied(fleet: &Fleet, node: &Node) -> bool {
+    node.leaving != wire::Leaving::Stays && fleet.replicas_on(node.id) > 0
 }
 
 /// A shard without a leader serves nothing.
@@ -188,7 +197,8 @@ fn unconnected(fleet: &Fleet, node: &Node) -> Option<Problem> {
 
 /// One node leads at least three shards more than another, and more than twice as many: all work goes to it.
 fn uneven(fleet: &Fleet) -> Option<Problem> {
-    let led = fleet.nodes.iter().filter_map(|node| Some((node.answer.as_ref().ok()?.leaders, node.id)));
+    let homes = fleet.nodes.iter().filter(|it| it.leaving == wire::Leaving::Stays);
+    let led = homes.filter_map(|node| Some((node.answer.as_ref().ok()?.leaders, node.id)));
     let mut led: Vec<(usize, NodeId)> = led.collect();
     led.sort_unstable();
     let (&(least, to), &(most, from)) = (led.first()?, led.last()?);
@@ -382,5 +392,14 @@ mod tests {
         let hint = found.iter().find(|it| !it.is_grave).unwrap();
         assert_eq!(hint.what, "node 2 has 4 replicas, node 3 has 0");
         assert_eq!(hint.fix, "kvctl shard rebalance");
+
+        // Whoever followed it now would work against what is under way.
+        let hints = |map: &wire::ClusterMap, listed: &wire::ListMovesResult| {
+            problems(&Fleet::of(map, three_nodes()), listed).iter().filter(|it| !it.is_grave).count()
+        };
+        let moving = wire::ListMovesResult { moves: vec![wire::Move::default()], ..Default::default() };
+        assert_eq!(hints(&map, &moving), 0, "something moves");
+        map.nodes[0].set_leaving(wire::Leaving::Drained);
+        assert_eq!(hints(&map, &wire::ListMovesResult::default()), 0, "node 1 becomes empty");
     }
 }

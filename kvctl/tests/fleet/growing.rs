@@ -202,7 +202,14 @@ async fn replicas_and_leaders_are_evened_once() {
     let planned = said(&fleet, 0, &["shard", "rebalance", "--dry-run"]).await.0;
     assert_eq!(planned.lines().count(), 7, "{planned}");
     assert_eq!(listed(&fleet).await, Vec::<serde_json::Value>::new(), "a dry run begins nothing");
+    let mut first = Running::start(fleet.kvctl_command(&["shard", "rebalance"]));
+    until("something moves", async || (!listed(&fleet).await.is_empty()).then_some(())).await;
+    first.signal(Signal::INT);
+    let words = ended(&first.end().await, 130);
+    assert!(words.contains("what moves goes on"), "{words}");
+    // The same command goes on, and has ended when all of it has.
     said(&fleet, 0, &["shard", "rebalance"]).await;
+    assert_eq!(listed(&fleet).await, Vec::<serde_json::Value>::new(), "it returned too early");
     let mut counts = vec![0; 6];
     for shard in fleet.shards() {
         nodes(&fleet, shard).await.into_iter().for_each(|node| counts[node as usize] += 1);

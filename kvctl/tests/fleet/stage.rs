@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub struct Plan {
     flags: Vec<String>,
     /// Where each node has a host of its own; else all are on loopback.
     network: Option<Arc<Network>>,
+    /// The nodes whose data is elsewhere than that of the others.
+    disks: BTreeMap<u64, PathBuf>,
 }
 
 /// A node's ports, and the host that they are of.
@@ -120,7 +122,7 @@ pub struct Leader {
 impl Plan {
     /// So many nodes, each with a replica of each of 4 shards; replicas: 3, or as many as there are nodes.
     pub fn new(nodes: u64) -> Self {
-        Self { nodes, shards: 4, flags: Vec::new(), network: None }
+        Self { nodes, shards: 4, flags: Vec::new(), network: None, disks: BTreeMap::new() }
     }
 
     /// So many shards beside the meta shard.
@@ -131,6 +133,12 @@ impl Plan {
     /// One more flag for every node.
     pub fn flag(mut self, flag: &str, value: &str) -> Self {
         self.flags.extend([flag.to_string(), value.to_string()]);
+        self
+    }
+
+    /// The data of this node is in a directory on this disk.
+    pub fn on_disk(mut self, id: u64, disk: &Path) -> Self {
+        self.disks.insert(id, disk.to_owned());
         self
     }
 
@@ -190,7 +198,8 @@ impl Fleet {
 
     /// A node's data directory.
     pub fn data(&self, id: u64) -> PathBuf {
-        self.folder.path().join(format!("n{id}"))
+        let folder = self.plan.disks.get(&id).map_or(self.folder.path(), PathBuf::as_path);
+        folder.join(format!("n{id}"))
     }
 
     /// A node that runs.

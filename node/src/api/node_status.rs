@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use flotilla_daemon::causes::Causes;
 use flotilla_proto::v1::{self, PeerStatus, ShardStatusRequest, ShardStatusResponse, StatusResponse};
 use flotilla_raft::{ProgressKind, ReplicaId, RoleKind};
 use flotilla_store::Stats;
@@ -13,7 +14,7 @@ use super::answers::unexpected;
 use super::front::Front;
 use super::refusals;
 use crate::host::{Answer, FollowerStatus, ReplicaStatus};
-use crate::runtime::{Causes, Input, Runtime};
+use crate::runtime::{Input, Runtime};
 use crate::transport::Transport;
 use crate::transport::codec::encode_configuration;
 

@@ -48,9 +48,12 @@ impl Look {
         let resting = Resting::enter(directory)?;
         let disk: RealDisk = resting.wal()?;
         let numbers = inspect::segments(&disk)?;
+        let is_lost = numbers.is_empty();
         let segments = numbers.into_iter().map(|number| inspect::segment(&disk, number));
         let segments = segments.collect::<Result<Vec<_>, _>>()?;
         let verdict = match inspect::judge(&disk, resting.stamp().directory.0) {
+            // A directory for the log is there, so there was one.
+            Ok(_) if is_lost => Verdict::Refused(OpenError::Lost),
             Ok(found) if found.rot.is_empty() => Verdict::Whole(found),
             Ok(found) => Verdict::Rotten(found),
             Err(error @ OpenError::Disk { .. }) => return Err(LookError::Open(error)),
@@ -93,7 +96,10 @@ impl Look {
                     found.rot.iter().map(|at| format!("segment {} byte {}", at.segment, at.offset)).collect();
                 let hurt = found.recovered.rot.iter().flat_map(|rot| rot.shards.keys());
                 let hurt: Vec<String> = hurt.map(ToString::to_string).collect();
-                let whom = if hurt.is_empty() {
+                let whom = if found.recovered.shards.is_empty() && hurt.is_empty() {
+                    "nothing that is left says whom it concerns: the next start takes out of service what the cluster map places here"
+                        .to_owned()
+                } else if hurt.is_empty() {
                     "nobody in service depends on it".to_owned()
                 } else {
                     format!("the next start takes out of service: {}", hurt.join(", "))

@@ -1,37 +1,14 @@
 //! For people.
 
+use flotilla_daemon::table::{Align, Table, or_dash};
 use flotilla_raft::LogId;
 use flotilla_topology::ShardId;
 use flotilla_wal::inspect::{Place, Segment};
 
 use super::look::Look;
 
-/// Aligned columns, two spaces apart, as `kvctl` prints them: numbers keep to the right.
-fn table(rows: &[Vec<String>]) -> String {
-    let (titles, cells) = rows.split_first().unwrap_or_else(|| unreachable!("a table has titles"));
-    let is_number = |cell: &String| cell == "-" || cell.bytes().all(|letter| letter.is_ascii_digit());
-    let columns = titles.iter().enumerate().map(|(column, title)| {
-        let of_column = || cells.iter().map(|row| &row[column]);
-        (of_column().map(String::len).fold(title.len(), usize::max), of_column().all(is_number))
-    });
-    let columns: Vec<(usize, bool)> = columns.collect();
-    let mut out = String::new();
-    for row in rows {
-        let aligned = row.iter().zip(&columns).map(|(cell, (width, right))| {
-            if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        out.push_str(aligned.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
-    out
-}
-
 fn row(cells: &[&dyn ToString]) -> Vec<String> {
     cells.iter().map(|cell| cell.to_string()).collect()
-}
-
-fn known(number: Option<u64>) -> String {
-    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
 /// The sequence numbers of the intact frames, and up to where they state everything to have been durable.
@@ -65,19 +42,20 @@ pub(super) fn verified(look: &Look) -> String {
 }
 
 fn segments(look: &Look) -> String {
-    let mut rows = vec![row(&[
-        &"SEGMENT",
-        &"BYTES",
-        &"FRAMES",
-        &"SEQUENCES",
-        &"DURABLE TO",
-        &"PREVIOUS",
-        &"OLDEST NEEDED",
-        &"STATE",
-    ])];
+    let mut table = Table::new(&[
+        ("SEGMENT", Align::Right),
+        ("BYTES", Align::Right),
+        ("FRAMES", Align::Right),
+        ("SEQUENCES", Align::Left),
+        ("DURABLE TO", Align::Right),
+        ("PREVIOUS", Align::Right),
+        ("OLDEST NEEDED", Align::Right),
+        ("STATE", Align::Left),
+    ]);
     for segment in &look.segments {
         let (count, first, last, durable) = extent(segment);
-        let sequences = if count == 0 { "-".to_owned() } else { format!("{}-{}", known(first), known(last)) };
+        let sequences =
+            if count == 0 { "-".to_owned() } else { format!("{}-{}", or_dash(first), or_dash(last)) };
         let header = segment.header;
         let state = if look.rot_in(segment.number).next().is_some() {
             "rotten"
@@ -86,42 +64,42 @@ fn segments(look: &Look) -> String {
         } else {
             "left over"
         };
-        rows.push(row(&[
+        table.row(row(&[
             &segment.number,
             &segment.bytes,
             &count,
             &sequences,
-            &known(durable),
+            &or_dash(durable),
             &header.map_or_else(|| "unreadable".to_owned(), |it| it.previous.to_string()),
             &header.map_or_else(|| "unreadable".to_owned(), |it| it.oldest.to_string()),
             &state,
         ]));
     }
-    table(&rows)
+    table.render()
 }
 
 fn shards(look: &Look) -> String {
     let Some(found) = look.found() else { return String::new() };
-    let mut rows = vec![row(&[
-        &"SHARD",
-        &"REPLICA",
-        &"TERM",
-        &"VOTE",
-        &"COMMIT",
-        &"COMPACTED",
-        &"LAST",
-        &"ENTRIES",
-        &"STATE",
-    ])];
+    let mut table = Table::new(&[
+        ("SHARD", Align::Left),
+        ("REPLICA", Align::Left),
+        ("TERM", Align::Right),
+        ("VOTE", Align::Left),
+        ("COMMIT", Align::Right),
+        ("COMPACTED", Align::Left),
+        ("LAST", Align::Left),
+        ("ENTRIES", Align::Right),
+        ("STATE", Align::Left),
+    ]);
     let none = "-";
     for (shard, it) in &found.recovered.shards {
         let last = it.entries.last().map_or(it.compacted, |entry| entry.id);
         let intent = |at: LogId| format!("installs a snapshot of {at}");
-        rows.push(row(&[
+        table.row(row(&[
             shard,
             &it.replica,
             &it.hard_state.term,
-            &it.hard_state.vote.map_or_else(|| none.to_owned(), |vote| vote.to_string()),
+            &or_dash(it.hard_state.vote),
             &it.hard_state.commit,
             &it.compacted,
             &last,
@@ -138,9 +116,9 @@ fn shards(look: &Look) -> String {
             || "ended".to_owned(),
             |it| format!("out of service: rot in segment {} at byte {}", it.at.segment, it.at.offset),
         );
-        rows.push(row(&[shard, replica, &none, &none, &none, &none, &none, &none, &state]));
+        table.row(row(&[shard, replica, &none, &none, &none, &none, &none, &none, &state]));
     }
-    table(&rows)
+    table.render()
 }
 
 fn names(shards: &[ShardId]) -> String {
@@ -148,25 +126,33 @@ fn names(shards: &[ShardId]) -> String {
 }
 
 fn places(look: &Look) -> String {
-    let mut rows = vec![row(&[&"SEGMENT", &"OFFSET", &"KIND", &"SEQUENCE", &"BYTES", &"RECORDS", &"SHARDS"])];
+    let mut table = Table::new(&[
+        ("SEGMENT", Align::Right),
+        ("OFFSET", Align::Right),
+        ("KIND", Align::Left),
+        ("SEQUENCE", Align::Right),
+        ("BYTES", Align::Right),
+        ("RECORDS", Align::Right),
+        ("SHARDS", Align::Left),
+    ]);
     for segment in &look.segments {
         for place in &segment.places {
             let (number, none) = (segment.number, "-");
             match place {
                 Place::Frame { offset, bytes, kind, sequence, shards, records } => {
                     let kind = format!("{kind:?}").to_lowercase();
-                    let records = known(records.map(|count| count as u64));
-                    rows.push(row(&[&number, offset, &kind, sequence, bytes, &records, &names(shards)]));
+                    let records = or_dash(records.map(|count| count as u64));
+                    table.row(row(&[&number, offset, &kind, sequence, bytes, &records, &names(shards)]));
                 }
                 Place::Broken { offset, shards } => {
                     let names = names(shards.as_deref().unwrap_or_default());
-                    rows.push(row(&[&number, offset, &"broken", &none, &none, &none, &names]));
+                    table.row(row(&[&number, offset, &"broken", &none, &none, &none, &names]));
                 }
                 Place::Gap { offset } => {
-                    rows.push(row(&[&number, offset, &"gap", &none, &none, &none, &none]));
+                    table.row(row(&[&number, offset, &"gap", &none, &none, &none, &none]));
                 }
             }
         }
     }
-    table(&rows)
+    table.render()
 }

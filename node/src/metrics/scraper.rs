@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use flotilla_daemon::causes::Causes;
 use flotilla_topology::ShardId;
 use tokio::sync::{Mutex, watch};
 
 use super::base::BaseNumbers;
 use super::{NodeMetrics, Stored};
 use crate::host::ReplicaStatus;
-use crate::runtime::{Causes, NewestMap, Runtime};
+use crate::runtime::{NewestMap, Runtime};
 use crate::transport::Transport;
 
 /// How long a scrape waits for the workers; then it shows what they said last time.

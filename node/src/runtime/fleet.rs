@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use flotilla_daemon::causes::Causes;
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
 use flotilla_raft::Term;
@@ -26,7 +27,7 @@ use tracing::{info, warn};
 
 use super::births::told_of_map;
 use super::map_record::{MapRecord, NotChanged};
-use super::{Arrivals, Causes, Input, Runtime};
+use super::{Arrivals, Input, Runtime};
 use crate::host::Consistency;
 use crate::storage::DataDirectory;
 use crate::transport::{Patience, Transport, connect};

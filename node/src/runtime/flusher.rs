@@ -14,13 +14,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use flotilla_daemon::causes::Causes;
 use flotilla_store::{Base, BaseError, Error, Machine, Retired, WriteBatch, snapshot};
 use flotilla_topology::ShardId;
 use metrics::Histogram;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::causes::Causes;
 use super::inbox::Inbox;
 use super::{Fatal, Input, worker_of};
 use crate::host::BaseJob;

@@ -23,10 +23,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use flotilla_daemon::causes::Causes;
 use flotilla_wal::{AppendError, Batch, CollectError, Disk, Log, Step};
 use tracing::{error, warn};
 
-use super::causes::Causes;
 use super::inbox::Inbox;
 use super::{Fatal, Input};
 use crate::host::BatchTicket;

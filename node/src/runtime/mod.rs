@@ -21,7 +21,6 @@
 
 mod arrivals;
 mod births;
-mod causes;
 mod clock;
 mod complaints;
 mod fleet;
@@ -56,7 +55,6 @@ use crate::metrics::NodeMetrics;
 
 pub use arrivals::Arrivals;
 pub use births::{birth, told_of_map};
-pub use causes::Causes;
 pub use clock::Clock;
 pub use fleet::{FleetKeeper, NewestMap};
 pub use gathered::Gathered;

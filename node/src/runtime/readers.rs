@@ -11,10 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use flotilla_daemon::causes::Causes;
 use flotilla_store::{Base, BaseRead, Error, Record};
 use tracing::{error, warn};
 
-use super::causes::Causes;
 use super::inbox::Inbox;
 use super::tokens::Tokens;
 use super::{BaseView, Fatal, Input, NodeBase, worker_of};

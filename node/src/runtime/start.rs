@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use flotilla_daemon::causes::Causes;
 use flotilla_raft::Time;
 use flotilla_store::{Base, BaseError, disk, snapshot};
 use flotilla_tls::Tls;
@@ -19,7 +20,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use super::causes::Causes;
 use super::flusher::{Flusher, FlusherQueue};
 use super::known::Known;
 use super::leaders::Leaders;

@@ -8,13 +8,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
+use flotilla_daemon::causes::Causes;
 use flotilla_raft::Time;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::causes::Causes;
 use super::clock::Clock;
 use super::complaints::Complaints;
 use super::flusher::FlusherQueue;

@@ -13,9 +13,9 @@ use crate::console::Console;
 use crate::encoding::{escape, insert};
 use crate::failure::{Effect, Failure};
 use crate::session::{self, Session};
-use crate::table::{Align, Table};
 use crate::verbs::get;
 use crate::verbs::txn::file::{File, Operation};
+use flotilla_daemon::table::{Align, Table};
 
 const EXAMPLE: &str = r#"FILE is one JSON document:
 
