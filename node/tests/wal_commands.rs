@@ -11,7 +11,7 @@ use flotilla_daemon::trial::{bare, refused, run};
 use flotilla_node::storage::{DataDirectory, RealDisk, SystemChance};
 use flotilla_raft::{Entry, HardState, Index, LogId, Payload, ReplicaId, Term};
 use flotilla_topology::{NodeId, ShardId};
-use flotilla_wal::{Batch, Log, Options, Record};
+use flotilla_wal::{Batch, Log, Options, Record, Spent};
 use tempfile::TempDir;
 
 const BLOCK: usize = 4096;
@@ -200,7 +200,7 @@ fn rot_is_told_with_its_place_and_whom_it_concerns() {
     // What a start has taken out of service already is told as that; the damage is there still.
     let directory = stage.open();
     let (disk, id) = (directory.wal().unwrap(), directory.stamp().directory.0);
-    drop(Log::open_quarantining(disk, small(), id, &BTreeMap::new(), |_| true).unwrap());
+    drop(Log::open_quarantining(disk, small(), id, &Spent::default(), |_| true).unwrap());
     drop(directory);
     let (code, said) = stage.says(&["verify", "n1"]);
     assert_eq!(

@@ -23,6 +23,7 @@ pub mod event;
 pub mod faults;
 mod interrupt;
 pub mod judges;
+pub mod leaving;
 pub mod network;
 pub mod node;
 pub mod page;

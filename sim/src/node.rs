@@ -3,7 +3,7 @@
 //! Workers, log, state machine and recovery are those of the product. What threads do in a real node is done here by
 //! events: the log thread (`runtime/log_thread.rs`), the flusher (`runtime/flusher.rs`) and the readers each take their time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use flotilla_node::host::{
     Answer, BaseJob, BatchTicket, Input, Now, Quarantine, ReadJob, Reply, Restart, SupportOptions, Supports,
     Worker, ended, recover,
 };
-use flotilla_node::runtime::worker_of;
-use flotilla_raft::{ReplicaId, Time};
+use flotilla_node::runtime::{spent, worker_of};
+use flotilla_raft::Time;
 use flotilla_store::memory::{Memory, MemoryView};
 use flotilla_store::{Base, BaseError, Error, Machine, snapshot};
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
@@ -139,17 +139,11 @@ impl Node {
         }
     }
 
-    /// Opens the log, recovers every replica, and begins. What the log held. `spent`: the shards that the map places here, and the
-    /// greatest replica id that each has given.
+    /// Opens the log, recovers every replica, and begins. What the log held.
     ///
     /// # Errors
     /// The log cannot be opened.
-    pub fn start(
-        &mut self,
-        now: Now,
-        scenario: &Scenario,
-        spent: &BTreeMap<ShardId, ReplicaId>,
-    ) -> Result<Recovered, OpenError> {
+    pub fn start(&mut self, now: Now, scenario: &Scenario) -> Result<Recovered, OpenError> {
         self.boot += 1;
         self.map = Arc::clone(&self.cached_map);
         let options = flotilla_wal::Options {
@@ -159,7 +153,8 @@ impl Node {
         let directory = u128::from(self.id.0);
         // As a real node, which refuses where nobody else has what was lost.
         let consent = |_: &_| scenario.replicas > 1;
-        let opened = Log::open_quarantining(self.disk.clone(), options, directory, spent, consent);
+        let spent = spent(&self.map, self.id);
+        let opened = Log::open_quarantining(self.disk.clone(), options, directory, &spent, consent);
         let (log, found) = opened?;
         self.left_unsynced = self.disk.unsynced_sectors();
         let workers = scenario.workers;

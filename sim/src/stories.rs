@@ -15,9 +15,11 @@ use std::time::Duration;
 use flotilla_node::controller::{Step, orders};
 use flotilla_node::host::Input;
 use flotilla_node::runtime::swap_of;
+use flotilla_raft::{Index, LogId, Message, ReplicaId, Rpc, Term};
 use flotilla_topology::{Change, Epoch, MoveId, NodeId, ShardId};
 
 use crate::coverage::Coverage;
+use crate::faults::Hit;
 use crate::rounds::Order;
 use crate::runs::{Failure, guarded};
 use crate::scenario::Scenario;
@@ -67,6 +69,8 @@ pub struct Plot {
     pub cancel: Option<Cancel>,
     /// At each state all that was decided before is ordered again.
     pub again: bool,
+    /// When the move is over, rot takes the tombstone of whoever left.
+    pub lost_tombstone: Option<Hit>,
 }
 
 /// When a move is cancelled.
@@ -135,7 +139,7 @@ struct Story {
     /// The epoch with which the move began.
     begun: Epoch,
     /// The states that were seen: the map, and the entry of the newest configuration.
-    states: Vec<(Epoch, flotilla_raft::Index)>,
+    states: Vec<(Epoch, Index)>,
     /// What a controller may have decided at any of them.
     orders: Vec<Order>,
     again: (usize, usize),
@@ -151,7 +155,7 @@ impl Story {
         }
         self.begun = world.map.epoch;
         if self.plot.cause != Cause::Wish {
-            world.rot_shard(cast.source, SHARD);
+            world.rot_frame(cast.source, Hit::Records, |shards| shards == [SHARD]);
         }
         let start = Change::StartMove { shard: SHARD, from: cast.source, to: cast.destination };
         let mut is_begun = false;
@@ -175,6 +179,9 @@ impl Story {
         }
         self.repeat(world);
         world.run_until(world.now_us + 500_000);
+        if let Some(hit) = self.plot.lost_tombstone {
+            lose_tombstone(world, cast, hit);
+        }
         world.settle();
     }
 
@@ -248,5 +255,27 @@ impl Story {
         }
         world.run_until(world.now_us + LOOK_US);
         self.again.1 += world.script.as_ref().map_or(0, |script| script.accepted.len()) - accepted;
+    }
+}
+
+/// Nothing is left at the source but the tombstone of r1: rot takes that, and the node starts again, twice. Each time somebody who was
+/// away brings it the first map, which places r1 there, and a question that r1 was once asked.
+fn lose_tombstone(world: &mut World, cast: Cast, hit: Hit) {
+    // What is written after it states that it had been durable.
+    for _ in 0..2 {
+        let leader = world.leader(ShardId::META).unwrap_or(cast.controller);
+        world.ask(leader, Waiter::Nobody, |token| Input::Transfer { shard: ShardId::META, token, to: None });
+        world.run_until(world.now_us + 500_000);
+    }
+    world.rot_frame(cast.source, hit, |shards| shards.contains(&SHARD));
+    for _ in 0..2 {
+        world.run_until(world.now_us + 200_000);
+        world.bring_first_map(cast.source);
+        let rpc = Rpc::Vote { last: LogId::new(Index(1 << 40), Term(1 << 20)), transfer: true };
+        let vote = Message { from: ReplicaId(2), to: ReplicaId(1), term: Term(1 << 20), rpc };
+        world.late_message(cast.source, SHARD, vote);
+        world.run_until(world.now_us + 200_000);
+        world.end_process(cast.source);
+        world.start_at(world.now_us + 10_000, cast.source);
     }
 }

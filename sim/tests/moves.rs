@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
+use flotilla_sim::faults::Hit;
+use flotilla_sim::leaving::leave_unsettled;
 use flotilla_sim::script::Crash;
 use flotilla_sim::stories::{Cancel, Cause, Plot, Told, tell};
 
@@ -122,6 +124,37 @@ fn a_replacement_that_is_called_off_is_begun_again() {
         }
         demand(undone > 0, || format!("{cause:?}: nothing was undone"));
     }
+}
+
+/// A world in which rot took the tombstone of a replica that had moved away, and its list of shards is readable: the node remembers by
+/// its map which ids are spent, and writes them down once more. (It wrote down r0, and the log had forgotten r1.)
+#[test]
+fn a_tombstone_that_rot_took_is_made_good() {
+    let told = tell(Plot { lost_tombstone: Some(Hit::Records), ..Plot::default() });
+    expect(&told, "a lost tombstone", &[&DONE]);
+    for (what, is_seen) in [("shards quarantined", true), ("ends that only the map remembers", false)] {
+        demand((told.coverage.of(what) > 0) == is_seen, || format!("{what}: {}", told.coverage.of(what)));
+    }
+}
+
+/// The same where nobody can read whose the tombstone was: the log forgets it, and the map on the disk alone says that the replica has
+/// ended. Nobody is born under its id, whoever brings an older map. (The judge of members demanded that the log remembers.)
+#[test]
+fn a_tombstone_that_rot_took_without_a_name_is_known_by_the_map() {
+    let told = tell(Plot { lost_tombstone: Some(Hit::Head), ..Plot::default() });
+    expect(&told, "a lost tombstone of whoever it was", &[&DONE]);
+    demand(told.coverage.of("ends that only the map remembers") > 0, || "the log remembers".to_owned());
+}
+
+/// The leader has left the joint configuration, and both who could know it beside it end before anything is committed after that: r1
+/// may still be needed, and does not end.
+#[test]
+fn nobody_ends_while_the_new_members_are_not_settled() {
+    let members = leave_unsettled();
+    if let Err(failure) = &members {
+        let _ = writeln!(std::io::stderr(), "{}", failure.last.join("\n"));
+    }
+    demand(members.as_ref().is_ok_and(|members| members == &DONE), || format!("{members:?}"));
 }
 
 /// Whatever a controller decided at an earlier state is refused at every later one, or harmless: nothing happens twice.

@@ -3,7 +3,6 @@
 //! Nothing is written. [`segment`] reports a place as it is; whether damage is rot or a torn tail, [`judge`] says, as
 //! [`crate::Log::open`] would.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use flotilla_topology::ShardId;
@@ -17,6 +16,7 @@ use crate::record::RotAt;
 use crate::recovery;
 use crate::scan::{Found, Reader};
 use crate::segment::{BLOCK_BYTES, FIRST_FRAME, Header, Name};
+use crate::spent::Spent;
 
 /// One segment file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub struct Judgement {
 /// Why the log could not be opened, other than rot.
 pub fn judge<D: Disk>(disk: &D, directory: u128) -> Result<Judgement, OpenError> {
     let mut plan = recovery::read(disk, directory)?;
-    let (rot, nobody) = (plan.rot.clone(), BTreeMap::new());
+    let (rot, nobody) = (plan.rot.clone(), Spent::default());
     let hurt = plan.rot(&nobody);
     if let Some(hurt) = &hurt {
         plan.quarantine(&hurt.shards, &nobody);

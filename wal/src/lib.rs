@@ -13,7 +13,7 @@
 //! What it does not do: no threads, no clock, no paths (see [`Disk`]), no locking of the directory, no index for
 //! reading single entries.
 //!
-//! Reading order: `record.rs` (what is remembered), `frame.rs` and `segment.rs` (bytes), `log.rs` (open, append,
+//! Reading order: `record.rs` (what is remembered), `spent.rs` (what others remember), `frame.rs` and `segment.rs` (bytes), `log.rs` (open, append,
 //! rotate), `shelf.rs` (spare files), `scan.rs`, `replay.rs` and `recovery.rs` (what is found at start), `book.rs` and
 //! `collect.rs` (garbage collection), [`inspect`] (a look without opening), [`simulated`] (the disk of the tests).
 
@@ -33,6 +33,7 @@ mod scan;
 mod segment;
 mod shelf;
 pub mod simulated;
+mod spent;
 
 pub use collect::Step;
 pub use disk::{Disk, File};
@@ -42,3 +43,4 @@ pub use log::{Log, Quarantined, Recovered, Rot, ShardState, Stats, TornTail};
 pub use options::{Options, OptionsError};
 pub use record::{Batch, Record, RotAt};
 pub use segment::{BLOCK_BYTES, FORMAT_VERSION};
+pub use spent::Spent;

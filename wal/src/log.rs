@@ -17,6 +17,7 @@ use crate::record::{Batch, RotAt};
 use crate::recovery::{self, Carried, Plan};
 use crate::segment::{End, FIRST_FRAME, Header, Name, SEAL_BYTES, round_up};
 use crate::shelf::{Closed, DiskError, Shelf, failed, publish};
+use crate::spent::Spent;
 
 /// What a shard had been promised when the log was last written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,14 +164,13 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// See [`OpenError`]. Nothing is ever cut that had been durable: rot is refused.
     pub fn open(disk: D, options: Options, directory: u128) -> Result<(Self, Recovered), OpenError> {
-        Self::open_quarantining(disk, options, directory, &BTreeMap::new(), |_| false)
+        Self::open_quarantining(disk, options, directory, &Spent::default(), |_| false)
     }
 
     /// The same, but where rot is found and `consent` says so, the shards that it concerns are taken out of service, durably, and
     /// the others go on.
     ///
-    /// `spent`: the shards that may have had a replica here by whatever else remembers it, and the greatest id that it may have
-    /// had. The log alone does not know: what was lost may be the birth of a replica of which there is no other trace.
+    /// `spent`: what else remembers of the ids that may ever have lived here.
     ///
     /// # Errors
     /// See [`OpenError`]. Without consent nothing was written.
@@ -178,7 +178,7 @@ impl<D: Disk> Log<D> {
         disk: D,
         options: Options,
         directory: u128,
-        spent: &BTreeMap<ShardId, ReplicaId>,
+        spent: &Spent,
         consent: impl FnOnce(&Rot) -> bool,
     ) -> Result<(Self, Recovered), OpenError> {
         options.validate()?;

@@ -20,7 +20,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use flotilla_raft::ReplicaId;
 use flotilla_topology::ShardId;
 
 use crate::codec;
@@ -33,6 +32,7 @@ use crate::replay::Replay;
 use crate::scan::{Damage, Frame, Reader, Scanned, Visitor, scan, shards_of};
 use crate::segment::{BLOCK_BYTES, End, FIRST_FRAME, FORMAT_VERSION, Header, Name, NoHeader};
 use crate::shelf::Closed;
+use crate::spent::Spent;
 
 /// A frame to be written again.
 #[derive(Debug, Default)]
@@ -334,13 +334,13 @@ fn lost(plan: &mut Plan, at: RotAt) {
 
 impl Plan {
     /// What the damage concerns, if there is any. `spent`: see [`crate::Log::open_quarantining`].
-    pub fn rot(&self, spent: &BTreeMap<ShardId, ReplicaId>) -> Option<Rot> {
+    pub fn rot(&self, spent: &Spent) -> Option<Rot> {
         let at = *self.rot.first()?;
         Some(Rot { at, shards: self.replay.rotten(spent) })
     }
 
     /// Takes shards out of service. What is to be written of it goes into the first frame of the new segment.
-    pub fn quarantine(&mut self, shards: &BTreeMap<ShardId, RotAt>, spent: &BTreeMap<ShardId, ReplicaId>) {
+    pub fn quarantine(&mut self, shards: &BTreeMap<ShardId, RotAt>, spent: &Spent) {
         if shards.is_empty() {
             return;
         }

@@ -13,6 +13,7 @@ use flotilla_topology::ShardId;
 use crate::book::{Book, Ended};
 use crate::log::ShardState;
 use crate::record::{Record, RotAt, Stored};
+use crate::spent::Spent;
 
 /// A value and where its newest record lies.
 #[derive(Clone, Debug)]
@@ -181,14 +182,13 @@ impl Replay {
         }
     }
 
-    /// The shards that all lost frames together concern. `spent`: shards that may have had a replica here, whether or not a trace
-    /// of it is left.
-    pub fn rotten(&self, spent: &BTreeMap<ShardId, ReplicaId>) -> BTreeMap<ShardId, RotAt> {
+    /// The shards that all lost frames together concern.
+    pub fn rotten(&self, spent: &Spent) -> BTreeMap<ShardId, RotAt> {
         let named = self.named.iter().map(|(shard, (moment, at))| (*shard, *moment, *at));
         let blind = self.blind.iter().flat_map(|(moment, at)| {
             // The last such loss decides: who is whole since then is whole since the others.
             let known = self.shards.keys().chain(self.ended.keys());
-            known.chain(spent.keys()).map(|shard| (*shard, *moment, *at))
+            known.chain(&spent.here).map(|shard| (*shard, *moment, *at))
         });
         let hurt = named.chain(blind).filter(|(shard, moment, _)| !self.is_whole_since(*shard, *moment));
         hurt.map(|(shard, _, at)| (shard, at)).collect()
@@ -198,13 +198,16 @@ impl Replay {
     pub fn quarantine(
         &mut self,
         shards: &BTreeMap<ShardId, RotAt>,
-        spent: &BTreeMap<ShardId, ReplicaId>,
+        spent: &Spent,
         segment: u64,
     ) -> Vec<(ShardId, Record)> {
         let greatest = |shard: &ShardId| {
             let born = self.shards.get(shard).and_then(|history| history.birth.as_ref());
             let ended = self.ended.get(shard).map(|ended| ended.value.replica);
-            [born.map(|birth| birth.value.0), ended, spent.get(shard).copied()].into_iter().flatten().max()
+            [born.map(|birth| birth.value.0), ended, spent.greatest.get(shard).copied()]
+                .into_iter()
+                .flatten()
+                .max()
         };
         let record = |(shard, at): (&ShardId, &RotAt)| {
             (*shard, Record::Quarantine { replica: greatest(shard).unwrap_or_default(), at: *at })

@@ -1,15 +1,21 @@
 //! What a node knows of its replicas beside its log: the newest cluster map that it has on its disk.
 //!
 //! No replica is born from a map before that map is on the disk (`fleet.rs`), and a map only grows in the ids that it has given. So
-//! whatever replica a log may have lost, this map knows an id that is not below its own.
+//! whatever replica a log may have lost, this map knows an id that is not below its own, also where it has ended meanwhile.
 
-use std::collections::BTreeMap;
-
-use flotilla_raft::ReplicaId;
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
-use flotilla_wal::{Rot, RotAt};
+use flotilla_wal::{Rot, RotAt, Spent};
 
 use crate::storage::{DataDirectory, DirectoryError};
+
+/// What a map remembers of the replica ids that may ever have lived on a node.
+#[must_use]
+pub fn spent(map: &ClusterMap, node: NodeId) -> Spent {
+    Spent {
+        greatest: map.shards.iter().map(|(shard, info)| (*shard, info.greatest_replica)).collect(),
+        here: map.replicas_on(node).map(|(shard, _)| shard).collect(),
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -27,10 +33,9 @@ impl Known {
         self.0.is_some()
     }
 
-    /// The shards that have a replica on a node, and the greatest replica id that each has ever given.
-    pub(super) fn spent(&self, node: NodeId) -> BTreeMap<ShardId, ReplicaId> {
-        let here = self.0.iter().flat_map(|map| map.replicas_on(node).map(move |(shard, _)| (map, shard)));
-        here.filter_map(|(map, shard)| Some((shard, map.shards.get(&shard)?.greatest_replica))).collect()
+    /// The ids that may ever have lived on a node.
+    pub(super) fn spent(&self, node: NodeId) -> Spent {
+        self.0.as_ref().map(|map| spent(map, node)).unwrap_or_default()
     }
 
     /// Those of the hurt shards whose only voter is on this node, and where the first damage is.

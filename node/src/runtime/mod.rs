@@ -59,6 +59,7 @@ pub use clock::Clock;
 pub use fleet::{FleetKeeper, NewestMap};
 pub use gathered::Gathered;
 pub use inbox::{Full, Inbox};
+pub use known::spent;
 pub use lanes::{Asker, QUESTION_BITS, Question, value_bytes};
 pub use map_record::{MAP_KEY, MapRecord, NotChanged, StoredMap, swap_of};
 pub use start::{StartError, Started, start};

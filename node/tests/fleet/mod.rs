@@ -17,6 +17,7 @@ use flotilla_raft::{Configuration, Index, LogId, Message, ReplicaId, Rpc, Snapsh
 use flotilla_store::memory::{Memory, MemoryView};
 use flotilla_store::{Action, Genesis, Operation, Outcome, Record, RequestId, Scope, SlotSpan};
 use flotilla_topology::{Epoch, NodeId, ShardId, Slot};
+use flotilla_wal::Spent;
 use rand_core::Rng;
 use rand_pcg::Pcg64;
 
@@ -135,7 +136,9 @@ impl Fleet {
         let (nodes, shards) = self.shape;
         let greatest = self.placement.keys().next_back().copied().unwrap_or_default();
         let is_home = self.placement.values().any(|at| *at == node);
-        let spent = (1..=shards).filter(|_| is_home).map(|shard| (ShardId(shard), greatest)).collect();
+        let all = (1..=shards).map(ShardId);
+        let here = all.clone().filter(|_| is_home).collect();
+        let spent = Spent { greatest: all.map(|shard| (shard, greatest)).collect(), here };
         self.nodes.get_mut(&node).expect("node").start(now, &self.options, &spent);
         for shard in (1..=shards).map(ShardId) {
             let placement: Vec<_> = self.placement.iter().map(|(id, at)| (*id, *at)).collect();

@@ -1,18 +1,18 @@
 //! One simulated node: its disk, its base, and, while it runs, its worker, its log and its flusher.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use flotilla_node::host::{
     Answer, BaseJob, BatchTicket, Input, Now, Options, Quarantine, ReadJob, Reply, SnapshotJob,
     SupportOptions, Supports, Worker, ended, recover,
 };
-use flotilla_raft::{ReplicaId, SnapshotMeta};
+use flotilla_raft::SnapshotMeta;
 use flotilla_store::memory::{Memory, MemoryView};
 use flotilla_store::{Base, Machine, Stats, snapshot};
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::inspect::{self, Place};
 use flotilla_wal::simulated::SimulatedDisk;
-use flotilla_wal::{Batch, Log};
+use flotilla_wal::{Batch, Log, Spent};
 
 /// Small segments, so that a short test rotates, rewrites and recycles.
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// Opens the log, recovers every replica, and begins. `spent`: the ids that its replicas may have.
-    pub fn start(&mut self, now: Now, options: &Options, spent: &BTreeMap<ShardId, ReplicaId>) {
+    pub fn start(&mut self, now: Now, options: &Options, spent: &Spent) {
         self.boot += 1;
         let supports = Supports::new(SupportOptions { boot: self.boot, ..SupportOptions::default() });
         let segments = flotilla_wal::Options { segment_bytes: SEGMENT_BYTES, ..Default::default() };

@@ -12,6 +12,18 @@ use crate::world::World;
 
 /// What of the first block of a segment is its header (`docs/formats/log.md`).
 const HEADER_BYTES: u64 = 84;
+/// What of a frame stands before the list of shards that it names, and what each of these takes.
+const FRAME_HEAD_BYTES: u64 = 72;
+const NAME_BYTES: u64 = 8;
+
+/// What of a frame is to rot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    /// Its records: whom it names can be read.
+    Records,
+    /// Its head: nobody can say whom it named.
+    Head,
+}
 
 impl World {
     pub(super) fn slow(&mut self, kind: FaultKind) -> bool {
@@ -69,16 +81,9 @@ impl World {
     pub(super) fn rot(&mut self) -> bool {
         let Some(node) = self.victim(u64::MAX) else { return false };
         let disk = self.node(node).disk.clone();
-        let Some((segment, from, bytes, _)) = self.faults.chance.pick(&durable(&disk)).cloned() else {
-            return false;
-        };
-        let (byte, bit) = (from + self.faults.chance.below(bytes), self.faults.chance.below(8));
-        disk.flip(&segment_name(segment), byte, u8::try_from(bit).unwrap_or(0));
-        self.trace
-            .line(self.now_us, || format!("rot: {node}, bit {bit} of byte {byte} of segment {segment}"));
-        self.rotten.insert(node);
-        let life = self.node(node).boot;
-        self.sick.insert(node, life);
+        let Some(extent) = self.faults.chance.pick(&durable(&disk)).cloned() else { return false };
+        let (byte, bit) = (self.faults.chance.below(extent.bytes), self.faults.chance.below(8));
+        self.flip(node, &extent, byte, bit);
         if self.faults.chance.permille(700) {
             self.end_process(node);
             self.start_at(self.now_us + 10_000, node);
@@ -86,19 +91,24 @@ impl World {
         true
     }
 
-    /// Something that only this shard had been promised rots on a node, which is started again.
-    pub(crate) fn rot_shard(&mut self, node: NodeId, shard: ShardId) {
-        let disk = self.node(node).disk.clone();
-        let mut extents = durable(&disk);
-        extents.retain(|(_, _, _, shards)| *shards == [shard]);
-        let (segment, from, bytes, _) =
-            extents.pop().unwrap_or_else(|| panic!("{node} never wrote of {shard} alone"));
-        disk.flip(&segment_name(segment), from + bytes - 1, 0);
-        self.rotten.insert(node);
-        let life = self.node(node).boot;
-        self.sick.insert(node, life);
+    /// The last frame of such shards rots on a node, which is started again.
+    pub(crate) fn rot_frame(&mut self, node: NodeId, hit: Hit, is_meant: impl Fn(&[ShardId]) -> bool) {
+        let mut extents = durable(&self.node(node).disk.clone());
+        extents.retain(|extent| is_meant(&extent.shards));
+        let extent = extents.pop().unwrap_or_else(|| panic!("{node} never wrote such a frame"));
+        let byte = if hit == Hit::Records { extent.bytes - 1 } else { 0 };
+        self.flip(node, &extent, byte, 0);
         self.end_process(node);
         self.start_at(self.now_us + 10_000, node);
+    }
+
+    fn flip(&mut self, node: NodeId, extent: &Extent, byte: u64, bit: u64) {
+        let (segment, at) = (extent.segment, extent.from + byte);
+        self.node(node).disk.flip(&segment_name(segment), at, u8::try_from(bit).unwrap_or(0));
+        self.trace.line(self.now_us, || format!("rot: {node}, bit {bit} of byte {at} of segment {segment}"));
+        self.judges.rot.rotted(node, extent.whose(byte));
+        let life = self.node(node).boot;
+        self.sick.insert(node, life);
     }
 
     pub(super) fn base_fault(&mut self, kind: FaultKind) -> bool {
@@ -118,8 +128,24 @@ fn segment_name(number: u64) -> String {
     format!("segment-{number:020}.log")
 }
 
-/// A piece of a segment: its number, where the piece begins and how long it is, and the shards that it names.
-type Extent = (u64, u64, u64, Vec<ShardId>);
+/// A piece of a segment.
+#[derive(Clone, Debug)]
+struct Extent {
+    segment: u64,
+    /// Where it begins.
+    from: u64,
+    bytes: u64,
+    /// The shards that it names: none, if it is the segment's header.
+    shards: Vec<ShardId>,
+}
+
+impl Extent {
+    /// Whose records are lost with this byte; nothing: nobody can read whose they were.
+    fn whose(&self, byte: u64) -> Option<&[ShardId]> {
+        let records = FRAME_HEAD_BYTES + NAME_BYTES * self.shards.len() as u64;
+        (!self.shards.is_empty() && byte >= records).then_some(&self.shards)
+    }
+}
 
 /// The headers of all segments, and the frames that something after them states to have been durable.
 fn durable(disk: &SimulatedDisk) -> Vec<Extent> {
@@ -127,10 +153,11 @@ fn durable(disk: &SimulatedDisk) -> Vec<Extent> {
     let mut extents = Vec::new();
     for number in &segments {
         let Ok(segment) = inspect::segment(disk, *number) else { continue };
-        extents.push((*number, 0, HEADER_BYTES, Vec::new()));
+        extents.push(Extent { segment: *number, from: 0, bytes: HEADER_BYTES, shards: Vec::new() });
         let frames = segment.places.iter().filter_map(|place| match place {
             Place::Frame { offset, bytes, kind: FrameKind::Records, shards, .. } => {
-                Some((*number, *offset, *bytes, shards.clone()))
+                let (segment, from, bytes) = (*number, *offset, *bytes);
+                Some(Extent { segment, from, bytes, shards: shards.clone() })
             }
             _ => None,
         });

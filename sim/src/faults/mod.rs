@@ -9,6 +9,8 @@ mod links;
 mod operators;
 mod processes;
 
+pub use disks::Hit;
+
 use std::collections::BTreeMap;
 
 use flotilla_topology::{NodeId, ShardId};

@@ -46,7 +46,30 @@ pub struct ShardLog {
 }
 
 /// All of a log.
-pub type LogModel = BTreeMap<ShardId, ShardLog>;
+#[derive(Clone, Debug, Default)]
+pub struct LogModel {
+    shards: BTreeMap<ShardId, ShardLog>,
+    /// The shards that are out of service, and up to which id theirs are spent.
+    out: BTreeMap<ShardId, ReplicaId>,
+}
+
+impl LogModel {
+    /// One shard's part.
+    pub fn get(&self, shard: &ShardId) -> Option<&ShardLog> {
+        self.shards.get(shard)
+    }
+
+    /// Up to which id those of a shard are out of service.
+    pub fn out_of_service(&self, shard: ShardId) -> Option<ReplicaId> {
+        self.out.get(&shard).copied()
+    }
+
+    /// A shard goes out of service, up to this id. What there was of it.
+    pub fn take_out(&mut self, shard: ShardId, replica: ReplicaId) -> Option<ShardLog> {
+        self.out.insert(shard, replica);
+        self.shards.remove(&shard)
+    }
+}
 
 impl ShardLog {
     /// What stands at an index.
@@ -126,10 +149,13 @@ impl ShardLog {
 pub fn write(model: &mut LogModel, batch: &Batch) -> Vec<u64> {
     let mut cuts = Vec::new();
     for (shard, record) in batch.records() {
-        let cut = model.entry(*shard).or_default().apply(record);
+        let cut = model.shards.entry(*shard).or_default().apply(record);
         cuts.extend((cut > 0).then_some(cut));
-        if matches!(record, Record::Tombstone { .. } | Record::Quarantine { .. }) {
-            model.remove(shard);
+        match record {
+            Record::Birth { .. } => drop(model.out.remove(shard)),
+            Record::Tombstone { .. } => drop((model.out.remove(shard), model.shards.remove(shard))),
+            Record::Quarantine { replica, .. } => drop(model.take_out(*shard, *replica)),
+            _ => {}
         }
     }
     cuts
@@ -137,7 +163,12 @@ pub fn write(model: &mut LogModel, batch: &Batch) -> Vec<u64> {
 
 /// Whether a log holds exactly what a model says; else the first shard that differs.
 pub fn matches(model: &LogModel, found: &Recovered) -> Result<(), ShardId> {
-    if let Some(shard) = model.keys().find(|shard| !found.shards.contains_key(shard)) {
+    if let Some(shard) = model.shards.keys().find(|shard| !found.shards.contains_key(shard)) {
+        return Err(*shard);
+    }
+    let is_out = |shard: &&ShardId| found.quarantined.get(shard).map(|out| out.replica);
+    let mut out = model.out.keys().chain(found.quarantined.keys());
+    if let Some(shard) = out.find(|shard| model.out_of_service(**shard) != is_out(shard)) {
         return Err(*shard);
     }
     let differs =
@@ -152,5 +183,8 @@ pub fn difference(model: &LogModel, found: &Recovered, shard: ShardId) -> String
         let last = state.entries.last().map_or(state.compacted, |entry| entry.id);
         (state.hard_state, state.compacted, last)
     });
-    format!("{shard}: promised (hard state, compacted, last) {promised:?}, found {here:?}")
+    let out = (model.out_of_service(shard), found.quarantined.get(&shard).map(|out| out.replica));
+    format!(
+        "{shard}: promised (hard state, compacted, last) {promised:?}, found {here:?}; out of service {out:?}"
+    )
 }

@@ -8,6 +8,7 @@ use flotilla_wal::{Batch, Recovered};
 
 use super::log_model::{LogModel, ShardLog, Stamp, difference, matches, write};
 use super::matching::Matching;
+use super::rot::Rot;
 use super::violation::{hold, violated};
 
 /// The logs of all nodes.
@@ -33,6 +34,25 @@ struct NodeLog {
     forgotten: BTreeMap<(ShardId, ReplicaId), ShardLog>,
 }
 
+impl NodeLog {
+    /// Rot took these shards out of service: the log holds nothing of them any more. It takes nobody whom it did not hit, and whoever
+    /// was out before is so still, under the same id. Whom it took now.
+    fn quarantined(&mut self, node: NodeId, found: &Recovered, rot: &Rot) -> Vec<(ShardId, ReplicaId)> {
+        let all = found.quarantined.iter().map(|(shard, out)| (*shard, out.replica));
+        let lost: Vec<_> =
+            all.filter(|(shard, out)| self.durable.out_of_service(*shard) != Some(*out)).collect();
+        for (shard, replica) in &lost {
+            hold(rot.may_concern(node, *shard), "log", || {
+                format!("{node} takes {shard} out of service, of which nothing rotted")
+            });
+            self.accepted.take_out(*shard, *replica);
+            let before = self.durable.take_out(*shard, *replica);
+            self.forgotten.extend(before.map(|before| ((*shard, before.replica), before)));
+        }
+        lost
+    }
+}
+
 impl Logs {
     /// A worker handed out a batch. How many entries each of its cuts took off.
     pub fn accepted(&mut self, node: NodeId, batch: &Batch) -> Vec<u64> {
@@ -47,20 +67,11 @@ impl Logs {
         write(&mut self.nodes.entry(node).or_default().durable, batch);
     }
 
-    /// A node has come back, and rot took these shards of it out of service: its log holds nothing of them any more.
-    pub fn quarantined(&mut self, node: NodeId, found: &Recovered) {
-        let log = self.nodes.entry(node).or_default();
-        for shard in found.quarantined.keys() {
-            log.accepted.remove(shard);
-            let before = log.durable.remove(shard);
-            log.forgotten.extend(before.map(|before| ((*shard, before.replica), before)));
-        }
-    }
-
     /// A node starts again. `in_flight`: what was being written when it ended, which may be there or not. How many batches of it
-    /// are there.
-    pub fn recovered(&mut self, node: NodeId, found: &Recovered, in_flight: &[Batch]) -> u64 {
+    /// are there. `rot`: what may have been lost.
+    pub fn recovered(&mut self, node: NodeId, found: &Recovered, in_flight: &[Batch], rot: &Rot) -> u64 {
         let log = self.nodes.entry(node).or_default();
+        let lost = log.quarantined(node, found, rot);
         let mut candidate = log.durable.clone();
         let mut fits = matches(&candidate, found);
         let mut there = 0;
@@ -69,7 +80,9 @@ impl Logs {
                 break;
             }
             write(&mut candidate, batch);
-            candidate.retain(|shard, _| !found.quarantined.contains_key(shard));
+            for (shard, replica) in &lost {
+                candidate.take_out(*shard, *replica);
+            }
             there += 1;
             fits = matches(&candidate, found);
         }
@@ -181,3 +194,6 @@ impl Logs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

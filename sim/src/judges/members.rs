@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_node::host::ReplicaStatus;
-use flotilla_raft::{Configuration, Index, LogId, Payload, ReplicaId, Term};
+use flotilla_raft::{Configuration, Index, LogId, Message, Payload, ReplicaId, Term};
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
 use flotilla_wal::{Batch, Record, Recovered};
 
@@ -41,6 +41,8 @@ pub struct Members {
     ended: BTreeSet<(ShardId, ReplicaId)>,
     /// The replicas that are out of service, or were when they were replaced: they never vote again.
     lost: BTreeSet<(ShardId, ReplicaId)>,
+    /// The replicas that a newer map does not place any more.
+    gone: BTreeSet<(ShardId, ReplicaId)>,
 }
 
 impl Members {
@@ -56,10 +58,16 @@ impl Members {
         members
     }
 
-    /// A newer map is known: it may place replicas, each on one node for ever.
+    /// A newer map is known: it may place replicas, each on one node for ever, and once.
     pub fn placed(&mut self, map: &ClusterMap) {
         for (shard, info) in &map.shards {
+            let before = self.homes.range((*shard, ReplicaId(0))..=(*shard, ReplicaId(u64::MAX)));
+            let left = before.map(|(id, _)| *id).filter(|(_, replica)| !info.replicas.contains_key(replica));
+            self.gone.extend(left);
             for (replica, placement) in &info.replicas {
+                hold(!self.gone.contains(&(*shard, *replica)), "replica ids", || {
+                    format!("{replica} of {shard} had left the map, and is given again")
+                });
                 let home = *self.homes.entry((*shard, *replica)).or_insert(placement.node);
                 hold(home == placement.node, "replica ids", || {
                     format!("{replica} of {shard} was on {home}, and is given again on {}", placement.node)
@@ -110,17 +118,26 @@ impl Members {
         }
     }
 
-    /// A node starts again: it remembers the greatest replica that it ever had, alive or ended. Its log does; where something rotted
-    /// there, and took the tombstone of a shard that it has no replica of, the map on its disk says that the replica has ended, and it takes no older one.
-    pub fn recovered(&self, node: NodeId, found: &Recovered, rotten: Option<&ClusterMap>) {
+    /// A node starts again: its log remembers the greatest replica that it ever had, alive, ended or out of service. How many only the
+    /// map knows.
+    ///
+    /// `blind`: the map on its disk, where rot took records of which nobody can say whose they were. A tombstone among them is
+    /// forgotten if that map places no replica of the shard there. Then the map itself says that the replica has ended; the node
+    /// takes no older one, and replicas are born from maps only. That none is born under such an id is held where it would be
+    /// born (`check_birth`), whatever was forgotten.
+    pub fn recovered(&self, node: NodeId, found: &Recovered, blind: Option<&ClusterMap>) -> u64 {
+        let mut by_map_alone = 0;
         for ((_, shard), greatest) in self.greatest.range((node, ShardId(0))..=(node, ShardId(u64::MAX))) {
             let alive = found.shards.get(shard).map(|state| state.replica);
             let known = alive.max(found.tombstones.get(shard).copied());
-            let by_map = rotten.is_some_and(|map| map.has_ended(*shard, *greatest));
-            hold(known >= Some(*greatest) || by_map, "replica ids", || {
+            let is_known = known >= Some(*greatest);
+            let by_map = blind.is_some_and(|map| map.has_ended(*shard, *greatest));
+            hold(is_known || by_map, "replica ids", || {
                 format!("{node} had {greatest} of {shard}, and its log remembers {known:?}")
             });
+            by_map_alone += u64::from(!is_known);
         }
+        by_map_alone
     }
 
     /// A replica is born because a map says so, on the node that it names, and never twice.
@@ -131,6 +148,9 @@ impl Members {
         let home = self.homes.get(&(shard, replica));
         hold(home == Some(&node), "replica ids", || {
             format!("{replica} of {shard} is born on {node}, and its home is {home:?}")
+        });
+        hold(!self.is_lost(shard, replica), "out of service", || {
+            format!("{replica} of {shard} is born on {node}, where rot took it before")
         });
         hold(!self.born.contains(&(shard, replica)), "replica ids", || {
             format!("{replica} of {shard} is born again on {node}")
@@ -153,13 +173,21 @@ impl Members {
         self.lost.contains(&(shard, replica))
     }
 
+    /// A message leaves a node: whoever is out of service says nothing.
+    pub fn check_speaker(&self, node: NodeId, shard: ShardId, message: &Message) {
+        hold(!self.is_lost(shard, message.from), "out of service", || {
+            format!("{node} {shard}: {message:?}, of whom rot took what it had promised")
+        });
+    }
+
     /// A worker writes a tombstone, when `committed` is the newest committed entry of the shard. It ends all replicas of the node up
-    /// to this id, which is greater than theirs where rot left nobody to say what it was. Who was lost ended then: it may be a voter
-    /// still when another one that was to replace it ends.
+    /// to this id, which is greater than theirs where only the map knew what is spent.
+    ///
+    /// Who was lost may be a voter still when another one that was to replace it there ends. Its own end was when it was lost: since then it
+    /// says nothing (`check_speaker`), and is counted as lost in every quorum.
     pub fn buried(&mut self, node: NodeId, shard: ShardId, replica: ReplicaId, committed: Index) {
         let ends = self.up_to(node, shard, replica);
-        // r0: rot left no trace of whoever was there, and the map knows of nobody.
-        hold(!ends.is_empty() || replica == ReplicaId(0), "ends of replicas", || {
+        hold(!ends.is_empty(), "ends of replicas", || {
             format!("{replica} of {shard} ends on {node}, and nobody up to it lived there")
         });
         let lived = ends.into_iter().filter(|id| !self.is_lost(shard, *id)).collect::<Vec<_>>();
@@ -299,42 +327,4 @@ pub(super) fn has_quorums(configuration: &Configuration, yes: &BTreeSet<ReplicaI
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::statuses::set;
-    use super::*;
-
-    fn members(voters: &[u64], outgoing: &[u64], learners: &[u64]) -> Configuration {
-        Configuration { voters: set(voters), outgoing: set(outgoing), learners: set(learners) }
-    }
-
-    #[test]
-    fn a_joint_configuration_needs_both_halves_and_no_learner() {
-        let joint = members(&[2, 3, 4], &[1, 2, 3], &[5]);
-        for (yes, decides) in
-            [(&[2, 3][..], true), (&[3, 4], false), (&[1, 2], false), (&[1, 2, 4], true), (&[1, 4, 5], false)]
-        {
-            assert_eq!(has_quorums(&joint, &set(yes)), decides, "{yes:?}");
-        }
-        assert!(!has_quorums(&members(&[1, 2, 3], &[], &[4]), &set(&[1, 4])), "a learner does not count");
-    }
-
-    #[test]
-    fn voters_change_by_a_joint_configuration_only() {
-        let (three, learning) = (members(&[1, 2, 3], &[], &[]), members(&[1, 2, 3], &[], &[4]));
-        let (joint, left) = (members(&[2, 3, 4], &[1, 2, 3], &[]), members(&[2, 3, 4], &[], &[]));
-        for (before, next) in [(&three, &learning), (&learning, &three), (&learning, &joint), (&joint, &left)]
-        {
-            assert!(follows(before, next), "{next} after {before}");
-        }
-        for (before, next) in [
-            (&three, &left),
-            (&learning, &left),
-            (&three, &joint),
-            (&joint, &three),
-            (&joint, &joint),
-            (&learning, &learning),
-        ] {
-            assert!(!follows(before, next), "{next} after {before}");
-        }
-    }
-}
+mod tests;

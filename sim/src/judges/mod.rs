@@ -15,7 +15,8 @@
 //! | leases covered | whoever would read by lease has a quorum of each half bound to it, for at least so long in true time |
 //! | nobody beside a lease | no other is elected in a later term meanwhile |
 //! | equal states, equal bases | the same entries make the same state, by replay, flush or snapshot |
-//! | log | after a crash a log holds what was durable, perhaps what was being written, and nothing else |
+//! | log | after a crash a log holds what was durable, perhaps what was being written, and nothing else; out of service are those whom rot hit, and no others |
+//! | out of service | nobody who is, or was when it was replaced, says anything any more, or is born |
 //! | sleep | who sleeps has everything, and its nodes hear each other as they did when it fell asleep |
 //! | liveness | when faults end, every shard serves, all replicas become equal, and moves have ended, with nothing left of who was removed |
 //! | linearizable | what clients saw, by search and by replay (`flotilla-history`) |
@@ -29,6 +30,7 @@ mod members;
 mod reads;
 mod replicas;
 mod requests;
+mod rot;
 mod sleepers;
 #[cfg(test)]
 mod statuses;
@@ -40,6 +42,7 @@ pub use members::Members;
 pub use reads::Reads;
 pub use replicas::Replicas;
 pub use requests::Requests;
+pub use rot::Rot;
 pub use sleepers::Sleepers;
 pub use violation::{Violation, hold, violated};
 
@@ -61,6 +64,8 @@ pub struct Judges {
     pub replicas: Replicas,
     /// That of request ids.
     pub requests: Requests,
+    /// What excuses that a log lost something.
+    pub rot: Rot,
     /// The sleepers'.
     pub sleepers: Sleepers,
 }

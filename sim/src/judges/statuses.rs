@@ -1,8 +1,8 @@
-//! For the tests of judges: what a replica shows that has nothing yet.
+//! For the tests of judges: the first map of a fleet, and what a replica shows that has nothing yet.
 
 use flotilla_node::host::ReplicaStatus;
 use flotilla_raft::{Configuration, Index, LogId, ReplicaId, RoleKind, Term};
-use flotilla_topology::ShardId;
+use flotilla_topology::{ClusterMap, NodeId, NodeInfo, ShardId, plan_initial};
 
 /// The shard of all of them.
 pub(super) const SHARD: ShardId = ShardId(1);
@@ -10,6 +10,14 @@ pub(super) const SHARD: ShardId = ShardId(1);
 /// These replicas.
 pub(super) fn set(ids: &[u64]) -> std::collections::BTreeSet<ReplicaId> {
     ids.iter().copied().map(ReplicaId).collect()
+}
+
+/// The map with which so many nodes found so many shards of three replicas.
+pub(super) fn first_map(nodes: u64, shards: u64) -> ClusterMap {
+    let at = |node: u64| format!("n{node}.sim:1");
+    let info = |node| NodeInfo { client_addr: at(node), peer_addr: at(node), http_addr: String::new() };
+    let nodes = (1..=nodes).map(|node| (NodeId(node), info(node))).collect();
+    plan_initial(1, nodes, shards, 3).expect("this shape can be")
 }
 
 /// A follower, in a configuration of two halves.

@@ -20,3 +20,10 @@ pub fn hold(holds: bool, judge: &'static str, what: impl FnOnce() -> String) {
         violated(judge, what());
     }
 }
+
+/// For the tests of judges: which one throws.
+#[cfg(test)]
+pub(super) fn broken(act: impl FnOnce()) -> Option<&'static str> {
+    let thrown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).err()?;
+    thrown.downcast_ref::<Violation>().map(|violation| violation.judge)
+}

@@ -1,10 +1,9 @@
 //! How nodes start and end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flotilla_node::host::{Input, Token};
-use flotilla_raft::{ReplicaId, Term};
+use flotilla_raft::Term;
 use flotilla_topology::{NodeId, ShardId};
 use flotilla_wal::simulated::Faults as DiskFaults;
 use flotilla_wal::{Batch, OpenError, Recovered};
@@ -20,7 +19,7 @@ const RESTART_US: u64 = 400_000;
 impl World {
     /// A node starts, on whatever its disk and its base hold.
     pub(super) fn start(&mut self, id: NodeId) {
-        let (now_us, scenario, spent) = (self.now_us, self.scenario.clone(), self.spent(id));
+        let (now_us, scenario) = (self.now_us, self.scenario.clone());
         let begins_us = self.chance.below(1 << 40);
         let node = self.node(id);
         if node.running.is_some() || node.dead.is_some() {
@@ -29,16 +28,18 @@ impl World {
         // The product's clock counts from the start of the process.
         node.clock.offset_us = begins_us;
         let now = node.clock.now(now_us);
-        match node.start(now, &scenario, &spent) {
+        match node.start(now, &scenario) {
             Ok(found) => {
                 self.quarantined(id, &found);
                 let in_flight = self.in_flight.remove(&id).unwrap_or_default();
                 self.coverage.add("torn tails cut", u64::from(found.torn.is_some()));
-                let there = self.judges.logs.recovered(id, &found, &in_flight);
+                let judges = &mut self.judges;
+                let there = judges.logs.recovered(id, &found, &in_flight, &judges.rot);
                 self.coverage.add("writes in flight survived a power cut", there);
                 let map = Arc::clone(&self.node(id).cached_map);
-                let rotten = self.rotten.contains(&id).then_some(&*map);
-                self.judges.members.recovered(id, &found, rotten);
+                let blind = self.judges.rot.is_blind(id).then_some(&*map);
+                let by_map_alone = self.judges.members.recovered(id, &found, blind);
+                self.coverage.add("ends that only the map remembers", by_map_alone);
                 for (shard, state) in &found.shards {
                     self.judges.leases.recovered(*shard, state.replica, state.hard_state.term);
                 }
@@ -65,7 +66,7 @@ impl World {
                 self.node(id).disk.kill();
                 self.start_at(now_us + RESTART_US, id);
             }
-            Err(error) if self.rotten.contains(&id) => {
+            Err(error) if self.may_refuse(id, &error) => {
                 self.coverage.count("rot found at start");
                 self.trace.line(now_us, || format!("{id} does not start: {error}"));
                 self.node(id).dead = Some(error.to_string());
@@ -74,22 +75,26 @@ impl World {
         }
     }
 
-    /// The shards that the map places on a node, and the greatest replica ids that they have given.
-    fn spent(&self, id: NodeId) -> BTreeMap<ShardId, ReplicaId> {
-        let Some(map) = self.nodes.get(&id).map(|node| &node.cached_map) else { return BTreeMap::new() };
-        map.replicas_on(id).map(|(shard, _)| (shard, map.shards[&shard].greatest_replica)).collect()
+    /// Whether a node may refuse to start for good: rot took the name of a segment that is needed, or what nobody else has.
+    fn may_refuse(&self, id: NodeId, error: &OpenError) -> bool {
+        let is_alone = self.scenario.replicas == 1;
+        let why = match error {
+            OpenError::Missing { .. } => self.judges.rot.is_blind(id),
+            OpenError::Rot { .. } => is_alone,
+            _ => false,
+        };
+        why && self.judges.rot.is_rotten(id)
     }
 
     /// Whom rot took out of service, nobody expects back; and nothing else takes anybody.
     fn quarantined(&mut self, id: NodeId, found: &Recovered) {
         if let Some(rot) = &found.rot {
-            hold(self.rotten.contains(&id), "log", || format!("{id} finds {rot:?}, and nothing rotted"));
+            hold(self.judges.rot.is_rotten(id), "log", || format!("{id} finds {rot:?}, and nothing rotted"));
             self.coverage.count("rot found at start");
             self.coverage.add("shards quarantined", rot.shards.len() as u64);
             self.coverage.add("shards beside a quarantine", found.shards.len() as u64);
             self.trace.line(self.now_us, || format!("{id} takes out of service: {rot:?}"));
         }
-        self.judges.logs.quarantined(id, found);
         for (shard, out) in &found.quarantined {
             self.judges.members.out_of_service(id, *shard, out.replica);
         }

@@ -32,6 +32,12 @@ impl World {
         self.spread_map(id);
     }
 
+    /// A node that was away for long brings the first map of all.
+    pub(crate) fn bring_first_map(&mut self, to: NodeId) {
+        let map = Arc::clone(&self.genesis);
+        self.carry(to, AtNode::MapArrived(map));
+    }
+
     /// The newest map that anybody knows.
     fn note_map(&mut self, map: &Arc<ClusterMap>) {
         if map.epoch <= self.map.epoch {

@@ -83,8 +83,6 @@ pub struct World {
     genesis: Arc<ClusterMap>,
     /// What is written down, and where a crash is planned, for stories about one move.
     pub script: Option<Box<Script>>,
-    /// Where something rotted, ever: there it may be found at any start.
-    pub(crate) rotten: BTreeSet<NodeId>,
     /// Where it has not been found yet, or what it took has not been replaced: the life in which it rotted.
     pub(crate) sick: BTreeMap<NodeId, u64>,
     nodes: BTreeMap<NodeId, Node>,
@@ -132,7 +130,6 @@ impl World {
             genesis: Arc::clone(&map),
             map,
             script: None,
-            rotten: BTreeSet::new(),
             sick: BTreeMap::new(),
             nodes: BTreeMap::new(),
             clients: BTreeMap::new(),

@@ -195,6 +195,7 @@ impl World {
         }
         for (_, shard, message) in &effects.messages {
             self.judges.logs.check_message(id, *shard, message);
+            self.judges.members.check_speaker(id, *shard, message);
         }
         if self.trace.all {
             self.trace.line(now_us, || format!("{id} {statuses:?} {:?}", effects.batch));
@@ -310,6 +311,11 @@ impl World {
         for at_us in self.network.deliveries(from, to, self.now_us) {
             self.input(to, Input::Peer { shard, message: message.clone() }, at_us);
         }
+    }
+
+    /// A message that was long on its way reaches a node.
+    pub(crate) fn late_message(&mut self, to: NodeId, shard: ShardId, message: Message) {
+        self.input(to, Input::Peer { shard, message }, self.now_us);
     }
 
     fn start_log_write(&mut self, id: NodeId) {

@@ -3,19 +3,15 @@
 //! One rule over all: a shard is either exactly what was promised, or out of service. Whatever happens later, to the
 //! damaged segment or to the process, it never comes back with what is left.
 
-use std::collections::BTreeMap;
-
 use flotilla_raft::ReplicaId;
 use flotilla_topology::ShardId;
 use flotilla_wal::simulated::{Faults, SECTOR_BYTES, SimulatedDisk};
 use flotilla_wal::{
-    BLOCK_BYTES, CollectError, Log, OpenError, Quarantined, Record, Recovered, Rot, RotAt, Step,
+    BLOCK_BYTES, CollectError, Log, OpenError, Quarantined, Record, Recovered, Rot, RotAt, Spent, Step,
 };
 
 use crate::damage::{Sample, name, sample};
 use crate::model::{DIRECTORY, Model, batch, birth, entry, hard, open, small};
-
-type Spent = BTreeMap<ShardId, ReplicaId>;
 
 /// Opens, and has whom rot concerns taken out of service.
 fn go_on(disk: &SimulatedDisk, spent: &Spent) -> Result<(Log<SimulatedDisk>, Recovered), OpenError> {
@@ -24,7 +20,13 @@ fn go_on(disk: &SimulatedDisk, spent: &Spent) -> Result<(Log<SimulatedDisk>, Rec
 
 /// What the map of the sample's node would say: its three shards are here.
 fn spent() -> Spent {
-    (1..=3).map(|shard| (ShardId(shard), ReplicaId(shard))).collect()
+    all_here([(1, 1), (2, 2), (3, 3)])
+}
+
+/// A map that places all these shards here, and gave each ids up to this one.
+fn all_here<const N: usize>(greatest: [(u64, u64); N]) -> Spent {
+    let greatest = greatest.map(|(shard, replica)| (ShardId(shard), ReplicaId(replica)));
+    Spent { greatest: greatest.into(), here: greatest.map(|(shard, _)| shard).into() }
 }
 
 /// Everyone in service is what was promised; the others are out, and their ids spent.
@@ -112,7 +114,7 @@ fn without_consent_nothing_is_written() {
     sample.disk.flip(&name(sample.segments[0]), BLOCK_BYTES + 100, 0);
     let calls = sample.disk.calls();
     let mut asked = None;
-    let refused = Log::open_quarantining(sample.disk.clone(), small(), DIRECTORY, &Spent::new(), |rot| {
+    let refused = Log::open_quarantining(sample.disk.clone(), small(), DIRECTORY, &Spent::default(), |rot| {
         asked = Some(rot.clone());
         false
     });
@@ -160,12 +162,38 @@ fn a_replica_of_which_nothing_is_left_does_not_begin_anew() {
         log.idle().unwrap();
         drop(log);
         disk.flip(&name(1), byte, 0);
-        let spent = Spent::from([(ShardId(7), ReplicaId(4)), (ShardId(8), ReplicaId(1))]);
+        let spent = all_here([(7, 4), (8, 1)]);
         let at = RotAt { segment: 1, offset: BLOCK_BYTES };
         let (_, found) = go_on(&disk, &spent).unwrap();
         let out = Quarantined { replica: ReplicaId(4), at };
         assert_eq!(found.quarantined, [(ShardId(7), out)].into(), "byte {byte}");
         assert_eq!(found.shards.keys().collect::<Vec<_>>(), [&ShardId(8)], "byte {byte}");
+    }
+}
+
+/// The frame that was lost held the tombstone of a replica that had moved away, the last trace of it. The map places nobody here, and
+/// knows which ids it gave: so many are spent, and the log says so again. Whoever never was here is not taken for lost where the
+/// frame does not say whom it named; there the map alone remembers.
+#[test]
+fn a_tombstone_that_is_lost_is_made_good_by_what_the_map_remembers() {
+    for (byte, is_named) in [(BLOCK_BYTES + 100, true), (BLOCK_BYTES + 76, false), (BLOCK_BYTES, false)] {
+        let disk = SimulatedDisk::new(1);
+        let (mut log, _) = open(&disk).unwrap();
+        log.append(&[batch([(7, Record::Tombstone { replica: ReplicaId(4) })])]).unwrap();
+        log.append(&[batch([(8, birth(1))])]).unwrap();
+        log.idle().unwrap();
+        drop(log);
+        disk.flip(&name(1), byte, 0);
+        let mut spent = all_here([(7, 6), (8, 1), (9, 3)]);
+        spent.here.retain(|shard| *shard == ShardId(8));
+        let out = Quarantined { replica: ReplicaId(6), at: RotAt { segment: 1, offset: BLOCK_BYTES } };
+        let expected = is_named.then_some((ShardId(7), out)).into_iter().collect();
+        for _ in 0..2 {
+            let (_, found) = go_on(&disk, &spent).unwrap();
+            assert_eq!(found.quarantined, expected, "byte {byte}");
+            assert_eq!(found.tombstones.get(&ShardId(7)), is_named.then_some(&ReplicaId(6)), "byte {byte}");
+            assert_eq!(found.shards.keys().collect::<Vec<_>>(), [&ShardId(8)], "byte {byte}");
+        }
     }
 }
 

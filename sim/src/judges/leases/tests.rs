@@ -1,13 +1,12 @@
 //! Stories of shard 1: replicas 1, 2, 3 on nodes 1, 2, 3; replica 1 leads in term 4.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use flotilla_raft::{Index, LogId, RoleKind, Time};
 
 use super::*;
-use crate::judges::Violation;
 use crate::judges::statuses::status;
+use crate::judges::violation::broken;
 
 const SHARD: ShardId = crate::judges::statuses::SHARD;
 const TERM: Term = Term(4);
@@ -50,12 +49,6 @@ fn campaign() -> Rpc {
 /// The leader claims a lease until then, on its clock.
 fn claims(until: u64) -> ReplicaStatus {
     ReplicaStatus { lease: Some(Time(until)), role: RoleKind::Leader, ..status(1, TERM, &[1, 2, 3], &[]) }
-}
-
-/// What the judge says if it throws.
-fn broken(act: impl FnOnce()) -> Option<&'static str> {
-    let thrown = catch_unwind(AssertUnwindSafe(act)).err()?;
-    thrown.downcast_ref::<Violation>().map(|violation| violation.judge)
 }
 
 #[test]
