@@ -11,6 +11,7 @@ use flotilla_topology::{ClusterMap, NodeId, ShardId};
 use crate::clients::{Asker, ClientId, Question, RouterId, Said};
 use crate::faults::{Ending, FaultKind};
 use crate::rounds::{Order, Shown};
+use crate::world::FleetStep;
 
 /// Something that happens.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub enum Event {
     Ends(Ending),
     /// A snapshot stream goes on by one chunk.
     Stream(u64),
+    /// The fleet grows, shrinks or is evened by one step.
+    Fleet(FleetStep),
 }
 
 /// Something that happens at a node.
@@ -76,6 +79,8 @@ pub enum AtNode {
     Ordered(Box<Order>),
     /// Another node says which map it has.
     MapArrived(Arc<ClusterMap>),
+    /// A node that is none of the fleet asks to be let in.
+    AskedIn(NodeId),
     /// A reader has had the time that its job takes.
     ReadDone(Box<ReadJob<MemoryView>>),
 }

@@ -19,6 +19,9 @@ pub const DRIFT_PPM_MAX: u32 = 250_000;
 /// Of 1000 worlds, in how many replicas move, if there is room.
 const MOVES_PERMILLE: u64 = 350;
 
+/// Of 1000 worlds in which replicas move, in how many nodes may join and leave, too.
+const FLEET_PERMILLE: u64 = 600;
+
 /// A world of the usual length goes on until so many operations were answered.
 const OPERATIONS_MIN: usize = 1000;
 
@@ -74,8 +77,10 @@ impl Topology {
 pub struct Scenario {
     /// Where all chance comes from.
     pub seed: u64,
-    /// How many nodes there are.
+    /// How many nodes there are at the beginning.
     pub nodes: u64,
+    /// How many more may join later.
+    pub joiners: u64,
     /// How many data shards there are, beside the meta shard.
     pub shards: u64,
     /// How many replicas each has.
@@ -152,6 +157,7 @@ impl Scenario {
         let scenario = Self {
             seed,
             nodes,
+            joiners: 0,
             profile,
             shards: topology.shards.unwrap_or(shards),
             replicas,
@@ -223,6 +229,26 @@ impl Scenario {
         }
         let millis = chance.pick(&[0, 0, 1500, 6000]).copied().filter(|millis| *millis > 0 && self.moves);
         self.repair_after = millis.map(Duration::from_millis);
+        self.growing(open)
+    }
+
+    /// In some of the worlds in which replicas move, the fleet grows and shrinks. From a chance of its own, as above.
+    fn growing(mut self, open: bool) -> Self {
+        let mut chance = Chance::new(self.seed, "fleet");
+        let kinds = [
+            (FaultKind::Join, 800),
+            (FaultKind::Remove, 700),
+            (FaultKind::Lose, 500),
+            (FaultKind::Rebalance, 600),
+        ];
+        let drawn = chance.permille(FLEET_PERMILLE) && open;
+        for (kind, permille) in kinds {
+            if chance.permille(permille) && drawn {
+                self.faults.push(kind);
+            }
+        }
+        let joiners = chance.between(1, 3);
+        self.joiners = if self.faults.contains(&FaultKind::Join) { joiners } else { 0 };
         self
     }
 
@@ -234,7 +260,10 @@ impl Scenario {
             "seed {}: {}, {} nodes, {} shards of {}{}, {} workers, {} × {} clients, support {:?}, {:?}{}{}, faults: {}",
             self.seed,
             self.profile.name(),
-            self.nodes,
+            match self.joiners {
+                0 => self.nodes.to_string(),
+                joiners => format!("{} to {}", self.nodes, self.nodes + joiners),
+            },
             self.shards,
             self.replicas,
             match (self.moves, self.repair_after) {

@@ -66,6 +66,9 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
     if scenario.nodes > 4 && scenario.moves {
         push(&|it| it.nodes = 4);
     }
+    if scenario.joiners > 0 {
+        push(&|it| it.joiners -= 1);
+    }
     if scenario.repair_after.is_some() {
         push(&|it| it.repair_after = None);
     }

@@ -5,6 +5,7 @@
 
 mod clocks;
 mod disks;
+mod fleet;
 mod links;
 mod operators;
 mod processes;
@@ -89,6 +90,14 @@ pub enum FaultKind {
     CancelMove,
     /// An operator has a node emptied, or calls that off.
     Drain,
+    /// A node that was not there at the beginning joins the fleet, or tries to under an id that is known.
+    Join,
+    /// An operator has a node leave the fleet: drains it first, and asks again and again.
+    Remove,
+    /// A machine is lost for good, and an operator has it removed by force.
+    Lose,
+    /// An operator has replicas and leaders spread evenly.
+    Rebalance,
 }
 
 impl FaultKind {
@@ -127,12 +136,25 @@ impl FaultKind {
         Self::Move,
         Self::CancelMove,
         Self::Drain,
+        Self::Join,
+        Self::Remove,
+        Self::Lose,
+        Self::Rebalance,
     ];
 
     /// Whether it is one of those that are drawn for themselves, for worlds in which replicas move: the others stay what they were.
     #[must_use]
     pub const fn is_of_moves(self) -> bool {
-        matches!(self, Self::Move | Self::CancelMove | Self::Drain)
+        matches!(
+            self,
+            Self::Move
+                | Self::CancelMove
+                | Self::Drain
+                | Self::Join
+                | Self::Remove
+                | Self::Lose
+                | Self::Rebalance
+        )
     }
 
     /// As users write it.
@@ -172,6 +194,10 @@ impl FaultKind {
             Self::Move => "move",
             Self::CancelMove => "cancel-move",
             Self::Drain => "drain",
+            Self::Join => "join",
+            Self::Remove => "remove",
+            Self::Lose => "lose",
+            Self::Rebalance => "rebalance",
         }
     }
 }
@@ -310,6 +336,10 @@ impl crate::world::World {
             FaultKind::Move => self.start_move(),
             FaultKind::CancelMove => self.cancel_move(),
             FaultKind::Drain => self.drain(),
+            FaultKind::Join => self.grow(),
+            FaultKind::Remove => self.remove(),
+            FaultKind::Lose => self.lose(),
+            FaultKind::Rebalance => self.rebalance(),
         };
         if begun {
             self.faults.count(kind);

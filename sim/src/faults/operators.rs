@@ -65,16 +65,18 @@ impl World {
         let Some(from) = leader.or_else(|| self.operators.pick(&homes(true)).copied()) else { return false };
         let Some(to) = self.operators.pick(&homes(false)).copied() else { return false };
         let start = Change::StartMove { shard, from, to };
-        if !self.operators.permille(RASH_PERMILLE) {
-            let Ok(started) = map.apply(start.clone()) else { return false };
-            let seen = self.seen_now();
-            let Some((_, moving)) = started.move_of(shard) else { return false };
-            let replicas = seen.shards.get(&shard).cloned().unwrap_or_default();
-            if check_start(moving, &replicas, |node| seen.up.contains(&node)).is_err() {
-                return false;
-            }
-        }
-        self.wish(start)
+        let is_rash = self.operators.permille(RASH_PERMILLE);
+        (is_rash || self.may_begin(&start)) && self.wish(start)
+    }
+
+    /// Whether a move may begin, as `kvctl` has it looked at first.
+    pub(crate) fn may_begin(&mut self, start: &Change) -> bool {
+        let Change::StartMove { shard, .. } = start else { return false };
+        let Ok(started) = self.map.apply(start.clone()) else { return false };
+        let seen = self.seen_now();
+        let Some((_, moving)) = started.move_of(*shard) else { return false };
+        let replicas = seen.shards.get(shard).cloned().unwrap_or_default();
+        check_start(moving, &replicas, |node| seen.up.contains(&node)).is_ok()
     }
 
     pub(super) fn cancel_move(&mut self) -> bool {

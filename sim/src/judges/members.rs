@@ -279,12 +279,33 @@ impl Members {
     /// Every configuration by which somebody may still have to decide: the newest committed one; the one before, unless an entry
     /// after the newest is committed; and those that were written since and may be committed yet.
     pub fn needed(&self, shard: ShardId, committed: Index) -> Vec<&Configuration> {
-        let (newest, _) = self.newest(shard);
-        let settled = committed > newest || newest == Index(0);
-        let chain = self.chain(shard).values().rev().take(if settled { 1 } else { 2 });
+        let chain =
+            self.chain(shard).values().rev().take(if self.is_settled(shard, committed) { 1 } else { 2 });
         let since =
             self.written.range((shard, committed.next(), Term(0))..=(shard, Index(u64::MAX), Term(u64::MAX)));
         chain.chain(since.map(|(_, configuration)| configuration)).collect()
+    }
+
+    /// Nobody needs anything of this node any more: whoever had a replica there has gone on without it.
+    pub fn check_gone(&self, node: NodeId, shard: ShardId, committed: Index) {
+        let chain = self.chain(shard);
+        let needed = chain.iter().rev().take(if self.is_settled(shard, committed) { 1 } else { 2 });
+        for (place, (index, it)) in needed.enumerate() {
+            // Of the configuration before, learners are not needed.
+            let counts = |replica: ReplicaId| it.is_voter(replica) || place == 0 && it.is_member(replica);
+            let here = self.up_to(node, shard, ReplicaId(u64::MAX)).into_iter().find(|id| counts(*id));
+            hold(here.is_none(), "nodes", || {
+                format!(
+                    "{node} is no member of the fleet, and {shard} needs its {here:?}: {it} (entry {index})"
+                )
+            });
+        }
+    }
+
+    /// Whether an entry after that of the newest configuration is committed.
+    fn is_settled(&self, shard: ShardId, committed: Index) -> bool {
+        let (newest, _) = self.newest(shard);
+        committed > newest || newest == Index(0)
     }
 
     /// The node of a replica, as a map once said.

@@ -7,6 +7,8 @@
 //! | members, one change at a time | what is in effect at a replica is the last configuration that it has applied; each follows from the one before |
 //! | elected by a quorum | of each half of the configuration in force: learners and who has left never count |
 //! | replica ids, ends of replicas | born where a map says so and once; ended when nobody may need them any more |
+//! | nodes | who left the fleet is no member ever again, and no shard needs a replica that it had; a member has one directory; the cluster has one id |
+//! | evenness | after a rebalance no node that stays has more than two replicas, or leaderships, more than another, unless places forbid it |
 //! | reads see what was committed | before they reached the node that served them, by whomever |
 //! | one deadline a write | all its attempts carry the same, through whatever router |
 //! | durable promises | term, vote and acknowledgement are on the disk before they leave, and what is taken for durable is there |
@@ -18,15 +20,17 @@
 //! | log | after a crash a log holds what was durable, perhaps what was being written, and nothing else; out of service are those whom rot hit, and no others |
 //! | out of service | nobody who is, or was when it was replaced, says anything any more, or is born |
 //! | sleep | who sleeps has everything, and its nodes hear each other as they did when it fell asleep |
-//! | liveness | when faults end, every shard serves, all replicas become equal, and moves have ended, with nothing left of who was removed |
+//! | liveness | when faults end, every shard serves, all replicas become equal, moves have ended, with nothing left of who was removed, who asked to join is a member, and who shall be empty is, unless no other node has room |
 //! | linearizable | what clients saw, by search and by replay (`flotilla-history`) |
 //! | assertion | the product's own |
 
+mod evenness;
 mod leases;
 mod log_model;
 mod logs;
 mod matching;
 mod members;
+mod nodes;
 mod reads;
 mod replicas;
 mod requests;
@@ -36,9 +40,11 @@ mod sleepers;
 mod statuses;
 mod violation;
 
+pub use evenness::{Spread, check_even};
 pub use leases::{Leases, Seat};
 pub use logs::Logs;
 pub use members::Members;
+pub use nodes::Nodes;
 pub use reads::Reads;
 pub use replicas::Replicas;
 pub use requests::Requests;
@@ -46,7 +52,7 @@ pub use rot::Rot;
 pub use sleepers::Sleepers;
 pub use violation::{Violation, hold, violated};
 
-use flotilla_topology::NodeId;
+use flotilla_topology::{ClusterMap, NodeId};
 use flotilla_wal::{Batch, Record};
 
 /// All of them.
@@ -58,6 +64,8 @@ pub struct Judges {
     pub leases: Leases,
     /// That of members.
     pub members: Members,
+    /// That of the nodes.
+    pub nodes: Nodes,
     /// That of reads.
     pub reads: Reads,
     /// The replicas'.
@@ -71,6 +79,30 @@ pub struct Judges {
 }
 
 impl Judges {
+    /// Those of a fleet that was just founded.
+    #[must_use]
+    pub fn new(map: &ClusterMap) -> Self {
+        Self { members: Members::new(map), nodes: Nodes::new(map), ..Self::default() }
+    }
+
+    /// A newer map is known.
+    pub fn placed(&mut self, map: &ClusterMap) {
+        self.members.placed(map);
+        let left = self.nodes.placed(map);
+        if !left.is_empty() {
+            self.check_gone(map);
+        }
+    }
+
+    /// Nobody needs whoever has left the fleet.
+    pub fn check_gone(&self, map: &ClusterMap) {
+        for node in self.nodes.gone() {
+            for shard in map.shards.keys() {
+                self.members.check_gone(*node, *shard, self.replicas.committed(*shard));
+            }
+        }
+    }
+
     /// A worker handed out a batch. How many entries each of its cuts took off a log.
     pub fn accepted(&mut self, node: NodeId, batch: &Batch) -> Vec<u64> {
         self.members.accepted(node, batch);

@@ -16,7 +16,7 @@ impl World {
     /// A node beats, and will again.
     pub(super) fn beat(&mut self, id: NodeId) {
         let now_us = self.now_us;
-        for other in self.node_ids().into_iter().filter(|other| *other != id) {
+        for other in self.peers(id) {
             let node = self.node(id);
             let now = node.clock.now(now_us).time;
             let beat = node.up().supports.beat(other, now);
@@ -42,7 +42,7 @@ impl World {
             self.coverage.count("falls told by beats");
             self.input(id, Input::LeaderFell { node: from, leader: *leader }, now_us);
         }
-        if let Some(answer) = answer {
+        if let Some(answer) = answer.filter(|_| self.knows(id, from)) {
             let promiser = self.seat(id);
             self.judges.leases.promised(promiser, from, beat, answer, now_us);
             // An answer leaves with the next message to that node or with the next beat. (No chance is drawn for it.)

@@ -21,8 +21,9 @@ impl World {
     pub(super) fn start(&mut self, id: NodeId) {
         let (now_us, scenario) = (self.now_us, self.scenario.clone());
         let begins_us = self.chance.below(1 << 40);
+        let is_stranger = self.fleet.asking.contains(&id);
         let node = self.node(id);
-        if node.running.is_some() || node.dead.is_some() {
+        if node.running.is_some() || node.dead.is_some() || is_stranger {
             return;
         }
         // The product's clock counts from the start of the process.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flotilla_node::host::{Answer, Consistency, Input};
 use flotilla_node::runtime::{MAP_KEY, swap_of, told_of_map};
 use flotilla_store::{Outcome, Record};
-use flotilla_topology::{Change, ClusterMap, NodeId, ShardId};
+use flotilla_topology::{Change, ClusterMap, NodeId, Refusal, ShardId};
 
 use super::{Waiter, World};
 use crate::event::{AtNode, Event};
@@ -46,9 +46,10 @@ impl World {
         for (_, finished) in ended_moves(&self.map, map) {
             self.coverage.count(if finished { "moves finished" } else { "moves rolled back" });
         }
-        self.judges.members.placed(map);
+        self.judges.placed(map);
         self.trace.line(self.now_us, || format!("map {}: {:?}", map.epoch, map.moves));
-        self.map = Arc::clone(map);
+        let before = std::mem::replace(&mut self.map, Arc::clone(map));
+        self.note_nodes(&before);
     }
 
     /// A node knows its map. What it hosts and what the map says are brought together.
@@ -70,10 +71,10 @@ impl World {
         }
     }
 
-    /// A node says to all others which map it has.
+    /// A node says to all others that it knows which map it has.
     pub(super) fn spread_map(&mut self, id: NodeId) {
         let map = Arc::clone(&self.node(id).map);
-        for other in self.node_ids().into_iter().filter(|other| *other != id) {
+        for other in self.peers(id) {
             if self.network.carries(id, other, self.now_us) {
                 let map = Arc::clone(&map);
                 self.carry(other, AtNode::MapArrived(map));
@@ -146,7 +147,10 @@ impl World {
                 let (map, version) = decoded(&record);
                 match map.apply(change.clone()) {
                     Ok(next) => self.write_map(id, version, &next, MapQuestion::Swap(change, tries + 1)),
-                    Err(_) => self.coverage.count("changes of the map refused"),
+                    Err(refusal) => match (change, refusal) {
+                        (Change::Join { node, .. }, Refusal::Unchanged) => self.let_in(id, node, &map),
+                        _ => self.coverage.count("changes of the map refused"),
+                    },
                 }
             }
             (MapQuestion::Swap(change, tries), Answer::Written(_, Outcome::Conflict { .. })) => {
@@ -154,6 +158,10 @@ impl World {
                 if tries < SWAPS_MAX {
                     self.read_map(id, MapQuestion::Change(change, tries));
                 }
+            }
+            // Who joins hears which map it is in now.
+            (MapQuestion::Swap(change @ Change::Join { .. }, tries), Answer::Written(..)) => {
+                self.read_map(id, MapQuestion::Change(change, tries));
             }
             _ => {}
         }

@@ -8,9 +8,11 @@
 //! ```
 //!
 //! Rooms: `steps` (what happens at a node), `beats` (what nodes promise each other), `lives` (start, kill, power), `talk` (clients and the network), `streams`
-//! (snapshots), `maps` (what nodes know of the fleet), `moves` (the controller), `settle` (the end: faults stop, everything must be well).
+//! (snapshots), `maps` (what nodes know of the fleet), `moves` (the controller), `fleet` (nodes that join and leave), `evening` (rebalances), `settle` (the end: faults stop, everything must be well).
 
 mod beats;
+mod evening;
+mod fleet;
 mod lives;
 mod maps;
 mod moves;
@@ -34,13 +36,15 @@ use crate::clock::Clock;
 use crate::coverage::Coverage;
 use crate::event::{AtNode, Event, Events};
 use crate::faults::{FaultKind, Faults};
-use crate::judges::{Judges, Members};
+use crate::judges::Judges;
 use crate::network::Network;
 use crate::node::Node;
 use crate::rounds::{MapQuestion, Order};
 use crate::scenario::{DRIFT_PPM_MAX, Scenario};
 use crate::script::Script;
 use crate::trace::Trace;
+
+pub use fleet::FleetStep;
 
 /// How often it is looked whether enough was answered.
 const RUN_ON_US: u64 = 2_000_000;
@@ -105,6 +109,8 @@ pub struct World {
     chance: Chance,
     /// Where the chance of those who ask for moves comes from.
     pub(crate) operators: Chance,
+    /// How the fleet grows and shrinks.
+    pub(crate) fleet: fleet::Changes,
     next_round: u64,
     /// No controller begins a round any more.
     moves_rest: bool,
@@ -123,7 +129,7 @@ impl World {
             events: Events::default(),
             network: Network::new(scenario.weather, Chance::new(seed, "network")),
             faults,
-            judges: Judges { members: Members::new(&map), ..Judges::default() },
+            judges: Judges::new(&map),
             coverage: Coverage::default(),
             trace: Trace::default(),
             history: History::new(),
@@ -145,6 +151,7 @@ impl World {
             woken: (0, 0),
             chance: Chance::new(seed, "world"),
             operators: Chance::new(seed, "operators"),
+            fleet: fleet::Changes::default(),
             next_round: 0,
             moves_rest: false,
             scenario,
@@ -332,15 +339,21 @@ fn drift_ppm(chance: &mut Chance) -> i64 {
     }
 }
 
+/// Where a node is found.
+fn info_of(node: NodeId) -> NodeInfo {
+    let address = |kind: &str| format!("{kind}.{node}.sim:1");
+    NodeInfo { client_addr: address("client"), peer_addr: address("peer"), http_addr: String::new() }
+}
+
+/// The node whose address for clients this is.
+fn node_at(client_addr: &str) -> Option<NodeId> {
+    let node = client_addr.strip_prefix("client.n")?.strip_suffix(".sim:1")?;
+    node.parse().ok().map(NodeId)
+}
+
 /// The map of a fleet that was just founded.
 fn first_map(scenario: &Scenario) -> ClusterMap {
-    let address = |kind: &str, node: u64| format!("{kind}.n{node}.sim:1");
-    let info = |node: u64| NodeInfo {
-        client_addr: address("client", node),
-        peer_addr: address("peer", node),
-        http_addr: String::new(),
-    };
-    let nodes = (1..=scenario.nodes).map(|node| (NodeId(node), info(node))).collect();
+    let nodes = (1..=scenario.nodes).map(|node| (NodeId(node), info_of(NodeId(node)))).collect();
     plan_initial(u128::from(scenario.seed) + 1, nodes, scenario.shards, scenario.replicas)
         .unwrap_or_else(|error| panic!("this shape cannot be: {error}"))
 }

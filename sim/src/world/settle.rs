@@ -7,11 +7,11 @@ use flotilla_node::controller::orders;
 use flotilla_node::host::{Input, ReplicaStatus};
 use flotilla_raft::{ProgressKind, ReplicaId};
 use flotilla_store::Base;
-use flotilla_topology::{Change, NodeId, ShardId};
+use flotilla_topology::{Change, Leaving, NodeId, ShardId};
 
 use super::{Waiter, World};
 use crate::clients::{ClientId, Final};
-use crate::faults::Ending;
+use crate::faults::{Ending, FaultKind};
 use crate::judges::{hold, violated};
 
 /// In peace, everything must be well within this time: some dozen election timeouts, and what a slow disk still holds up.
@@ -32,7 +32,12 @@ impl World {
         }
         self.until("every operation has ended", Self::clients_idle);
         self.until("every shard has a leader", Self::all_led);
-        self.until("every move has ended", Self::moves_over);
+        self.until("who asked to join is a member", |world| world.fleet.asking.is_empty());
+        self.until("every move has ended, and who shall be empty is, if others have room", Self::moves_over);
+        if self.scenario.faults.contains(&FaultKind::Rebalance) && self.scenario.moves {
+            self.until("a rebalance has nothing left to do", Self::is_even);
+            self.judge_evenness();
+        }
         self.moves_rest = true;
         self.until("who sleeps follows a leader", Self::all_sleepers_led);
         self.read_everything();
@@ -58,7 +63,9 @@ impl World {
             self.end_fault(Ending::Disk(id));
             self.resume_flusher(id);
             self.wake(id);
-            if Some(id) == spare {
+            if self.judges.nodes.gone().contains(&id) {
+                self.stop(id);
+            } else if Some(id) == spare {
                 self.coverage.count("nodes left dead at the end");
                 self.cut_power(id);
                 self.node(id).dead = Some("left dead".to_owned());
@@ -71,9 +78,9 @@ impl World {
 
     /// A node that may stay dead: nobody else is, and no shard lives on it alone.
     fn a_dispensable(&mut self) -> Option<NodeId> {
-        let nodes = self.node_ids();
+        let nodes: Vec<NodeId> = self.map.nodes.keys().copied().collect();
         self.note_healed();
-        let whole = self.sick.is_empty() && self.scenario.replicas >= 3;
+        let whole = self.sick.is_empty() && self.fleet.lost.is_empty() && self.scenario.replicas >= 3;
         self.faults.chance.pick(&nodes).copied().filter(|_| whole)
     }
 
@@ -95,7 +102,7 @@ impl World {
 
     /// All moves were finished or rolled back, the controller has nothing to do, and nobody hosts what has ended. Operators have moves
     /// undone whose new node is dead.
-    fn moves_over(&mut self) -> bool {
+    pub(super) fn moves_over(&mut self) -> bool {
         if !self.scenario.moves {
             return true;
         }
@@ -121,7 +128,22 @@ impl World {
         let whole = map.shards.iter().all(|(shard, info)| {
             info.replicas.iter().all(|(replica, placement)| lives(shard, *replica, placement.node))
         });
-        hosted && whole && !orders(&map, &seen).is_busy() && self.nothing_left()
+        hosted && whole && !orders(&map, &seen).is_busy() && self.nothing_left() && self.is_emptied()
+    }
+
+    /// Who shall be empty is, and lost machines are removed, unless a replica there has no other home: every node that is up and stays
+    /// has one of its shard. (The controller is not asked why it begins nothing.)
+    fn is_emptied(&self) -> bool {
+        let (map, homes) = (&self.map, self.homes());
+        let is_homeless = |(shard, _): (ShardId, ReplicaId)| {
+            homes.iter().all(|node| map.replica_on(shard, *node).is_some())
+        };
+        let leaving = map.leaving.iter().all(|(node, how)| {
+            let is_gone = *how == Leaving::Drained || map.replicas_on(*node).next().is_some();
+            is_gone && map.replicas_on(*node).all(is_homeless)
+        });
+        let mut waiting = self.fleet.lost.iter().filter(|node| !map.leaving.contains_key(node));
+        leaving && waiting.all(|node| map.replicas_on(*node).any(is_homeless))
     }
 
     /// Who has no replica of a shard keeps nothing of it.
@@ -134,8 +156,9 @@ impl World {
         })
     }
 
-    /// The map says of the members what the shards' own logs say.
+    /// The map says of the members what the shards' own logs say, and nobody needs who has left the fleet.
     fn judge_members(&mut self) {
+        self.judges.check_gone(&self.map);
         for (shard, info) in self.map.shards.iter().filter(|_| self.scenario.moves) {
             let (at, newest) = self.judges.members.newest(*shard);
             hold(info.reported == at && info.configuration() == *newest, "members", || {

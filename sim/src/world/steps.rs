@@ -81,6 +81,7 @@ impl World {
             Event::Ambush(id) => self.spring(id),
             Event::Ends(ending) => self.end_fault(ending),
             Event::Stream(stream) => self.stream_on(stream),
+            Event::Fleet(step) => self.fleet_step(step),
         }
     }
 
@@ -121,6 +122,7 @@ impl World {
             AtNode::Refused(of, number) => self.not_inspected(id, of, number),
             AtNode::Ordered(order) => self.ordered(id, *order),
             AtNode::MapArrived(map) => self.take_map(id, map),
+            AtNode::AskedIn(node) => self.asked_in(id, node),
             AtNode::LogWritten => self.log_written(id),
             AtNode::LogIdle => self.log_idle(id),
             AtNode::JobDone => self.job_done(id, boot),
@@ -307,6 +309,9 @@ impl World {
     fn send(&mut self, from: NodeId, to: NodeId, shard: ShardId, message: Message) {
         if matches!(message.rpc, Rpc::AppendRejected { .. }) {
             self.coverage.count("appends rejected");
+        }
+        if !self.knows(from, to) {
+            return;
         }
         for at_us in self.network.deliveries(from, to, self.now_us) {
             self.input(to, Input::Peer { shard, message: message.clone() }, at_us);

@@ -6,7 +6,7 @@ use flotilla_node::host::{Answer, Consistency, Input, Refusal, Reply, Token};
 use flotilla_store::Operation;
 use flotilla_topology::NodeId;
 
-use super::{Waiter, World};
+use super::{Waiter, World, node_at};
 use crate::chance::Chance;
 use crate::clients::{Ask, Asker, ClientId, Deed, Errand, Question, Router, RouterId, Said, said, shard_of};
 use crate::event::Event;
@@ -70,7 +70,7 @@ impl World {
             self.judges.requests.sent(request);
         }
         let router = self.routers.keys().find(|router| router_address(**router) == to).copied();
-        let node = self.map.nodes.iter().find(|(_, info)| info.client_addr == to).map(|(node, _)| *node);
+        let node = node_at(to).filter(|node| self.nodes.contains_key(node));
         if !self.reaches(question.asker, router, node) {
             return;
         }
