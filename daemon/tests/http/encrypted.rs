@@ -132,7 +132,8 @@ async fn who_says_nothing_is_let_go() {
     let begun = Instant::now();
     let mut silent = TcpStream::connect(&house.stage.address).await.unwrap();
     let mut heard = Vec::new();
-    drop(silent.read_to_end(&mut heard).await);
+    let let_go = tokio::time::timeout(6 * HANDSHAKE_PATIENCE, silent.read_to_end(&mut heard)).await;
+    drop(let_go.expect("it is waited for without an end"));
     assert!(begun.elapsed() >= HANDSHAKE_PATIENCE);
     house.await_refused("silent", 1).await;
 }

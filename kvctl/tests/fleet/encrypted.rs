@@ -28,20 +28,20 @@ const CALM: u64 = 100;
 /// How often the story begins anew when somebody took a port.
 const STARTS_MAX: usize = 5;
 
-/// The names under which certificates lie: three nodes, a router, a client.
-const NAMES: [&str; 5] = ["n1", "n2", "n3", "router", "client"];
+/// The names under which certificates lie: three nodes and one that may join them, a router, a client.
+const NAMES: [&str; 6] = ["n1", "n2", "n3", "n4", "router", "client"];
 
 /// An encrypted fleet with a router.
-struct House {
+pub struct House {
     folder: TempDir,
-    ports: BTreeMap<u64, Ports>,
+    pub ports: BTreeMap<u64, Ports>,
     router: [u16; 2],
-    nodes: BTreeMap<u64, Process>,
+    pub nodes: BTreeMap<u64, Process>,
     routing: Option<Process>,
 }
 
 impl House {
-    async fn start(authority: &Authority) -> Self {
+    pub async fn start(authority: &Authority) -> Self {
         for _ in 0..STARTS_MAX {
             let ports = (1..=NODES).map(|id| (id, Ports::free())).collect();
             let folder = tempfile::Builder::new().prefix("flotilla-").tempdir().unwrap();
@@ -86,12 +86,15 @@ impl House {
         ["--tls-cert", &own, "--tls-key", &own, "--tls-ca", &file("ca.pem")].map(str::to_owned).to_vec()
     }
 
-    fn start_node(&mut self, id: u64) {
+    pub fn start_node(&mut self, id: u64) {
         let named: Vec<String> =
-            self.ports.iter().map(|(id, ports)| format!("{id}={}", ports.peer_addr())).collect();
-        let mut args: Vec<String> = ["--id", &id.to_string(), "--shards", "4", "--init", &named.join(",")]
-            .map(str::to_owned)
-            .to_vec();
+            (1..=NODES).map(|id| format!("{id}={}", self.ports[&id].peer_addr())).collect();
+        // Who is not of the founding joins.
+        let mut args: Vec<String> = if id <= NODES {
+            ["--id", &id.to_string(), "--shards", "4", "--init", &named.join(",")].map(str::to_owned).to_vec()
+        } else {
+            ["--id", &id.to_string(), "--join", &self.router_addr()].map(str::to_owned).to_vec()
+        };
         args.extend(["--data-dir".to_owned(), self.path(&format!("d{id}")).to_str().unwrap().to_owned()]);
         args.extend(self.ports[&id].flags());
         args.extend(self.tls(&format!("n{id}")));
@@ -115,7 +118,7 @@ impl House {
         self.routing = Some(Process::start_as("kvrouter", &args, &self.path("router.log")));
     }
 
-    fn router_addr(&self) -> String {
+    pub fn router_addr(&self) -> String {
         format!("127.0.0.1:{}", self.router[0])
     }
 
@@ -147,21 +150,29 @@ impl House {
     }
 
     /// Runs `kvctl` with the certificate of this name.
-    async fn ask(&self, name: &str, endpoint: &str, args: &[&str]) -> Output {
+    pub async fn ask(&self, name: &str, endpoint: &str, args: &[&str]) -> Output {
         let mut command = kvctl(endpoint, args);
         command.args(self.tls(name));
         output(command).await
     }
 
-    /// SIGHUP to everybody; returns when each has read its files again, `count` times so far.
+    /// SIGHUP to everybody; returns when each has heard it and has read its files again, `count` times so far.
     async fn renew(&mut self, count: usize) {
         for process in self.processes() {
             process.signal(Signal::HUP);
         }
-        until("everybody has its new certificate", async || {
-            let renewed =
-                |process: &mut Process| process.words().matches("certificate was read again").count();
-            self.processes().all(|process| renewed(process) == count).then_some(())
+        // Each would find the new files by itself too, only later.
+        self.all_said("SIGHUP: reading the certificate again", count).await;
+        self.renewed(count).await;
+    }
+
+    async fn renewed(&mut self, count: usize) {
+        self.all_said("the certificate was read again", count).await;
+    }
+
+    async fn all_said(&mut self, words: &str, count: usize) {
+        until(&format!("everybody has said {words:?} {count} times"), async || {
+            self.processes().all(|it| it.words().matches(words).count() == count).then_some(())
         })
         .await;
     }
@@ -184,7 +195,7 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for name in ["n1", "n2", "n3", "router"] {
+            for name in NAMES.into_iter().filter(|name| *name != "client") {
                 let words = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
                 let lines: Vec<&str> = words.lines().collect();
                 eprintln!("--- {name}:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
@@ -287,14 +298,21 @@ async fn certificates_and_their_authority_are_replaced_while_writes_go_on() {
     house.certify(&new, &format!("{}{}", old.certificate(), new.certificate()));
     house.renew(2).await;
     straight.progress().await;
+    // Whoever is not told looks now and then.
     house.trust(&new.certificate());
-    house.renew(3).await;
+    house.renewed(3).await;
     straight.progress().await;
     through.progress().await;
 
-    // Each new connection is made with the new ones only. A node that comes back makes all of its own anew.
-    house.nodes.get_mut(&3).unwrap().kill();
-    house.start_node(3);
+    // Each new connection is made with the new ones only. Whoever comes back makes all of its own anew; and in the end no
+    // connection is left that a client made with the old ones.
+    for id in [3, 2, 1] {
+        house.nodes.get_mut(&id).unwrap().kill();
+        house.start_node(id);
+        house.well().await;
+    }
+    house.routing.as_mut().unwrap().kill();
+    house.start_router();
     house.well().await;
     straight.progress().await;
     through.progress().await;

@@ -3,21 +3,23 @@
 //! it takes.
 //!
 //! Reading order: `stage` (a fleet and what can be done to it), `process` (one node), `ports`, `network` (a host for each
-//! node, and links to cut), `disk` (one that can be full), `patience` (how a story waits), `skips` (what it does where it cannot be told), `questions` (what
-//! a node is asked directly), `ledger` (writers, and what they were promised), `logbook` and `sailors` (clients whose history
-//! is recorded and judged), `router`, `tool` (`kvctl` as a process); then the stories: `kills`, `churn`, `freeze`, `partitions`,
-//! `linearizable`, `overload`, `catching_up`, `refusals`, `manners`, `pipelines`, `routers`, `loads`, `moves`, `growing`, `rot`, `full`,
-//! `packages`, `encrypted`.
+//! node, and links to cut), `disk` (one that can be full), `patience` (how a story waits), `skips` (what it does where it
+//! cannot be told), `questions` (what a node is asked directly), `ledger` (writers, and what they were promised), `logbook` and `sailors` (clients whose history
+//! is recorded and judged), `router`, `tool` (`kvctl` as a process), `idler` (a node that does nothing); then the stories:
+//! `kills`, `churn`, `freeze`, `partitions`, `linearizable`, `overload`, `catching_up`, `refusals`, `manners`, `pipelines`,
+//! `routers`, `loads`, `moves`, `growing`, `rot`, `full`, `packages`, `encrypted`, `detour`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod catching_up;
 mod churn;
+mod detour;
 mod disk;
 mod encrypted;
 mod freeze;
 mod full;
 mod growing;
+mod idler;
 mod kills;
 mod ledger;
 mod linearizable;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use flotilla_client::Client;
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
-use flotilla_proto::v1::raft_server::{Raft, RaftServer};
+use flotilla_proto::v1::raft_server::RaftServer;
 use flotilla_store::{Base, disk, snapshot};
+use tonic::Status;
 
-use tonic::{Request, Response, Status, Streaming};
-
+use crate::idler::Idler;
 use crate::ledger::Writers;
 use crate::patience::until;
 use crate::stage::{Fleet, Plan};
@@ -185,64 +185,15 @@ pub async fn nodes(fleet: &Fleet, shard: u64) -> Vec<u64> {
     nodes_of(&until("the map is read", map).await, shard)
 }
 
-/// A node that joined, says that it is up, and never does anything: a move to it can wait for ever.
-struct Idler;
-
-type Answer<T> = Result<Response<T>, Status>;
-
-fn never<T>() -> Answer<T> {
-    Err(Status::unavailable("it does nothing"))
-}
-
-#[tonic::async_trait]
-impl Raft for Idler {
-    type FramesStream = futures_util::stream::Pending<Result<v1::PeerFrame, Status>>;
-
-    async fn frames(&self, _: Request<Streaming<v1::PeerFrame>>) -> Answer<Self::FramesStream> {
-        never()
-    }
-
-    async fn snapshot(&self, _: Request<Streaming<v1::SnapshotChunk>>) -> Answer<v1::SnapshotReply> {
-        never()
-    }
-
-    async fn probe(&self, _: Request<v1::ProbeRequest>) -> Answer<v1::ProbeReply> {
-        never()
-    }
-
-    async fn adopt(&self, _: Request<v1::AdoptRequest>) -> Answer<v1::AdoptReply> {
-        never()
-    }
-
-    async fn announce(&self, _: Request<v1::AnnounceRequest>) -> Answer<v1::AnnounceReply> {
-        never()
-    }
-
-    async fn join(&self, _: Request<v1::JoinRequest>) -> Answer<v1::JoinReply> {
-        never()
-    }
-
-    async fn inspect(&self, _: Request<v1::InspectRequest>) -> Answer<v1::InspectReply> {
-        Ok(Response::new(v1::InspectReply::default()))
-    }
-
-    async fn change_members(&self, _: Request<v1::ChangeMembersRequest>) -> Answer<v1::ChangeMembersReply> {
-        never()
-    }
-
-    async fn hand_over(&self, _: Request<v1::HandOverRequest>) -> Answer<v1::HandOverReply> {
-        never()
-    }
-}
-
 /// Has node 5 join with this directory, played by this process. The error is the fleet's last word.
 async fn idler_joins(fleet: &Fleet, directory: u128) -> Result<(), Status> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
-    let server = tonic::transport::Server::builder().add_service(RaftServer::new(Idler));
+    let server = tonic::transport::Server::builder().add_service(RaftServer::new(Idler::default()));
     tokio::spawn(server.serve_with_incoming(incoming));
-    let cluster = crate::questions::status(&fleet.address(1)).await.unwrap().cluster;
+    let asked = async || crate::questions::status(&fleet.address(1)).await;
+    let cluster = until("node 1 says of which fleet it is", asked).await.cluster;
     let request = v1::JoinRequest {
         cluster,
         node: 5,
@@ -251,7 +202,8 @@ async fn idler_joins(fleet: &Fleet, directory: u128) -> Result<(), Status> {
         peer_addr: address.clone(),
         http_addr: String::new(),
     };
-    // For a moment after its founding the fleet has no map that could name one more.
+    // For a moment after its founding the fleet has no map that could name one more; and a leader that loses its office in the
+    // middle does not know what comes of it. Whoever asks again is answered again.
     let asked = async || {
         let leader = fleet.leader(0).await.node;
         let channel = crate::questions::connect(&fleet.ports(leader).peer_addr()).await?;
@@ -260,8 +212,7 @@ async fn idler_joins(fleet: &Fleet, directory: u128) -> Result<(), Status> {
                 Some(v1::join_reply::Outcome::Map(_)) => Some(Ok(())),
                 _ => None,
             },
-            Err(status) if status.code() == tonic::Code::Unavailable => None,
-            Err(status) => Some(Err(status)),
+            Err(status) => (status.code() == tonic::Code::FailedPrecondition).then_some(Err(status)),
         }
     };
     until("node 5 is answered", asked).await

@@ -7,29 +7,49 @@ use std::sync::{Mutex, PoisonError};
 const FIRST: u16 = 61_000;
 const LAST: u16 = 65_400;
 
-/// Where processes that test at the same time begin their search, apart from each other.
+/// Processes that test at the same time take so many at once, each its own: the first of them is kept taken as long as the process
+/// lives. Else the port of a node that is dead just now would be free to others, and the node could not come back.
 const STRIDE: u16 = 100;
 
-/// The next port to be looked at; none was looked at yet.
-static NEXT: Mutex<Option<u16>> = Mutex::new(None);
+/// What this process has for itself, and the next port to be looked at.
+static CLAIMED: Mutex<Claimed> = Mutex::new(Claimed { strides: Vec::new(), next: 0, end: 0 });
 
-/// Ports at which nobody listens, and which nobody else in this process was given lately. Somebody else may take one before
-/// it is used: whoever starts a fleet begins again with others then.
-pub fn free<const COUNT: usize>() -> [u16; COUNT] {
-    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
-    let strides = u32::from((LAST - FIRST) / STRIDE);
-    let start = FIRST + (std::process::id() % strides) as u16 * STRIDE;
-    let mut at = next.unwrap_or(start);
-    let ports = [(); COUNT].map(|()| {
-        for _ in FIRST..=LAST {
-            let port = at;
-            at = if at == LAST { FIRST } else { at + 1 };
+struct Claimed {
+    strides: Vec<TcpListener>,
+    next: u16,
+    end: u16,
+}
+
+impl Claimed {
+    /// A stride that nobody has.
+    fn claim(&mut self) {
+        for start in (FIRST..LAST).step_by(usize::from(STRIDE)) {
+            if let Ok(kept) = TcpListener::bind((Ipv4Addr::LOCALHOST, start)) {
+                self.strides.push(kept);
+                (self.next, self.end) = (start + 1, start + STRIDE);
+                return;
+            }
+        }
+        panic!("no ports are left between {FIRST} and {LAST}");
+    }
+
+    fn port(&mut self) -> u16 {
+        loop {
+            if self.next == self.end {
+                self.claim();
+            }
+            let port = self.next;
+            self.next += 1;
             if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
                 return port;
             }
         }
-        panic!("no port is free between {FIRST} and {LAST}");
-    });
-    *next = Some(at);
-    ports
+    }
+}
+
+/// Ports at which nobody listens, and which nobody else in this process is given. Somebody else may take one before it is used:
+/// whoever starts a fleet begins again with others then.
+pub fn free<const COUNT: usize>() -> [u16; COUNT] {
+    let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    [(); COUNT].map(|()| claimed.port())
 }

@@ -28,6 +28,7 @@ use tempfile::TempDir;
 use crate::network::Network;
 use crate::patience::until;
 use crate::process::{Process, program};
+use crate::tool::output;
 use crate::{ports, questions};
 
 /// How often a fleet is started on other ports when somebody took one of them.
@@ -362,8 +363,7 @@ impl Fleet {
 
     /// Runs `kvctl` against this fleet, and waits for its end.
     pub async fn kvctl(&self, args: &[&str]) -> Output {
-        let mut command = self.kvctl_command(args);
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+        output(self.kvctl_command(args)).await
     }
 
     /// `kvctl` against this fleet, not started yet.

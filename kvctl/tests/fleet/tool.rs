@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::patience::PATIENCE;
 use crate::process::program;
 
 /// `kvctl` at an endpoint.
@@ -19,9 +20,9 @@ pub fn kvctl(endpoint: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end, on a thread that may wait.
-pub async fn output(mut command: Command) -> Output {
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+/// Runs a command to its end.
+pub async fn output(command: Command) -> Output {
+    Running::start(command).end().await
 }
 
 /// A running command, whose outputs are kept. Killed when the story ends early.
@@ -46,9 +47,20 @@ impl Running {
     }
 
     /// Waits for its end.
+    ///
+    /// # Panics
+    /// It goes on for longer than [`PATIENCE`].
     pub async fn end(mut self) -> Output {
         let child = self.0.take().unwrap();
-        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap()
+        let pid = Pid::from_child(&child);
+        // On a thread that may wait. No pipe may fill up meanwhile.
+        let mut ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+        if let Ok(output) = tokio::time::timeout(PATIENCE, &mut ended).await {
+            return output.unwrap();
+        }
+        // An error says that it has ended just now.
+        let _ = kill_process(pid, Signal::KILL);
+        panic!("still running after {PATIENCE:?}: {:?}", ended.await.unwrap());
     }
 }
 

@@ -203,7 +203,8 @@ impl Inner {
         let to = adoption.to;
         let request = answer::encode_adoption(adoption, &founding);
         let reply =
-            self.call(to, address, async |mut client| client.adopt(Request::new(request)).await).await?;
+            self.call(to, address, async |mut client| client.adopt(Request::new(request)).await).await;
+        let reply = reply.map_err(|status| status.message().to_string())?;
         Confirmation::try_from(reply).map_err(|error| error.to_string())
     }
 
@@ -212,24 +213,26 @@ impl Inner {
         let stamp = self.directory.stamp();
         let request = v1::ProbeRequest { from_node: stamp.node.0, directory: Some(stamp.directory.0.into()) };
         let reply =
-            self.call(node, address, async |mut client| client.probe(Request::new(request)).await).await?;
+            self.call(node, address, async |mut client| client.probe(Request::new(request)).await).await;
+        let reply = reply.map_err(|status| status.message().to_string())?;
         Introduction::try_from(reply).map_err(|error| error.to_string())
     }
 
-    async fn call<T>(
+    /// Asks a node, and nobody else who may answer at its address.
+    pub(super) async fn call<T>(
         &self,
         node: NodeId,
         address: &str,
         call: impl AsyncFnOnce(RaftClient<tonic::transport::Channel>) -> Result<tonic::Response<T>, Status>,
-    ) -> Result<T, String> {
+    ) -> Result<T, Status> {
         let patience = self.options.patience();
         let work = async {
             let channel = connect(address, Whom::Node(node), patience, self.options.tls.as_ref()).await;
-            let channel = channel.map_err(|error| error.to_string())?;
-            call(RaftClient::new(channel)).await.map_err(|status| status.message().to_string())
+            let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
+            call(RaftClient::new(channel)).await
         };
         let answered = timeout(self.options.call_timeout, work).await;
-        answered.map_err(|_| "no answer in time".to_string())?.map(tonic::Response::into_inner)
+        answered.map_err(|_| Status::deadline_exceeded("no answer in time"))?.map(tonic::Response::into_inner)
     }
 }
 

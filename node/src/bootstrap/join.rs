@@ -17,7 +17,6 @@ use bytes::Bytes;
 use flotilla_proto::v1::cluster_client::ClusterClient;
 use flotilla_proto::v1::get_map_response::Outcome as MapOutcome;
 use flotilla_proto::v1::join_reply::Outcome;
-use flotilla_proto::v1::raft_client::RaftClient;
 use flotilla_proto::{PROTOCOL_VERSION, v1};
 use flotilla_tls::Whom;
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
@@ -169,14 +168,6 @@ async fn asked(inner: &Inner, peer: &str, node: u64, cluster: ClusterId) -> Resu
         peer_addr: inner.addresses.peer.clone(),
         http_addr: inner.addresses.http.clone(),
     };
-    let work = async {
-        let whom = Whom::Node(NodeId(node));
-        let channel = connect(peer, whom, inner.options.patience(), inner.options.tls.as_ref()).await;
-        let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
-        let reply = RaftClient::new(channel).join(request).await?.into_inner();
-        reply.outcome.ok_or_else(|| Status::unknown("its answer has no outcome that this version knows"))
-    };
-    timeout(inner.options.call_timeout, work)
-        .await
-        .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
+    let reply = inner.call(NodeId(node), peer, async |mut client| client.join(request).await).await?;
+    reply.outcome.ok_or_else(|| Status::unknown("its answer has no outcome that this version knows"))
 }

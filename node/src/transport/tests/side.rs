@@ -187,7 +187,7 @@ fn nobody_asks() -> Clerks {
     Clerks { announce: clerk(), join: clerk(), inspect: clerk(), change_members: clerk(), hand_over: clerk() }
 }
 
-fn door(node: NodeId, path: &std::path::Path) -> Door {
+pub(super) fn door(node: NodeId, path: &std::path::Path) -> Door {
     let mut ids = 0;
     let mut chance = move || {
         ids += 1;

@@ -19,7 +19,7 @@ use crate::transport::{Options, PeerEvent, SnapshotError, SnapshotOffer, Stage};
 const LAST: LogId = LogId { index: Index(40), term: Term(2) };
 
 /// A base that holds some thousand keys of the shard.
-fn filled() -> Memory {
+pub(super) fn filled() -> Memory {
     let base = Memory::new();
     let configuration = Configuration::of_voters([ReplicaId(1), ReplicaId(2)]);
     let every_slot = SlotSpan { first: Slot::new(0).unwrap(), last: Slot::new(SLOTS - 1).unwrap() };
@@ -53,7 +53,7 @@ fn job(base: &Memory) -> SnapshotJob<<Memory as Base>::View> {
 }
 
 /// Starts to send; the outcome comes through the channel.
-fn send(from: &Side, base: &Memory) -> Receiver<Result<LogId, SnapshotError>> {
+pub(super) fn send(from: &Side, base: &Memory) -> Receiver<Result<LogId, SnapshotError>> {
     let (report, outcome) = channel();
     from.transport.send_snapshot(job(base), move |sent| _ = report.send(sent));
     outcome
@@ -64,12 +64,12 @@ fn small_chunks() -> Options {
 }
 
 fn pair() -> (Side, Side) {
-    pair_with(&small_chunks())
+    pair_with(small_chunks(), small_chunks())
 }
 
-fn pair_with(options: &Options) -> (Side, Side) {
-    let one = Side::start_as(identity(1, 1), options.clone(), "127.0.0.1:0");
-    let two = Side::start_as(identity(2, 1), options.clone(), "127.0.0.1:0");
+fn pair_with(sender: Options, receiver: Options) -> (Side, Side) {
+    let one = Side::start_as(identity(1, 1), sender, "127.0.0.1:0");
+    let two = Side::start_as(identity(2, 1), receiver, "127.0.0.1:0");
     one.knows(&[&two]);
     (one, two)
 }
@@ -170,8 +170,10 @@ fn a_receiver_that_is_killed_in_the_middle_is_reported() {
 #[test]
 fn a_receiver_that_stalls_is_given_up_and_the_next_snapshot_has_its_place() {
     let idle = Duration::from_secs(2);
-    let options = Options { snapshots_sent_max: 1, snapshot_idle_timeout: idle, ..small_chunks() };
-    let (one, two) = pair_with(&options);
+    let sender = Options { snapshots_sent_max: 1, snapshot_idle_timeout: idle, ..small_chunks() };
+    // It would not give itself up while the story lasts.
+    let receiver = Options { snapshot_idle_timeout: 10 * PATIENCE, ..small_chunks() };
+    let (one, two) = pair_with(sender, receiver);
     let stalled = send(&one, &filled());
     let (hold, held) = channel();
     let sink =

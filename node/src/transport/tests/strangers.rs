@@ -5,10 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use flotilla_daemon::metrics::Registry;
+use flotilla_daemon::tls::Gate;
 use flotilla_notary::{Authority, Paths, Subject};
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
-use flotilla_tls::{Files, Look, Owner, Tls, Whom};
+use flotilla_proto::v1::raft_server::Raft;
+use flotilla_tls::{CallInfo, Caller, Files, Look, Owner, Tls, Whom};
 use flotilla_topology::NodeId;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -20,12 +23,14 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
+use tonic::transport::server::TcpConnectInfo;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
-use super::side::{SHARD, Side, beat, identity, options};
+use super::side::{PATIENCE, SHARD, Side, beat, door, identity, options};
+use super::snapshots::{filled, send};
 use crate::transport::hello::Doorman;
-use crate::transport::{Options, PeerEvent, codec};
+use crate::transport::{Options, PeerEvent, PeerService, codec};
 
 const HERE: [&str; 1] = ["127.0.0.1"];
 
@@ -188,8 +193,9 @@ fn whoever_is_no_node_of_this_authority_never_reaches_the_node() {
     ];
     let mut counts = std::collections::BTreeMap::new();
     for (reason, way) in strangers {
-        let refused = attack(&one, way, 2);
-        assert!(refused.is_err(), "{reason}: {refused:?}");
+        let refused = attack(&one, way, 2).expect_err(reason);
+        // A service that answers, even with a refusal, was reached: not every one of them asks who calls.
+        assert!(!refused.contains("Unauthenticated"), "{reason}: refused behind the door: {refused}");
         let count = counts.entry(reason).or_insert(0);
         *count += 1;
         one.await_refused(reason, *count);
@@ -228,10 +234,46 @@ fn the_certificate_of_one_node_does_not_speak_for_another() {
             client.snapshot(tokio_stream::once(chunk)).await.unwrap_err().code(),
             Code::Unauthenticated
         );
+        let adopt = v1::AdoptRequest { from_node: 3, ..v1::AdoptRequest::default() };
+        assert_eq!(client.adopt(adopt).await.unwrap_err().code(), Code::Unauthenticated);
+        let announce = v1::AnnounceRequest { node: 3, ..v1::AnnounceRequest::default() };
+        assert_eq!(client.announce(announce).await.unwrap_err().code(), Code::Unauthenticated);
         client.join(v1::JoinRequest { node: 3, ..v1::JoinRequest::default() }).await.unwrap_err()
     });
     assert_eq!(status.code(), Code::Unauthenticated);
-    one.await_refused("wrong_node", 4);
+    one.await_refused("wrong_node", 6);
+}
+
+/// The door lets in nobody who is no node. Should it do so one day, each service still asks.
+#[test]
+fn behind_the_door_each_service_asks_again() {
+    let (office, directory) = (Office::open(), tempfile::tempdir().unwrap());
+    let gate = Gate::new(Some(office.tls(1)), &Registry::new());
+    let service = PeerService::new(door(NodeId(1), directory.path()), gate);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for caller in [Caller::Unasked, Caller::Anonymous, Caller::Certified(None)] {
+        let refused = runtime.block_on(async {
+            [
+                service.probe(by(caller, v1::ProbeRequest::default())).await.map(drop),
+                service.adopt(by(caller, v1::AdoptRequest::default())).await.map(drop),
+                service.announce(by(caller, v1::AnnounceRequest::default())).await.map(drop),
+                service.join(by(caller, v1::JoinRequest::default())).await.map(drop),
+                service.inspect(by(caller, v1::InspectRequest::default())).await.map(drop),
+                service.change_members(by(caller, v1::ChangeMembersRequest::default())).await.map(drop),
+                service.hand_over(by(caller, v1::HandOverRequest::default())).await.map(drop),
+            ]
+        });
+        let codes = refused.map(|refused| refused.unwrap_err().code());
+        assert_eq!(codes, [Code::Unauthenticated; 7], "{caller:?}");
+    }
+}
+
+/// A request as it comes from this caller.
+fn by<T>(caller: Caller, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let tcp = TcpConnectInfo { local_addr: None, remote_addr: None };
+    request.extensions_mut().insert(CallInfo { tcp, caller });
+    request
 }
 
 /// At the address of node 2 another node of the fleet answers: a mistake in the map, or a detour.
@@ -249,6 +291,8 @@ fn who_dials_a_node_says_nothing_to_another() {
         answered.contains("wanted node 1, but the certificate at its address names node 3"),
         "{answered}"
     );
+    let sent = send(&one, &filled()).recv_timeout(PATIENCE).unwrap().unwrap_err().to_string();
+    assert!(sent.contains("wanted node 2, but the certificate at its address names node 3"), "{sent}");
     let heard = three.unawaited();
     assert!(heard.is_empty(), "{heard:?}");
     let connected = |id| one.transport.peers().iter().any(|peer| peer.node == NodeId(id) && peer.connected);
