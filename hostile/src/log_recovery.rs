@@ -1,12 +1,10 @@
 //! The shared log's directory, as a disk may give it back.
 
-use std::collections::BTreeMap;
-
 use flotilla_raft::{HardState, ReplicaId};
 use flotilla_topology::ShardId;
 use flotilla_wal::simulated::SimulatedDisk;
 use flotilla_wal::{
-    BLOCK_BYTES, Batch, CollectError, Log, OpenError, Options, Record, Recovered, Step, inspect,
+    BLOCK_BYTES, Batch, CollectError, Log, OpenError, Options, Record, Recovered, Spent, Step, inspect,
 };
 
 use crate::input::{Input, put_piece};
@@ -56,7 +54,7 @@ pub(crate) fn enter(bytes: &[u8]) -> bool {
 
 /// As a node does that knows of no replica beside what the log says: rot takes out of service whom it concerns.
 fn open(disk: &SimulatedDisk) -> Result<(Log<SimulatedDisk>, Recovered), OpenError> {
-    Log::open_quarantining(disk.clone(), options(), DIRECTORY, &BTreeMap::new(), |_| true)
+    Log::open_quarantining(disk.clone(), options(), DIRECTORY, &Spent::default(), |_| true)
 }
 
 fn name(kind: u8, number: u64) -> String {
