@@ -57,7 +57,7 @@ fn rot() -> Rot {
 fn rot_takes_whom_it_hit_and_nobody_else() {
     let starts = |found: &Recovered, rot: &Rot| {
         let mut logs = two();
-        broken(|| drop(logs.recovered(NODE, found, &[], rot)))
+        broken(|| _ = logs.recovered(NODE, found, &[], rot))
     };
     let (both, nobody) = ([(SHARD, 1), (OTHER, 1)], Rot::default());
     assert_eq!(starts(&found(&both, &[]), &nobody), None);
@@ -76,7 +76,7 @@ fn who_is_out_of_service_stays_it_until_another_is_born_or_it_is_buried() {
         logs
     };
     let again = |logs: &mut Logs, found: &Recovered, in_flight: &[Batch]| {
-        broken(|| drop(logs.recovered(NODE, found, in_flight, &rot())))
+        broken(|| _ = logs.recovered(NODE, found, in_flight, &rot()))
     };
     let still = found(&[(OTHER, 1)], &[(SHARD, 1)]);
     assert_eq!(again(&mut out(), &still, &[]), None);
