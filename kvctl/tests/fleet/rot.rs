@@ -95,6 +95,9 @@ async fn rot_takes_one_shard_of_one_node_out_of_service_and_it_is_replaced_there
     for shard in others {
         fleet.leader(shard).await;
     }
+    // Who led it before does so until it has missed a majority for a while. With the answers of who is out of service it would go on.
+    let nobody = async || fleet.leader_now(it.shard).await.is_none().then_some(());
+    until("nobody leads what has no majority", nobody).await;
     let mut asked = 0;
     until("the one that is left has asked for votes, again and again", async || {
         assert_eq!(fleet.leader_now(it.shard).await, None, "who is out of service voted");
