@@ -31,7 +31,7 @@ impl World {
         let able: Vec<NodeId> = self.homes().into_iter().filter(|node| self.can_spare(*node)).collect();
         let Some(node) = self.operators.pick(&able).copied() else { return false };
         let seen = self.seen_now();
-        plan_emptying(&map, &seen, node).is_ok() && self.wish(Change::Drain { node })
+        plan_emptying(&map, &seen, node).is_ok() && self.drain_to_leave(node)
     }
 
     /// One at a time, and only where the others have room for its replicas.

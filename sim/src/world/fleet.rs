@@ -49,6 +49,8 @@ pub enum FleetStep {
     Force(NodeId),
     /// A machine that was lost is found.
     Found(NodeId),
+    /// Operators want a drained node to leave the fleet, empty or not.
+    Leave(NodeId),
     /// Operators stop the process of a node that was removed.
     Stop(NodeId),
     /// It is time to look how far the rebalance is.
@@ -62,6 +64,7 @@ impl World {
             FleetStep::LetIn(id, map) => self.join(id, map),
             FleetStep::Force(id) => self.force_out(id),
             FleetStep::Found(id) => self.find_again(id),
+            FleetStep::Leave(id) => self.leave(id),
             FleetStep::Stop(id) => self.stop(id),
             FleetStep::Even => self.evening_due(),
         }
@@ -226,6 +229,20 @@ impl World {
             if !self.fleet.lost.remove(&node) {
                 self.stop_soon(node);
             }
+        }
+    }
+
+    /// A node shall be empty and leave. Operators do not wait until it is: the map refuses them.
+    pub(crate) fn drain_to_leave(&mut self, id: NodeId) -> bool {
+        let leaves_us = self.now_us + self.operators.between(50_000, 2_000_000);
+        self.fleet_step_at(leaves_us, FleetStep::Leave(id));
+        self.wish(Change::Drain { node: id })
+    }
+
+    fn leave(&mut self, id: NodeId) {
+        let is_drained = self.map.leaving.get(&id) == Some(&Leaving::Drained);
+        if is_drained && self.can_spare(id) {
+            self.wish(Change::RemoveNode { node: id });
         }
     }
 
