@@ -3,6 +3,8 @@
 //! Whoever changes the map reads it from shard 0, applies a [`Change`], and writes the result by compare-and-swap on the
 //! version that it read. If the swap fails, it starts again from the map that won.
 
+use std::fmt;
+
 use flotilla_raft::{Index, ReplicaId};
 
 use crate::{ClusterMap, Fault, Leaving, MoveId, NodeId, NodeInfo, Report, ShardId};
@@ -76,6 +78,23 @@ pub enum Change {
         /// What it says.
         report: Report,
     },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetAddresses { node, .. } => write!(f, "{node} has other addresses"),
+            Self::Join { node, .. } => write!(f, "{node} joins"),
+            Self::StartMove { shard, from, to } => write!(f, "{shard} moves from {from} to {to}"),
+            Self::Replace { shard, node } => write!(f, "{shard} is replaced on {node}"),
+            Self::CancelMove { id } => write!(f, "{id} is undone"),
+            Self::Drain { node } => write!(f, "{node} shall be empty"),
+            Self::Undrain { node } => write!(f, "{node} stays after all"),
+            Self::RemoveNode { node } => write!(f, "{node} is no member any more"),
+            Self::RemoveByForce { node } => write!(f, "{node} shall be empty, and no member then"),
+            Self::Report { shard, report } => write!(f, "{shard} has the members {}", report.configuration),
+        }
+    }
 }
 
 /// Why a change is not made.

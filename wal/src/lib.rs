@@ -13,9 +13,9 @@
 //! What it does not do: no threads, no clock, no paths (see [`Disk`]), no locking of the directory, no index for
 //! reading single entries.
 //!
-//! Reading order: `record.rs` (what is remembered), `spent.rs` (what others remember), `frame.rs` and `segment.rs` (bytes), `log.rs` (open, append,
-//! rotate), `shelf.rs` (spare files), `scan.rs`, `replay.rs` and `recovery.rs` (what is found at start), `book.rs` and
-//! `collect.rs` (garbage collection), [`inspect`] (a look without opening), [`simulated`] (the disk of the tests).
+//! Reading order: `record.rs` (what is remembered), `spent.rs` (what others remember), `frame.rs` and `segment.rs` (bytes),
+//! `log.rs` (open, append, rotate), `shelf.rs` (spare files), `scan.rs`, `replay.rs` and `recovery.rs` (what is found at start),
+//! `book.rs` and `collect.rs` (garbage collection), [`inspect`] (a look without opening), [`simulated`] (the disk of the tests).
 
 mod book;
 mod codec;

@@ -107,6 +107,8 @@ pub const FAMILIES: &[Family] = &[
     gauge("kv_wal_segments", &[], "Segment files of the log, without spares."),
     gauge("kv_wal_bytes", &[], "Length of the log's segment files, in bytes."),
     gauge("kv_wal_live_bytes", &[], "What of the log's bytes is still needed."),
+    gauge("kv_disk_free_bytes", &[], "What the node may still fill of the file system that holds its base, in bytes."),
+    gauge("kv_disk_total_bytes", &[], "The size of that file system, in bytes."),
     gauge("kv_wal_queue_batches", &[], "Batches of workers that wait for the log."),
     counter("kv_peer_bytes_total", &["peer", "direction"], "Bytes of frames to and from each peer."),
     counter("kv_peer_frames_total", &["peer", "direction"], "Frames to and from each peer."),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use flotilla_daemon::table::{Align, Table};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -17,7 +18,6 @@ use crate::local::fleet::LocalFleet;
 use crate::local::interrupt::Interrupts;
 use crate::local::process::name;
 use crate::local::{invocation, ports};
-use flotilla_daemon::table::{Align, Table};
 
 /// How long the fleet may take to elect all leaders. A cold disk syncs slowly.
 const READY_PATIENCE: Duration = Duration::from_secs(30);

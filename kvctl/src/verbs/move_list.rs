@@ -1,6 +1,7 @@
 //! `kvctl move list`: the moves that are under way.
 
 use clap::Args;
+use flotilla_daemon::table::{Align, Table};
 use flotilla_proto::v1 as wire;
 use serde_json::{Value, json};
 
@@ -8,7 +9,6 @@ use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::progress::size;
-use flotilla_daemon::table::{Align, Table};
 
 /// Arguments of `kvctl move list`.
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `kvctl node list`: every node of the map, and whether it answers.
 
 use clap::Args;
+use flotilla_daemon::table::{Align, Table, or_dash};
 use flotilla_proto::v1 as wire;
 use serde_json::{Value, json};
 
@@ -8,7 +9,6 @@ use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::view::{Fleet, Node};
-use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// Arguments of `kvctl node list`.
 #[derive(Debug, Args)]
@@ -70,6 +70,11 @@ pub fn object(node: &Node) -> Value {
         "pid": up.map(|up| up.pid),
         "uptime_ms": up.map(|up| up.uptime_ms),
         "version": up.map(|up| &up.version),
+        "disk": up.and_then(|up| up.room).map(|room| json!({
+            "free_bytes": room.free_bytes,
+            "total_bytes": room.total_bytes,
+            "reserve_bytes": room.reserve_bytes,
+        })),
     })
 }
 
@@ -146,6 +151,7 @@ NODE  STATE   PID  REPLICAS  LEADERS  CLIENT          HTTP
             "node": 1, "client_addr": "127.0.0.1:7501", "peer_addr": "127.0.0.1:7601", "http_addr": "127.0.0.1:7701",
             "state": "up", "leaving": null, "replicas": 2, "leaders": 1, "pid": 4001,
             "error": null, "uptime_ms": 65_000, "version": "0.1.0 (abc)",
+            "disk": { "free_bytes": 30_u64 << 30, "total_bytes": 40_u64 << 30, "reserve_bytes": 2_u64 << 30 },
         });
         assert_eq!(document["nodes"][0], expected);
         assert_eq!(document["nodes"][2]["state"], "down");

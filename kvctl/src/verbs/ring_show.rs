@@ -5,6 +5,7 @@
 use std::io::{self, IsTerminal};
 
 use clap::Args;
+use flotilla_daemon::table::{Align, Table, or_dash};
 use flotilla_topology::{NodeId, SLOTS, ShardId};
 use serde_json::{Value, json};
 
@@ -13,7 +14,6 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::verbs::node_list;
 use crate::view::{Fleet, Shard};
-use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// The width of what is no terminal, and of a terminal that does not say how wide it is, in columns.
 const PLAIN_COLUMNS: usize = 80;

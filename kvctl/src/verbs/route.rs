@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Args;
+use flotilla_daemon::table::{Align, Table, or_dash};
 use flotilla_proto::v1 as wire;
 use flotilla_topology::{ShardId, Slot};
 use serde_json::{Map, Value, json};
@@ -13,7 +14,6 @@ use crate::console::Console;
 use crate::encoding::{escape, insert};
 use crate::failure::Failure;
 use crate::view::{Fleet, Shard};
-use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// Arguments of `kvctl route`.
 #[derive(Debug, Args)]

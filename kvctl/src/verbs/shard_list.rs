@@ -1,13 +1,13 @@
 //! `kvctl shard list`: every shard with its leader, size and lag.
 
 use clap::Args;
+use flotilla_daemon::table::{self, Align, Table, or_dash};
 use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::view::{Fleet, Shard};
-use flotilla_daemon::table::{self, Align, Table, or_dash};
 
 /// Arguments of `kvctl shard list`.
 #[derive(Debug, Args)]

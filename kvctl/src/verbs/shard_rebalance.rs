@@ -46,7 +46,10 @@ pub async fn run(args: &ShardRebalanceArgs, admin: &Admin, console: &mut Console
     }
     let under_way: Vec<u64> = admin.listed_moves().await?.moves.iter().map(|it| it.r#move).collect();
     if !under_way.is_empty() {
-        console.note(&format!("{} moves are under way: they come first", under_way.len()));
+        console.note(&match under_way.len() {
+            1 => "a move is under way: it comes first".to_owned(),
+            more => format!("{more} moves are under way: they come first"),
+        });
         carry_out(&[], under_way, admin, console).await?;
     }
     let plan = admin.plan_evening().await?;

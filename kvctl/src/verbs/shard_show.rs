@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use flotilla_daemon::table::{Align, Table, or_dash};
 use flotilla_proto::v1 as wire;
 use flotilla_topology::{NodeId, ShardId};
 use futures_util::future::join_all;
@@ -15,7 +16,6 @@ use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::view::{Fleet, Shard};
-use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// How often all replicas are asked at most.
 const ROUNDS_MAX: u32 = 20;

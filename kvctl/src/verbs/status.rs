@@ -1,6 +1,7 @@
 //! `kvctl status`: the fleet at a glance, and what is wrong with it.
 
 use clap::Args;
+use flotilla_daemon::table::{Align, Table, or_dash};
 use flotilla_proto::v1 as wire;
 use serde_json::{Value, json};
 
@@ -9,7 +10,6 @@ use crate::console::Console;
 use crate::failure::Failure;
 use crate::verbs::{move_list, node_list, shard_list};
 use crate::view::{Fleet, Node, Problem, Shard, problems};
-use flotilla_daemon::table::{Align, Table, or_dash};
 
 /// More shards than these are not all listed: only those that have no leader, lag, or miss a replica.
 const SHARDS_LISTED_MAX: usize = 20;
@@ -73,6 +73,7 @@ fn nodes(fleet: &Fleet) -> String {
         ("REPLICAS", Align::Right),
         ("LEADERS", Align::Right),
         ("LAG", Align::Right),
+        ("DISK", Align::Right),
         ("CLIENT", Align::Left),
     ]);
     for node in &fleet.nodes {
@@ -84,6 +85,7 @@ fn nodes(fleet: &Fleet) -> String {
             or_dash(up.map(|up| up.replicas)),
             or_dash(up.map(|up| up.leaders)),
             or_dash(lag(fleet, node)),
+            or_dash(up.and_then(|up| up.room).and_then(used)),
             node.client_addr.clone(),
         ]);
     }
@@ -94,6 +96,13 @@ fn nodes(fleet: &Fleet) -> String {
 fn lag(fleet: &Fleet, node: &Node) -> Option<u64> {
     let replicas = fleet.shards.iter().flat_map(|shard| &shard.replicas);
     replicas.filter(|replica| replica.node == node.id).filter_map(|replica| replica.lag).max()
+}
+
+/// How much of a disk is used: `75%`, rounded up.
+fn used(room: wire::DiskRoom) -> Option<String> {
+    let used = u128::from(room.total_bytes.saturating_sub(room.free_bytes)) * 100;
+    let total = u128::from(room.total_bytes);
+    (total > 0).then(|| format!("{}%", used.div_ceil(total)))
 }
 
 /// The two greatest units: `2d 3h`, `1h 5m`, `1m 5s`, `5s`.
@@ -131,10 +140,10 @@ mod tests {
         let expected = "\
 cluster 0123456789abcdeffedcba9876543210, epoch 5
 
-NODE  STATE  UPTIME  REPLICAS  LEADERS  LAG  CLIENT
-   1  up      1m 5s         2        1    0  127.0.0.1:7501
-   2  up      1m 5s         2        1    0  127.0.0.1:7502
-   3  up      1m 5s         2        0    7  127.0.0.1:7503
+NODE  STATE  UPTIME  REPLICAS  LEADERS  LAG  DISK  CLIENT
+   1  up      1m 5s         2        1    0   25%  127.0.0.1:7501
+   2  up      1m 5s         2        1    0   25%  127.0.0.1:7502
+   3  up      1m 5s         2        0    7   25%  127.0.0.1:7503
 
 SHARD  LEADER  TERM  SLOTS  KEYS  BYTES  LAG  NODES
     0       1     2      0     1    700    0  1 2 3
@@ -154,7 +163,10 @@ all is well
         let expected = "\n! node 3 does not answer at 127.0.0.1:7503: connection refused\n  \
                         start it again, with its data directory: kvnode --id 3 …; if it is lost for good: kvctl node remove 3 --force\n";
         assert!(page.ends_with(expected), "{page}");
-        assert!(page.contains("\n   3  down        -         -        -    7  127.0.0.1:7503\n"), "{page}");
+        assert!(
+            page.contains("\n   3  down        -         -        -    7     -  127.0.0.1:7503\n"),
+            "{page}"
+        );
         assert_eq!(
             document(&fleet, &[], &problems(&fleet, &wire::ListMovesResult::default()))["problems"][0]["fix"],
             problems(&fleet, &wire::ListMovesResult::default())[0].fix.as_str()

@@ -59,6 +59,8 @@ pub struct NodeAnswer {
     pub unconnected: Vec<NodeId>,
     /// What is out of service on it.
     pub quarantined: Vec<wire::QuarantineStatus>,
+    /// The room on its disk, if that tells.
+    pub room: Option<wire::DiskRoom>,
 }
 
 /// One shard of the map.
@@ -166,6 +168,7 @@ impl NodeAnswer {
             leaders: status.replicas.iter().filter(|replica| replica.role() == wire::Role::Leader).count(),
             unconnected: unconnected.map(|peer| NodeId(peer.node)).collect(),
             quarantined: status.quarantined.clone(),
+            room: status.room,
         }
     }
 }

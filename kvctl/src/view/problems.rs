@@ -1,5 +1,6 @@
 //! What is wrong with the fleet, or could be better, and the command that mends it.
 
+use flotilla_daemon::table::bytes;
 use flotilla_proto::v1 as wire;
 use flotilla_topology::NodeId;
 
@@ -25,6 +26,7 @@ pub fn problems(fleet: &Fleet, listed: &wire::ListMovesResult) -> Vec<Problem> {
     let mut found: Vec<Problem> = fleet.shards.iter().filter_map(leaderless).collect();
     found.extend(fleet.nodes.iter().filter_map(|node| silent(fleet, node)));
     found.extend(fleet.nodes.iter().flat_map(out_of_service));
+    found.extend(fleet.nodes.iter().filter_map(full));
     found.extend(listed.moves.iter().filter_map(|it| stuck(fleet, it)));
     found.extend(listed.waiting.iter().map(|it| held_up(fleet, it)));
     found.extend(fleet.shards.iter().filter_map(|shard| lagging(fleet, shard)));
@@ -104,6 +106,19 @@ fn out_of_service(node: &Node) -> Vec<Problem> {
         }
     };
     answer.quarantined.iter().map(problem).collect()
+}
+
+/// A node on whose disk nothing should come any more.
+fn full(node: &Node) -> Option<Problem> {
+    let room = node.answer.as_ref().ok()?.room.filter(|room| room.free_bytes < room.reserve_bytes)?;
+    let (id, free, total) = (node.id.0, bytes(room.free_bytes), bytes(room.total_bytes));
+    Some(Problem {
+        is_grave: true,
+        what: format!(
+            "the disk of node {id} is nearly full: {free} of {total} are free; it gets no new replicas"
+        ),
+        fix: format!("make room there, or move a shard away: kvctl shard move SHARD --from {id} --to NODE"),
+    })
 }
 
 fn has_out_of_service(node: &Node) -> bool {
@@ -253,6 +268,25 @@ mod tests {
         );
         assert!(found[0].is_grave && found[0].fix.contains("replaced by itself"), "{found:?}");
         assert_eq!(found[1].what, "what is out of service on node 3 is not replaced: s1 has no leader");
+    }
+
+    #[test]
+    fn a_disk_that_is_nearly_full_is_named_before_it_is() {
+        let mut answers = three_nodes();
+        let mut told = |free_bytes| {
+            let room = wire::DiskRoom { free_bytes, total_bytes: 40 << 30, reserve_bytes: 2 << 30 };
+            answers.get_mut(&NodeId(3)).unwrap().as_mut().unwrap().room = Some(room);
+            problems(&Fleet::of(&map(), answers.clone()), &wire::ListMovesResult::default())
+        };
+        assert_eq!(told(2 << 30), []);
+        let expected = Problem {
+            is_grave: true,
+            what: "the disk of node 3 is nearly full: 1.5G of 40.0G are free; it gets no new replicas"
+                .to_string(),
+            fix: "make room there, or move a shard away: kvctl shard move SHARD --from 3 --to NODE"
+                .to_string(),
+        };
+        assert_eq!(told(3 << 29), [expected]);
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub fn answer(node: u64, change: impl Fn(&mut wire::ReplicaStatus)) -> wire::Sta
             .filter(|peer| *peer != node)
             .map(|node| wire::PeerStatus { node, connected: true })
             .collect(),
+        room: Some(wire::DiskRoom { free_bytes: 30 << 30, total_bytes: 40 << 30, reserve_bytes: 2 << 30 }),
         ..wire::StatusResponse::default()
     }
 }

@@ -26,6 +26,14 @@ impl SmallDisk {
         Ok(Self { at: at.to_owned() })
     }
 
+    /// Fills it with a file, until so many MiB are free.
+    pub fn fill(&self, file: &Path, mib: u64) {
+        let room = rustix::fs::statvfs(&self.at).unwrap();
+        let bytes = (room.f_bavail * room.f_frsize).checked_sub(mib << 20).unwrap();
+        let file = fs::File::create_new(file).unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).unwrap();
+    }
+
     /// Makes it so large.
     pub fn resize(&self, mib: u64) {
         run(Command::new("mount").args(["-o", &format!("remount,size={mib}m")]).arg(&self.at)).unwrap();

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use crate::ledger::Writers;
 use crate::moves::{is_empty, listed, nodes, values};
 use crate::patience::until;
+use crate::questions::unready;
 use crate::stage::{Fleet, Plan};
 use crate::tool::{Running, ended};
 
@@ -86,6 +87,7 @@ async fn a_node_is_drained_and_removed_while_the_controller_is_killed() {
         "{refused}"
     );
     said(&fleet, 0, &["node", "remove", "1"]).await;
+    knows_that_it_was_removed(&fleet, 1).await;
     fleet.stop(1).await;
     writers.progress(200).await;
     let promises = writers.stop().await;
@@ -153,10 +155,19 @@ async fn a_dead_node_is_removed_by_force_and_replaced() {
     fleet.converged().await;
     let status = said(&fleet, 0, &["status"]).await.0;
     assert!(status.contains("\nall is well\n"), "{status}");
-    // It is of no use any more, and harms nobody.
+    // It is of no use any more, hears so, and harms nobody.
     fleet.restart(3);
+    knows_that_it_was_removed(&fleet, 3).await;
+    is_empty(&fleet, 3).await;
     writers_go_on(&client).await;
     assert_eq!(nodes(&fleet, 1).await, [1, 2, 4]);
+}
+
+/// Waits until a node says of itself that it is no member.
+async fn knows_that_it_was_removed(fleet: &Fleet, id: u64) {
+    let http = fleet.ports(id).http_addr();
+    let told = async || unready(&http).await?.contains("is no member of the fleet any more").then_some(());
+    until(&format!("node {id} knows that it was removed"), told).await;
 }
 
 async fn writers_go_on(client: &flotilla_client::Client) {

@@ -36,15 +36,25 @@ pub async fn status(address: &str) -> Option<v1::StatusResponse> {
 
 /// What `/metrics` of an HTTP address says, or nothing.
 pub async fn metrics(address: &str) -> Option<String> {
+    page(address, "/metrics").await.filter(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// Why a node is not ready, by its own word; nothing: it is, or does not answer.
+pub async fn unready(address: &str) -> Option<String> {
+    page(address, "/readyz").await.filter(|answer| answer.starts_with("HTTP/1.1 503"))
+}
+
+/// A page of an HTTP address, with its head.
+async fn page(address: &str, path: &str) -> Option<String> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
-    let answer = tokio::time::timeout(ANSWER, ask).await.ok()?.ok()?;
-    answer.starts_with("HTTP/1.1 200").then_some(answer)
+    tokio::time::timeout(ANSWER, ask).await.ok()?.ok()
 }
 
 /// A read of the newest value.

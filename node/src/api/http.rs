@@ -37,6 +37,9 @@ impl Readiness {
             Ok(map) => map,
             Err(status) => return Some(status.message().to_string()),
         };
+        if !map.nodes.contains_key(&front.node) {
+            return Some(format!("this node is no member of the fleet any more (epoch {})", map.epoch));
+        }
         // What is out of service makes no node unready: it serves all others.
         let shards = map.replicas_on(front.node).map(|(shard, _)| shard);
         let shards = shards.filter(|shard| front.runtime.quarantine().of(*shard).is_none());

@@ -37,6 +37,6 @@ pub use gate::request_id;
 pub use http::{Face, Readiness};
 pub use kv::KvService;
 pub use node_status::{NodeStatus, encode_replica};
-pub(crate) use node_status::{all_stats, encode_quarantine};
+pub(crate) use node_status::{encode_quarantine, resting};
 pub use pipeline::{Results, examine};
 pub use scan::{Pages, examine_scan};

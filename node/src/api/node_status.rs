@@ -7,8 +7,10 @@ use flotilla_daemon::causes::Causes;
 use flotilla_proto::v1::{self, PeerStatus, ShardStatusRequest, ShardStatusResponse, StatusResponse};
 use flotilla_raft::{ProgressKind, ReplicaId, RoleKind};
 use flotilla_store::Stats;
+use flotilla_store::disk::Room;
 use flotilla_topology::{NodeId, ShardId};
 use tonic::{Response, Status};
+use tracing::debug;
 
 use super::answers::unexpected;
 use super::front::Front;
@@ -39,7 +41,8 @@ pub(super) async fn status(
         Answer::Refused(refusal) => return Err(refusals::refused(ShardId::META, &refusal)),
         answer => return Err(unexpected(&answer)),
     };
-    let numbers = all_stats(&front.runtime, found.iter().map(|replica| replica.shard).collect()).await?;
+    let (numbers, room) =
+        resting(&front.runtime, found.iter().map(|replica| replica.shard).collect()).await?;
     let replicas = found.iter().zip(numbers);
     let replicas = replicas.map(|(replica, stats)| {
         encode_replica(replica, stats.as_ref(), |to| node.transport.snapshot_bytes_sent(replica.shard, to))
@@ -56,6 +59,7 @@ pub(super) async fn status(
         replicas: replicas.collect(),
         peers: peers.map(|peer| PeerStatus { node: peer.node.0, connected: peer.connected }).collect(),
         quarantined: encode_quarantine(&front.runtime),
+        room,
     }))
 }
 
@@ -83,7 +87,7 @@ pub(super) async fn shard_status(
     let Some(replica) = replicas.iter().find(|replica| replica.shard == shard) else {
         return Err(absent(shard));
     };
-    let stats = all_stats(&front.runtime, vec![shard]).await?.pop().flatten();
+    let stats = resting(&front.runtime, vec![shard]).await?.0.pop().flatten();
     let sent = |to| node.transport.snapshot_bytes_sent(shard, to);
     let encoded = encode_replica(replica, stats.as_ref(), sent);
     Ok(Response::new(ShardStatusResponse { replica: Some(encoded) }))
@@ -104,14 +108,27 @@ fn absent(shard: ShardId) -> Status {
     refusals::not_found(shard, format!("{shard} has no replica on this node"))
 }
 
-/// What the base says of these shards: read away from the threads of the services, because it may wait for a disk.
-pub(crate) async fn all_stats(runtime: &Runtime, shards: Vec<ShardId>) -> Result<Vec<Option<Stats>>, Status> {
-    let view = runtime.view();
+/// What the base says of these shards, and what room its disk has: read away from the threads of the services, because it may wait
+/// for that disk.
+pub(crate) async fn resting(
+    runtime: &Arc<Runtime>,
+    shards: Vec<ShardId>,
+) -> Result<(Vec<Option<Stats>>, Option<v1::DiskRoom>), Status> {
+    let runtime = Arc::clone(runtime);
     let read = tokio::task::spawn_blocking(move || {
-        shards.into_iter().map(|shard| flotilla_store::stats(&view, shard)).collect::<Result<Vec<_>, _>>()
+        let view = runtime.view();
+        let stats = shards.into_iter().map(|shard| flotilla_store::stats(&view, shard));
+        let stats = stats.collect::<Result<Vec<_>, flotilla_store::Error>>()?;
+        let room = runtime.room().inspect_err(|error| debug!(%error, "the disk does not tell its room"));
+        let encode = |room: Room| v1::DiskRoom {
+            free_bytes: room.free,
+            total_bytes: room.total,
+            reserve_bytes: room.reserve(),
+        };
+        Ok::<_, flotilla_store::Error>((stats, room.ok().map(encode)))
     });
     match read.await {
-        Ok(Ok(stats)) => Ok(stats),
+        Ok(Ok(read)) => Ok(read),
         Ok(Err(error)) => Err(refusals::precondition(None, Causes(&error).to_string())),
         Err(error) => Err(refusals::precondition(None, error.to_string())),
     }

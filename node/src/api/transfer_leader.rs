@@ -6,7 +6,7 @@ use std::time::Duration;
 use flotilla_proto::status;
 use flotilla_proto::v1::transfer_leader_response::Outcome;
 use flotilla_proto::v1::{self, TransferLeaderRequest, TransferLeaderResponse, TransferLeaderResult};
-use flotilla_topology::{NodeId, ShardId};
+use flotilla_topology::{ClusterMap, NodeId, ShardId};
 use tonic::{Response, Status};
 
 use super::answers::{incomplete, unexpected};
@@ -28,12 +28,7 @@ pub(super) async fn transfer_leader(
     let shard = ShardId(request.shard);
     let to = NodeId(request.to_node);
     let route_mode = gate::route_mode(request.route_mode)?;
-    if !map.shards.contains_key(&shard) {
-        return Err(status::invalid("shard", format!("there is no {shard}")));
-    }
-    if map.replica_on(shard, to).is_none() {
-        return Err(status::invalid("to_node", format!("{shard} has no replica on {to}")));
-    }
+    check_heir(&map, shard, to)?;
     let asked = front.runtime.ask(shard, 0, |token| Input::Transfer { shard, token, to: Some(to) }).await;
     let asked = asked.map_err(|_| refusals::ending(Some(shard)))?;
     let outcome = match front.own(shard, asked)? {
@@ -58,6 +53,21 @@ pub(super) async fn transfer_leader(
         }
     };
     Ok(Response::new(TransferLeaderResponse { outcome: Some(outcome) }))
+}
+
+/// Whether an operator may want this node to lead.
+fn check_heir(map: &ClusterMap, shard: ShardId, to: NodeId) -> Result<(), Status> {
+    if !map.shards.contains_key(&shard) {
+        return Err(status::invalid("shard", format!("there is no {shard}")));
+    }
+    if map.replica_on(shard, to).is_none() {
+        return Err(status::invalid("to_node", format!("{shard} has no replica on {to}")));
+    }
+    if map.leaving.contains_key(&to) {
+        let text = format!("{to} shall be empty: what it leads moves away (kvctl node undrain {})", to.0);
+        return Err(refusals::precondition(Some(shard.0), text));
+    }
+    Ok(())
 }
 
 /// Waits until another leader is known.
@@ -87,4 +97,33 @@ async fn wait(front: &Arc<Front>, shard: ShardId, to: NodeId) -> Result<Transfer
     found.unwrap_or_else(|_| {
         Err(status::unknown(Some(shard.0), format!("no new leader of {shard} is known yet")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use flotilla_topology::{Change, NodeInfo, plan_initial};
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn who_shall_be_empty_gets_no_leadership() {
+        let info = |node: u64| {
+            let address = |port: u64| format!("127.0.0.1:{}", port + node);
+            NodeInfo { client_addr: address(100), peer_addr: address(200), http_addr: address(300) }
+        };
+        let nodes = (1..=4).map(|node| (NodeId(node), info(node))).collect();
+        let map = plan_initial(1, nodes, 1, 3).unwrap();
+        let shard = ShardId(1);
+        let [here, elsewhere] = [true, false].map(|wanted| {
+            let mut nodes = map.nodes.keys().copied();
+            nodes.find(|node| map.replica_on(shard, *node).is_some() == wanted).unwrap()
+        });
+        let code = |map: &ClusterMap, shard, to| check_heir(map, shard, to).map_err(|status| status.code());
+        assert_eq!(code(&map, shard, here), Ok(()));
+        assert_eq!(code(&map, shard, elsewhere), Err(Code::InvalidArgument));
+        assert_eq!(code(&map, ShardId(9), here), Err(Code::InvalidArgument));
+        let drained = map.apply(Change::Drain { node: here }).unwrap();
+        assert_eq!(code(&drained, shard, here), Err(Code::FailedPrecondition));
+    }
 }

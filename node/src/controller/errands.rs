@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use flotilla_raft::{ProgressKind, ReplicaId};
 use flotilla_topology::{Change, ClusterMap, Leaving, NodeId, ShardId};
 
-use super::places::{home, loads};
+use super::places::Places;
 use super::plan::CAUGHT_UP_ENTRIES_MAX;
 use super::seen::{FleetSeen, ReplicaSeen, ShardSeen};
 use super::start::{Danger, check_start};
@@ -66,7 +66,10 @@ pub struct Planned {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
     /// Nobody could take some of its replicas.
-    #[error("no node could take the replicas of {}: it must be up, not be leaving, and have none of them; let one join", shards(.0))]
+    #[error(
+        "no node could take the replicas of {}: it must be up, not be leaving, have none of them, and have room on its disk; let one join",
+        shards(.0)
+    )]
     Homeless(Vec<ShardId>),
     /// Who shall be removed by force is alive.
     #[error("node {} answers: drain it instead, so that its replicas go on serving until others have taken over", node.0)]
@@ -109,22 +112,22 @@ pub fn errands(map: &ClusterMap, seen: &FleetSeen) -> Errands {
 /// # Errors
 /// Some could go nowhere.
 pub fn plan_emptying(map: &ClusterMap, seen: &FleetSeen, node: NodeId) -> Result<Vec<Planned>, Obstacle> {
-    let (mut loads, mut planned, mut homeless) = (loads(map), Vec::new(), Vec::new());
+    let (mut places, mut planned, mut homeless) = (Places::of(map, seen), Vec::new(), Vec::new());
     for (shard, replica) in map.replicas_on(node) {
         if map.move_of(shard).is_some_and(|(_, moving)| moving.from == node || moving.to == node) {
             continue;
         }
-        let Some(to) = home(map, &loads, &seen.up, shard, Some(node)) else {
+        let Some(to) = places.home(shard, Some(node)) else {
             homeless.push(shard);
             continue;
         };
-        *loads.entry(to).or_default() += 1;
+        places.take(shard, to);
         let leader = seen.shards.get(&shard).and_then(ShardSeen::leader).map(|(_, leader)| leader);
         planned.push(Planned {
             shard,
             from: node,
             to,
-            bytes: leader.map_or(0, |leader| leader.bytes),
+            bytes: seen.bytes(shard),
             leads: leader.is_some_and(|leader| leader.replica == replica),
         });
     }
@@ -221,7 +224,7 @@ impl Round<'_> {
         if self.map.moves.len() >= MOVES_AT_ONCE_MAX {
             return Ok(());
         }
-        let Some(to) = home(&self.map, &loads(&self.map), &seen.up, shard, Some(node)) else {
+        let Some(to) = Places::of(&self.map, seen).home(shard, Some(node)) else {
             return Err(Obstacle::Homeless(vec![shard]).to_string());
         };
         self.begin(shard, Change::StartMove { shard, from: node, to })
@@ -258,7 +261,7 @@ impl Round<'_> {
                 "{shard} has no leader, and only a majority of its voters can replace the one that is out of service"
             ));
         }
-        let start = match home(&self.map, &loads(&self.map), &self.seen.up, shard, Some(node)) {
+        let start = match Places::of(&self.map, self.seen).home(shard, Some(node)) {
             Some(to) => Change::StartMove { shard, from: node, to },
             None => Change::Replace { shard, node },
         };
@@ -267,11 +270,9 @@ impl Round<'_> {
 
     /// Begins a move, if that endangers nothing. The error is what that waits for.
     fn begin(&mut self, shard: ShardId, start: Change) -> Result<(), String> {
-        let (seen, shown) = (self.seen, self.seen.shards.get(&shard));
         let started = self.map.apply(start.clone()).map_err(|refusal| refusal.to_string())?;
-        if let (Some((_, moving)), Some(shown)) = (started.move_of(shard), shown) {
-            check_start(moving, shown, |node| seen.up.contains(&node))
-                .map_err(|danger| format!("{shard}: {danger}"))?;
+        if let Some((_, moving)) = started.move_of(shard) {
+            check_start(&started, moving, self.seen).map_err(|danger| format!("{shard}: {danger}"))?;
         }
         self.change(start);
         Ok(())

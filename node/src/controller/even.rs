@@ -10,7 +10,7 @@ use flotilla_raft::ProgressKind;
 use flotilla_topology::{ClusterMap, Membership, NodeId, ShardId};
 
 use super::errands::{HandOver, Planned};
-use super::places::loads;
+use super::places::Places;
 use super::plan::CAUGHT_UP_ENTRIES_MAX;
 use super::seen::{FleetSeen, ShardSeen};
 
@@ -26,7 +26,8 @@ pub struct Evening {
     pub hand_overs: Vec<HandOver>,
 }
 
-/// The plan for the fleet as it is. Nodes that are down or leave take no part in it, nor do shards that move.
+/// The plan for the fleet as it is. Nodes that are down or leave take no part in it, nor do shards that move; what has no
+/// room on its disk gets nothing.
 #[must_use]
 pub fn even(map: &ClusterMap, seen: &FleetSeen) -> Evening {
     let homes: BTreeSet<NodeId> = seen.up.iter().copied().filter(|node| map.is_home(*node)).collect();
@@ -36,7 +37,8 @@ pub fn even(map: &ClusterMap, seen: &FleetSeen) -> Evening {
 }
 
 fn even_replicas(map: &ClusterMap, seen: &FleetSeen, homes: &BTreeSet<NodeId>) -> Vec<Planned> {
-    let mut counts = loads(map);
+    let mut room = Places::of(map, seen);
+    let mut counts = room.loads().clone();
     counts.retain(|node, _| homes.contains(node));
     if spread(&counts) <= SPREAD_MAX {
         return Vec::new();
@@ -48,7 +50,9 @@ fn even_replicas(map: &ClusterMap, seen: &FleetSeen, homes: &BTreeSet<NodeId>) -
     let mut moves: Vec<Planned> = Vec::new();
     loop {
         let best = pairs(&counts).into_iter().find_map(|(from, to)| {
-            let able = places.iter().filter(|(_, nodes)| nodes.contains(&from) && !nodes.contains(&to));
+            let able = places.iter().filter(|(shard, nodes)| {
+                nodes.contains(&from) && !nodes.contains(&to) && room.has_room(**shard, to)
+            });
             let planned = able.map(|(shard, _)| planned(seen, *shard, from, to));
             planned.min_by_key(|it| (it.leads, it.bytes, it.shard))
         });
@@ -58,19 +62,14 @@ fn even_replicas(map: &ClusterMap, seen: &FleetSeen, homes: &BTreeSet<NodeId>) -
             nodes.insert(it.to);
         }
         shift(&mut counts, it.from, it.to);
+        room.take(it.shard, it.to);
         moves.push(it);
     }
 }
 
 fn planned(seen: &FleetSeen, shard: ShardId, from: NodeId, to: NodeId) -> Planned {
     let leader = seen.shards.get(&shard).and_then(ShardSeen::leader);
-    Planned {
-        shard,
-        from,
-        to,
-        bytes: leader.map_or(0, |(_, leader)| leader.bytes),
-        leads: leader.is_some_and(|(at, _)| at == from),
-    }
+    Planned { shard, from, to, bytes: seen.bytes(shard), leads: leader.is_some_and(|(at, _)| at == from) }
 }
 
 fn even_leaders(map: &ClusterMap, seen: &FleetSeen, homes: &BTreeSet<NodeId>) -> Vec<HandOver> {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use flotilla_raft::{Configuration, Index, ProgressKind, ReplicaId, Term};
+use flotilla_store::disk::Room;
 use flotilla_topology::{
     Change, ClusterMap, Epoch, Leaving, Membership, MoveId, NodeId, NodeInfo, Report, ShardId, plan_initial,
 };
@@ -115,6 +116,50 @@ fn leaders_go_first_and_no_more_than_four_replicas_at_once() {
     assert_eq!(then.hand_overs, []);
     let begun = applied(&map, &then.changes);
     assert_eq!(errands(&begun, &none_on_one), Errands::default(), "the next ones wait");
+}
+
+/// A disk of 100,000 bytes.
+fn room(node: u64, free: u64) -> (NodeId, Room) {
+    (NodeId(node), Room { free, total: 100_000 })
+}
+
+#[test]
+fn who_has_no_room_gets_nothing() {
+    // A shard takes 1400 bytes while it comes, and 5000 stay free.
+    let map = applied(&fleet(3, 5, 8), &[Change::Drain { node: ONE }]);
+    let mut shown = seen(&map, &nodes(&[1, 2, 3, 4, 5]), &nodes(&[]), &|_| NodeId(2));
+    shown.rooms = [room(4, 9199), room(5, 7800)].into();
+    assert_eq!(starts(&errands(&map, &shown)), [(0, 1, 4), (1, 1, 5), (2, 1, 4), (3, 1, 5)]);
+    shown.rooms = [room(4, 7799), room(5, 7800)].into();
+    assert_eq!(starts(&errands(&map, &shown)), [(0, 1, 4), (1, 1, 5), (2, 1, 5)], "what is coming counts");
+    shown.rooms = [room(4, 6399), room(5, 6399)].into();
+    let none = errands(&map, &shown);
+    assert_eq!(none.changes, []);
+    assert!(none.waiting[&ONE].contains("room on its disk"), "{none:?}");
+
+    let asked = plan_emptying(&map, &shown, ONE).expect_err("there is room for none");
+    assert_eq!(asked, Obstacle::Homeless((0..=8).map(ShardId).collect()));
+    shown.rooms = [room(4, 100_000), room(5, 10_600)].into();
+    let planned = plan_emptying(&map, &shown, ONE).expect("there is room");
+    let to: Vec<u64> = planned.iter().map(|it| it.to.0).collect();
+    assert_eq!(to, [4, 5, 4, 5, 4, 5, 4, 5, 4], "four at the most");
+    shown.rooms = [room(4, 100_000), room(5, 9199)].into();
+    let to: Vec<u64> =
+        plan_emptying(&map, &shown, ONE).expect("there is room").iter().map(|it| it.to.0).collect();
+    assert_eq!(to, [4, 5, 4, 5, 4, 4, 4, 4, 4]);
+}
+
+#[test]
+fn nothing_is_evened_out_onto_a_full_disk() {
+    let map = fleet(3, 4, 8);
+    let mut shown = plain(&map, &[1, 2, 3, 4], &[]);
+    let onto_four = |shown: &FleetSeen| even(&map, shown).moves.iter().filter(|it| it.to == FOUR).count();
+    let all = onto_four(&shown);
+    assert!(all > 2, "{all}");
+    shown.rooms = [room(4, 5000 + 2 * 1400)].into();
+    assert_eq!(onto_four(&shown), 2, "no more than there is room for");
+    shown.rooms = [room(4, 5000)].into();
+    assert_eq!(even(&map, &shown).moves, []);
 }
 
 /// What is out of service on a node, and the ids that are spent there.

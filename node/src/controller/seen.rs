@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flotilla_raft::{Configuration, Index, ProgressKind, ReplicaId, Term};
+use flotilla_store::disk::Room;
 use flotilla_topology::{NodeId, ShardId};
 
 /// Several shards, and who answered.
@@ -16,6 +17,8 @@ pub struct FleetSeen {
     pub dead: BTreeSet<NodeId>,
     /// The shards that are out of service on a node, by its own word, and the replica ids that are spent there: all up to this.
     pub quarantined: BTreeMap<NodeId, BTreeMap<ShardId, ReplicaId>>,
+    /// The room on the disks of those that told it.
+    pub rooms: BTreeMap<NodeId, Room>,
 }
 
 /// One shard, as the nodes that answered see it. They answered at slightly different moments.
@@ -57,6 +60,13 @@ pub struct FollowerSeen {
     pub active: bool,
     /// How much of a snapshot was sent to it in the present stream, in bytes.
     pub bytes_sent: u64,
+}
+
+impl FleetSeen {
+    /// Keys and values of a shard, in bytes, as its leader has them; 0: unknown.
+    pub(super) fn bytes(&self, shard: ShardId) -> u64 {
+        self.shards.get(&shard).and_then(ShardSeen::leader).map_or(0, |(_, leader)| leader.bytes)
+    }
 }
 
 impl ShardSeen {

@@ -3,9 +3,11 @@
 //!
 //! That is a courtesy to whoever asks, and not what keeps a shard safe: everything seen may be different a moment later.
 
-use flotilla_topology::{Move, NodeId};
+use flotilla_daemon::table::bytes;
+use flotilla_topology::{ClusterMap, Move, NodeId};
 
-use super::seen::ShardSeen;
+use super::places::Places;
+use super::seen::{FleetSeen, ShardSeen};
 
 /// Why a move should not begin now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +17,21 @@ pub enum Danger {
     Down {
         /// The node.
         node: NodeId,
+    },
+    /// The disk of the new node is too full.
+    #[error(
+        "the disk of node {} is too full: {} are free, {} of them shall stay so, and what is to come needs {}",
+        node.0, bytes(*free), bytes(*reserve), bytes(*needed)
+    )]
+    Full {
+        /// The node.
+        node: NodeId,
+        /// What this move and those that are under way take there, in bytes.
+        needed: u64,
+        /// What is free, in bytes.
+        free: u64,
+        /// What must stay free, in bytes.
+        reserve: u64,
     },
     /// Nobody leads.
     #[error("the shard has no leader just now")]
@@ -34,15 +51,16 @@ pub enum Danger {
     },
 }
 
-/// Whether this move, not recorded yet, may begin. `is_up` says whether a node answers.
+/// Whether this move may begin. `map` has it already, as it would be recorded.
 ///
 /// # Errors
 /// Why it should not.
-pub fn check_start(moving: &Move, seen: &ShardSeen, is_up: impl Fn(NodeId) -> bool) -> Result<(), Danger> {
-    if !is_up(moving.to) {
+pub fn check_start(map: &ClusterMap, moving: &Move, seen: &FleetSeen) -> Result<(), Danger> {
+    if !seen.up.contains(&moving.to) {
         return Err(Danger::Down { node: moving.to });
     }
-    let Some((_, leader)) = seen.leader() else { return Err(Danger::NoLeader) };
+    let leader = seen.shards.get(&moving.shard).and_then(ShardSeen::leader);
+    let Some((_, leader)) = leader else { return Err(Danger::NoLeader) };
     let members = &leader.configuration;
     if members.is_joint() || !members.learners.is_empty() {
         return Err(Danger::Changing);
@@ -51,5 +69,9 @@ pub fn check_start(moving: &Move, seen: &ShardSeen, is_up: impl Fn(NodeId) -> bo
     let (voters, up) =
         (staying().count() + 1, staying().filter(|voter| leader.is_heard(**voter)).count() + 1);
     let majority = voters / 2 + 1;
-    if up < majority { Err(Danger::Quorum { up, voters, majority }) } else { Ok(()) }
+    if up < majority {
+        return Err(Danger::Quorum { up, voters, majority });
+    }
+    // Who takes its own place needs no other.
+    if moving.from == moving.to { Ok(()) } else { Places::of(map, seen).check_room(moving.to, 0) }
 }

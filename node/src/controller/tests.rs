@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use flotilla_raft::{Change, Configuration, Index, Leave, ProgressKind, ReplicaId, Term};
+use flotilla_store::disk::Room;
 use flotilla_topology::{
     Change as MapChange, ClusterMap, Epoch, Membership, Move, MoveId, NodeId, NodeInfo, ShardId, plan_initial,
 };
@@ -166,30 +167,67 @@ fn a_lone_voter_is_replaced_without_a_hand_over() {
 fn a_move_that_would_endanger_the_shard_does_not_begin() {
     let map = started();
     let moving = map.moves[&MOVE];
-    let all = |_| true;
+    let up: BTreeSet<NodeId> = map.nodes.keys().copied().collect();
     let healthy = leads(2, 0, members(&[1, 2, 3], &[], &[]));
-    let seen = |leader: &ReplicaSeen| ShardSeen { replicas: [(NodeId(2), leader.clone())].into() };
-    assert_eq!(check_start(&moving, &seen(&healthy), all), Ok(()));
-    let down = check_start(&moving, &seen(&healthy), |node| node != NodeId(4));
-    assert_eq!(down, Err(Danger::Down { node: NodeId(4) }));
-    assert_eq!(check_start(&moving, &ShardSeen::default(), all), Err(Danger::NoLeader));
+    let fleet = |leader: &ReplicaSeen| {
+        let shown = ShardSeen { replicas: [(NodeId(2), leader.clone())].into() };
+        FleetSeen { shards: [(SHARD, shown)].into(), up: up.clone(), ..FleetSeen::default() }
+    };
+    let check = |seen: &FleetSeen| check_start(&map, &moving, seen);
+    assert_eq!(check(&fleet(&healthy)), Ok(()));
+    let mut without_four = fleet(&healthy);
+    without_four.up.remove(&NodeId(4));
+    assert_eq!(check(&without_four), Err(Danger::Down { node: NodeId(4) }));
+    assert_eq!(check(&FleetSeen { shards: BTreeMap::new(), ..fleet(&healthy) }), Err(Danger::NoLeader));
     for changing in [members(&[1, 2, 3], &[], &[5]), members(&[1, 2, 5], &[1, 2, 3], &[])] {
-        assert_eq!(check_start(&moving, &seen(&leads(2, 0, changing)), all), Err(Danger::Changing));
+        assert_eq!(check(&fleet(&leads(2, 0, changing))), Err(Danger::Changing));
     }
     let without = |gone: &[u64]| {
         let mut leader = healthy.clone();
         leader.followers.retain(|id, _| !gone.contains(&id.0));
-        check_start(&moving, &seen(&leader), all)
+        check(&fleet(&leader))
     };
     assert_eq!(without(&[1]), Ok(()), "who leaves may be down");
     assert_eq!(without(&[3]), Ok(()), "one of the others too");
     let wide = leads(2, 0, members(&[1, 2, 3, 5, 6], &[], &[]));
     let mut lonely = wide;
     lonely.followers.retain(|id, _| id.0 == 1);
+    assert_eq!(check(&fleet(&lonely)), Err(Danger::Quorum { up: 2, voters: 5, majority: 3 }));
+}
+
+#[test]
+fn a_move_to_a_disk_that_is_too_full_does_not_begin() {
+    let map = started();
+    let moving = map.moves[&MOVE];
+    let mut leader = leads(2, 0, members(&[1, 2, 3], &[], &[]));
+    leader.bytes = 1000;
+    let check = |map: &ClusterMap, moving: &Move, room| {
+        let shown = ShardSeen { replicas: [(NodeId(2), leader.clone())].into() };
+        check_start(
+            map,
+            moving,
+            &FleetSeen {
+                shards: [(SHARD, shown)].into(),
+                up: map.nodes.keys().copied().collect(),
+                rooms: [(moving.to, room)].into(),
+                ..FleetSeen::default()
+            },
+        )
+    };
+    // Twice its bytes, and a twentieth stays free.
+    assert_eq!(check(&map, &moving, Room { free: 4000, total: 40_000 }), Ok(()));
+    let full = check(&map, &moving, Room { free: 3999, total: 40_000 });
+    assert_eq!(full, Err(Danger::Full { node: NodeId(4), needed: 2000, free: 3999, reserve: 2000 }));
     assert_eq!(
-        check_start(&moving, &seen(&lonely), all),
-        Err(Danger::Quorum { up: 2, voters: 5, majority: 3 })
+        full.expect_err("it is full").to_string(),
+        "the disk of node 4 is too full: 3.9K are free, 1.9K of them shall stay so, and what is to come needs 1.9K"
     );
+    let rest = map.apply(MapChange::CancelMove { id: MOVE }).expect("a move that is cancelled");
+    let rest = reported(&rest, &leads(2, 3, members(&[1, 2, 3], &[], &[4])));
+    let rest = reported(&rest, &leads(2, 4, members(&[1, 2, 3], &[], &[])));
+    let replaced = rest.apply(MapChange::Replace { shard: SHARD, node: NodeId(3) }).expect("a replacement");
+    let (_, moving) = replaced.move_of(SHARD).expect("it is under way");
+    assert_eq!(check(&replaced, moving, Room { free: 0, total: 40_000 }), Ok(()), "it takes its own place");
 }
 
 /// A shard, a map, and controllers, one at each place of its way: it has observed, it has read the map and its proposal is under way.

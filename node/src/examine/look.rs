@@ -96,7 +96,8 @@ impl Look {
                     found.rot.iter().map(|at| format!("segment {} byte {}", at.segment, at.offset)).collect();
                 let hurt = found.recovered.rot.iter().flat_map(|rot| rot.shards.keys());
                 let hurt: Vec<String> = hurt.map(ToString::to_string).collect();
-                let whom = if found.recovered.shards.is_empty() && hurt.is_empty() {
+                let nothing = found.recovered.shards.is_empty() && found.recovered.tombstones.is_empty();
+                let whom = if nothing && hurt.is_empty() {
                     "nothing that is left says whom it concerns: the next start takes out of service what the cluster map places here"
                         .to_owned()
                 } else if hurt.is_empty() {

@@ -1,4 +1,4 @@
-//! What the base says of the shards, as it was when it last answered.
+//! What the base says of the shards and of its disk, as it was when it last answered.
 //!
 //! Reading it may wait for a disk, and a scrape must not: it waits a moment and then shows what was known before.
 
@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use flotilla_store::disk::Room;
 use flotilla_topology::ShardId;
 use tokio::sync::Semaphore;
 use tracing::warn;
@@ -15,10 +16,18 @@ use super::shards::Stored;
 /// How long a scrape waits for the base.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// What the base says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct BaseSaid {
+    pub shards: BTreeMap<ShardId, Stored>,
+    /// Of its disk, if that tells.
+    pub room: Option<Room>,
+}
+
 /// The newest answer.
 #[derive(Debug)]
 pub(super) struct BaseNumbers {
-    known: Arc<Mutex<BTreeMap<ShardId, Stored>>>,
+    known: Arc<Mutex<BaseSaid>>,
     /// One reader at a time: scrapes of a base that hangs must not pile up threads.
     reading: Arc<Semaphore>,
 }
@@ -33,8 +42,8 @@ impl BaseNumbers {
     /// Reads the base away from the threads that serve, and returns what is known then.
     pub(super) async fn read(
         &self,
-        read: impl FnOnce() -> Result<BTreeMap<ShardId, Stored>, String> + Send + 'static,
-    ) -> BTreeMap<ShardId, Stored> {
+        read: impl FnOnce() -> Result<BaseSaid, String> + Send + 'static,
+    ) -> BaseSaid {
         if let Ok(permit) = Arc::clone(&self.reading).try_acquire_owned() {
             let known = Arc::clone(&self.known);
             let reading = tokio::task::spawn_blocking(move || {
@@ -58,8 +67,9 @@ mod tests {
 
     use super::*;
 
-    fn numbers(keys: u64) -> BTreeMap<ShardId, Stored> {
-        BTreeMap::from([(ShardId(1), Stored { keys, bytes: 10 * keys })])
+    fn numbers(keys: u64) -> BaseSaid {
+        let shards = BTreeMap::from([(ShardId(1), Stored { keys, bytes: 10 * keys })]);
+        BaseSaid { shards, room: Some(Room { free: 100 - keys, total: 100 }) }
     }
 
     #[tokio::test]

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flotilla_daemon::metrics::{ProcessMetrics, Registry, Scope};
+use flotilla_store::disk::Room;
 use flotilla_topology::{NodeId, ShardId};
 use metrics::{Counter, Gauge, Histogram};
 
@@ -81,6 +82,8 @@ struct LoadGauges {
     flush_jobs: Gauge,
     log_batches: Gauge,
     epoch: Gauge,
+    disk_free_bytes: Gauge,
+    disk_total_bytes: Gauge,
 }
 
 /// The series of one peer: it may leave the map.
@@ -121,6 +124,8 @@ impl NodeMetrics {
                 flush_jobs: gauge("kv_flush_queue_jobs"),
                 log_batches: gauge("kv_wal_queue_batches"),
                 epoch: gauge("kv_map_epoch"),
+                disk_free_bytes: gauge("kv_disk_free_bytes"),
+                disk_total_bytes: gauge("kv_disk_total_bytes"),
             },
             scope,
             process,
@@ -163,6 +168,16 @@ impl NodeMetrics {
 impl Default for NodeMetrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl LoadGauges {
+    /// A disk that does not tell keeps what it told.
+    fn show_room(&self, room: Option<Room>) {
+        if let Some(room) = room {
+            self.disk_free_bytes.set(room.free as f64);
+            self.disk_total_bytes.set(room.total as f64);
+        }
     }
 }
 

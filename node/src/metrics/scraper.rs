@@ -7,8 +7,9 @@ use std::time::Duration;
 use flotilla_daemon::causes::Causes;
 use flotilla_topology::ShardId;
 use tokio::sync::{Mutex, watch};
+use tracing::debug;
 
-use super::base::BaseNumbers;
+use super::base::{BaseNumbers, BaseSaid};
 use super::{NodeMetrics, Stored};
 use crate::host::ReplicaStatus;
 use crate::runtime::{NewestMap, Runtime};
@@ -81,17 +82,18 @@ impl Shared {
         let dirty: usize = replicas.iter().map(|replica| replica.overlay_bytes).sum();
         metrics.load.overlay_bytes.set(dirty as f64);
         metrics.show_sleep(&replicas);
-        metrics.shards.show(&replicas, &stored, &metrics.ops);
+        metrics.load.show_room(stored.room);
+        metrics.shards.show(&replicas, &stored.shards, &metrics.ops);
     }
 
-    async fn stored(&self, sources: &Sources, replicas: &[ReplicaStatus]) -> BTreeMap<ShardId, Stored> {
+    async fn stored(&self, sources: &Sources, replicas: &[ReplicaStatus]) -> BaseSaid {
         let shards: Vec<ShardId> = replicas.iter().map(|replica| replica.shard).collect();
         let runtime = Arc::clone(&sources.runtime);
         self.base.read(move || read_base(&runtime, shards)).await
     }
 }
 
-fn read_base(runtime: &Runtime, shards: Vec<ShardId>) -> Result<BTreeMap<ShardId, Stored>, String> {
+fn read_base(runtime: &Runtime, shards: Vec<ShardId>) -> Result<BaseSaid, String> {
     let view = runtime.view();
     let mut numbers = BTreeMap::new();
     for shard in shards {
@@ -101,5 +103,6 @@ fn read_base(runtime: &Runtime, shards: Vec<ShardId>) -> Result<BTreeMap<ShardId
         let stored = keys.map_or_else(Stored::default, |keys| Stored { keys: keys.keys, bytes: keys.bytes });
         numbers.insert(shard, stored);
     }
-    Ok(numbers)
+    let room = runtime.room().inspect_err(|error| debug!(%error, "the disk does not tell its room"));
+    Ok(BaseSaid { shards: numbers, room: room.ok() })
 }

@@ -172,7 +172,7 @@ impl Mover {
                     errands
                         .changes
                         .iter()
-                        .for_each(|change| info!(?change, "begun by the controller itself"));
+                        .for_each(|change| info!(%change, "begun by the controller itself"));
                 }
                 Ok(false) => debug!("the map changed meanwhile; what was decided on it is decided again"),
                 Err(status) => info!(why = status.message(), "not begun yet"),
@@ -232,6 +232,7 @@ impl Mover {
                     if !found.quarantined.is_empty() {
                         seen.quarantined.insert(node, found.quarantined);
                     }
+                    seen.rooms.extend(found.room.map(|room| (node, room)));
                     for (shard, replica) in found.replicas {
                         seen.shards.entry(shard).or_default().replicas.insert(node, replica);
                     }
@@ -265,13 +266,13 @@ impl Mover {
         let Some((_, moving)) = started.move_of(shard) else {
             unreachable!("a move of {shard} that was started is not there")
         };
-        let seen = self.look_at(map, &BTreeSet::from([shard])).await;
-        let nothing = ShardSeen::default();
-        let replicas = seen.shards.get(&shard).unwrap_or(&nothing);
-        check_start(moving, replicas, |node| seen.up.contains(&node)).map_err(|danger| {
+        // What is on its way to the same disk needs room too.
+        let arriving = started.moves.values().filter(|it| it.to == to).map(|it| it.shard);
+        let seen = self.look_at(map, &arriving.collect()).await;
+        check_start(&started, moving, &seen).map_err(|danger| {
             refusals::precondition(Some(shard.0), format!("shard {}: {danger}", shard.0))
         })?;
-        let leader = replicas.leader().map(|(_, leader)| leader);
+        let leader = seen.shards.get(&shard).and_then(ShardSeen::leader).map(|(_, leader)| leader);
         Ok(Readied {
             moving: *moving,
             bytes: leader.map_or(0, |leader| leader.bytes),

@@ -10,7 +10,7 @@ use flotilla_topology::{NodeId, ShardId};
 use tonic::Status;
 
 use super::wire::decode_change;
-use crate::api::{all_stats, encode_quarantine, encode_replica, refusals};
+use crate::api::{encode_quarantine, encode_replica, refusals, resting};
 use crate::host::{Answer, ReplicaStatus};
 use crate::runtime::{Input, Runtime};
 use crate::storage::ClusterId;
@@ -46,12 +46,12 @@ impl Office {
         let quarantined = encode_quarantine(&self.runtime);
         let replicas = self.runtime.replicas().await.map_err(|_| refusals::ending(None))?;
         let replicas: Vec<_> = replicas.into_iter().filter(|it| shards.contains(&it.shard)).collect();
-        let stats = all_stats(&self.runtime, replicas.iter().map(|it| it.shard).collect()).await?;
+        let (stats, room) = resting(&self.runtime, replicas.iter().map(|it| it.shard).collect()).await?;
         let encoded = replicas.iter().zip(stats);
         let encode = |(it, stats): (&ReplicaStatus, Option<Stats>)| {
             encode_replica(it, stats.as_ref(), |to| self.transport.snapshot_bytes_sent(it.shard, to))
         };
-        Ok(v1::InspectReply { replicas: encoded.map(encode).collect(), quarantined })
+        Ok(v1::InspectReply { replicas: encoded.map(encode).collect(), quarantined, room })
     }
 
     /// Other members for a shard that this node leads.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use flotilla_proto::v1;
 use flotilla_proto::v1::raft_client::RaftClient;
 use flotilla_raft::{Change, Index, ReplicaId};
+use flotilla_store::disk::Room;
 use flotilla_tls::{Whom, connect_lazy};
 use flotilla_topology::{ClusterMap, NodeId, ShardId};
 use tokio::time::timeout;
@@ -28,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct NodeSeen {
     pub replicas: Vec<(ShardId, ReplicaSeen)>,
     pub quarantined: BTreeMap<ShardId, ReplicaId>,
+    pub room: Option<Room>,
 }
 
 /// Asks nodes at their peer addresses.
@@ -73,6 +75,7 @@ impl Peers {
         Ok(NodeSeen {
             replicas: reply.replicas.iter().filter_map(decode).collect(),
             quarantined: reply.quarantined.iter().map(out).collect(),
+            room: reply.room.map(|it| Room { free: it.free_bytes, total: it.total_bytes }),
         })
     }
 

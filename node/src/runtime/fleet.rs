@@ -104,8 +104,16 @@ impl FleetKeeper {
             return;
         }
         info!(epoch = %map.epoch, nodes = map.nodes.len(), shards = map.shards.len(), "a newer cluster map");
+        let is_member = map.nodes.contains_key(&self.node);
+        if !is_member {
+            warn!(
+                epoch = %map.epoch,
+                "this node is no member of the fleet any more: its replicas end. Stop it; its id and its directory are of no more use"
+            );
+        }
+        let members = map.nodes.iter().filter(|_| is_member);
         let peers: BTreeMap<NodeId, String> =
-            map.nodes.iter().map(|(node, info)| (*node, info.peer_addr.clone())).collect();
+            members.map(|(node, info)| (*node, info.peer_addr.clone())).collect();
         self.transport.set_peers(&peers);
         // First the disk, then the births: should the log ever lose a birth, the map on the disk knows its id.
         let is_cached = self.cache(encoded.clone()).await;

@@ -40,11 +40,13 @@ mod tokens;
 mod worker_task;
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use flotilla_raft::Term;
 use flotilla_store::Base;
+use flotilla_store::disk::Room;
 use flotilla_topology::{NodeId, ShardId};
 use tokio::runtime::Handle;
 
@@ -305,6 +307,14 @@ impl Runtime {
     #[must_use]
     pub fn view(&self) -> BaseView {
         self.base.view()
+    }
+
+    /// The room of the base's file system. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The file system fails.
+    pub fn room(&self) -> io::Result<Room> {
+        self.base.room()
     }
 
     /// Ends all threads, in an order in which none leaves work for one that has ended. Blocks until they have.

@@ -14,6 +14,7 @@ use super::codec::{self, WireError};
 use super::dialer::Peer;
 use super::event::PeerEvent;
 use super::hello::Greeting;
+use super::outbox::FRAME_BYTES;
 use super::switchboard::Shared;
 use super::voucher::Voucher;
 
@@ -66,7 +67,8 @@ pub(super) async fn accept(
     let number = shared.next_accepted();
     let mut ended = shared.ended();
     let shared = Arc::clone(shared);
-    let mut reader = Reader { shared, peer: None, number, greeting, answering, asked: Epoch(0) };
+    let mut reader =
+        Reader { shared, peer: None, number, greeting, answering, asked: Epoch(0), theirs: Epoch(0) };
     reader.meet();
     tokio::spawn(async move {
         tokio::select! {
@@ -92,6 +94,8 @@ struct Reader {
     answering: Answering,
     /// The epoch of the map that we asked for last.
     asked: Epoch,
+    /// The newest epoch that the node is known to have; 0: it has told of none.
+    theirs: Epoch,
 }
 
 impl Reader {
@@ -142,6 +146,7 @@ impl Reader {
             (self.shared.events)(PeerEvent::Messages { node, messages });
         }
         self.gossip(node, Epoch(frame.map_epoch), frame.map);
+        self.tell_who_was_left_behind();
         Ok(())
     }
 
@@ -170,8 +175,26 @@ impl Reader {
         }
     }
 
+    /// A peer is told of newer maps on our own stream to it. To a node that our map does not name there is none: that it is no
+    /// member any more it hears from whom it dials. One that has just joined has a newer map than ours.
+    fn tell_who_was_left_behind(&mut self) {
+        if self.theirs == Epoch(0) || self.peer.as_ref().is_some_and(|peer| !peer.has_left()) {
+            return;
+        }
+        let (epoch, map) = self.shared.shelf.get();
+        if epoch <= self.theirs || map.len() + FRAME_BYTES > self.greeting.frame_bytes_max {
+            return;
+        }
+        let newer = v1::PeerFrame { map_epoch: epoch.0, map, ..v1::PeerFrame::default() };
+        // No room: its next frame is another chance.
+        if self.answering.try_send(Ok(newer)).is_ok() {
+            self.theirs = epoch;
+        }
+    }
+
     /// Takes a map that is newer than ours, or asks for it.
     fn gossip(&mut self, node: NodeId, epoch: Epoch, map: bytes::Bytes) {
+        self.theirs = self.theirs.max(epoch);
         let ours = self.shared.shelf.epoch();
         if epoch <= ours {
             return;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flotilla_proto::v1::raft_client::RaftClient;
 use flotilla_tls::Whom;
-use flotilla_topology::NodeId;
+use flotilla_topology::{Epoch, NodeId};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -79,6 +79,10 @@ impl Peer {
 
     pub(super) fn leave(&self) {
         self.left.send_replace(true);
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        *self.left.borrow()
     }
 }
 
@@ -184,6 +188,11 @@ async fn attempt(
     while let Some(answer) = answers.message().await? {
         if answer.map_wanted {
             peer.outbox.want_map(standing.attempt);
+        }
+        // A peer has a stream of its own for that, unless we are none of its peers any more.
+        let epoch = Epoch(answer.map_epoch);
+        if !answer.map.is_empty() && epoch > shared.shelf.epoch() {
+            (shared.events)(PeerEvent::Map { node: peer.node, epoch, map: answer.map });
         }
     }
     Ok(())

@@ -23,7 +23,7 @@ use super::shelf::Shelf;
 use crate::host::{Beat, BeatAnswer};
 
 /// What a frame has beside its messages at most, in bytes.
-const FRAME_BYTES: usize = 64;
+pub(super) const FRAME_BYTES: usize = 64;
 
 /// The bounds of an outbox, in bytes of messages.
 #[derive(Clone, Copy, Debug)]

@@ -108,6 +108,32 @@ fn a_replacement_that_is_called_off_leaves_it_out_of_service() {
     fleet.converge(SHARD);
 }
 
+/// The replacement is called off before there was room for it: it is not born when there is.
+#[test]
+fn a_replacement_that_is_called_off_before_its_birth_is_not_born() {
+    let mut fleet = rotten(85);
+    fleet.stall(SICK);
+    fleet.place(ReplicaId(4), SICK);
+    fleet.run(Duration::from_millis(100));
+    assert_eq!(fleet.quarantined(SICK), [SHARD], "what is left in the base is still to be dropped");
+    fleet.unplace(ReplicaId(4));
+    fleet.run(Duration::from_millis(100));
+    fleet.resume(SICK);
+    fleet.until("the base is empty", Duration::from_secs(5), |fleet| !fleet.base_holds(SICK, SHARD));
+    fleet.run(Duration::from_secs(1));
+    assert_eq!(fleet.quarantined(SICK), [SHARD], "the map places nobody there but the lost one");
+    assert!(!fleet.status(SHARD).contains_key(&SICK), "nobody placed this one");
+    // Another one is.
+    fleet.place(ReplicaId(5), SICK);
+    change(&mut fleet, &Change::AddLearners(set(&[5])), "voters(1 2 3) learners(5)");
+    let replace =
+        Change::Enter { promote: set(&[5]), demote: set(&[]), remove: set(&[3]), leave: Leave::Auto };
+    change(&mut fleet, &replace, "voters(1 2 5)");
+    assert_eq!(fleet.quarantined(SICK), []);
+    check(&mut fleet);
+    fleet.converge(SHARD);
+}
+
 #[test]
 fn it_is_removed_and_leaves_nothing() {
     let mut fleet = rotten(83);

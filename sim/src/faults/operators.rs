@@ -75,8 +75,7 @@ impl World {
         let Ok(started) = self.map.apply(start.clone()) else { return false };
         let seen = self.seen_now();
         let Some((_, moving)) = started.move_of(*shard) else { return false };
-        let replicas = seen.shards.get(shard).cloned().unwrap_or_default();
-        check_start(moving, &replicas, |node| seen.up.contains(&node)).is_ok()
+        check_start(&started, moving, &seen).is_ok()
     }
 
     pub(super) fn cancel_move(&mut self) -> bool {

@@ -58,36 +58,27 @@ impl Nodes {
 
 #[cfg(test)]
 mod tests {
-    use std::panic::catch_unwind;
-
-    use flotilla_topology::{NodeInfo, plan_initial};
-
+    use super::super::statuses::first_map;
+    use super::super::violation::thrown;
     use super::*;
-    use crate::judges::Violation;
-
-    fn info(node: u64) -> NodeInfo {
-        let address = format!("n{node}.sim:1");
-        NodeInfo { client_addr: address.clone(), peer_addr: address, http_addr: String::new() }
-    }
 
     fn fleet() -> ClusterMap {
-        let nodes = (1..=3).map(|node| (NodeId(node), info(node))).collect();
-        plan_initial(7, nodes, 1, 2).expect("it can be")
+        first_map(3, 1)
     }
 
     /// What is wrong with these maps, one after the other.
     fn judged(maps: &[&ClusterMap]) -> Option<String> {
-        let judged = catch_unwind(|| {
+        let judge = || {
             let mut nodes = Nodes::new(&fleet());
             maps.iter().for_each(|map| drop(nodes.placed(map)));
-        });
-        judged.err().and_then(|it| it.downcast::<Violation>().ok()).map(|violation| violation.what)
+        };
+        thrown(judge).map(|violation| violation.what)
     }
 
     #[test]
     fn nobody_comes_back_and_nobody_changes_its_directory() {
         let (map, mut joined, mut without) = (fleet(), fleet(), fleet());
-        joined.nodes.insert(NodeId(4), info(4));
+        joined.nodes.insert(NodeId(4), map.nodes[&NodeId(1)].clone());
         joined.joined.insert(NodeId(4), 44);
         without.nodes.remove(&NodeId(3));
         assert_eq!(judged(&[&map, &joined, &map]), None);

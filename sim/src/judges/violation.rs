@@ -21,9 +21,15 @@ pub fn hold(holds: bool, judge: &'static str, what: impl FnOnce() -> String) {
     }
 }
 
+/// For the tests of judges: what is thrown.
+#[cfg(test)]
+pub(super) fn thrown(act: impl FnOnce()) -> Option<Violation> {
+    let thrown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).err()?;
+    thrown.downcast::<Violation>().ok().map(|violation| *violation)
+}
+
 /// For the tests of judges: which one throws.
 #[cfg(test)]
 pub(super) fn broken(act: impl FnOnce()) -> Option<&'static str> {
-    let thrown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).err()?;
-    thrown.downcast_ref::<Violation>().map(|violation| violation.judge)
+    thrown(act).map(|violation| violation.judge)
 }

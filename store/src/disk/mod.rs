@@ -49,6 +49,23 @@ impl Default for Options {
     }
 }
 
+/// The room of the file system that holds the base, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// What this process may still fill.
+    pub free: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+impl Room {
+    /// What must stay free of it: a twentieth. Logs grow, tables are written anew before the old ones go.
+    #[must_use]
+    pub const fn reserve(&self) -> u64 {
+        self.total / 20
+    }
+}
+
 /// The base. Clones are handles of the same one.
 #[derive(Clone)]
 pub struct Disk {
@@ -100,6 +117,17 @@ impl Disk {
     pub fn disk_bytes(&self) -> Result<u64, BaseError> {
         let open = self.current().ok_or(BaseError::Poisoned)?;
         open.database.disk_space().map_err(failure)
+    }
+
+    /// The room of its file system. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// The file system fails.
+    pub fn room(&self) -> io::Result<Room> {
+        let found = rustix::fs::statvfs(&self.shared.path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
     }
 
     fn write_lock(&self) -> std::sync::RwLockWriteGuard<'_, Option<Handles>> {

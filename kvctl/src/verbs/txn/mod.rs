@@ -6,6 +6,7 @@ use std::ffi::OsString;
 
 use clap::{Args, ValueHint};
 use flotilla_client::{TxnAnswer, TxnResult};
+use flotilla_daemon::table::{Align, Table};
 use serde_json::{Map, Value, json};
 
 use crate::argument;
@@ -15,7 +16,6 @@ use crate::failure::{Effect, Failure};
 use crate::session::{self, Session};
 use crate::verbs::get;
 use crate::verbs::txn::file::{File, Operation};
-use flotilla_daemon::table::{Align, Table};
 
 const EXAMPLE: &str = r#"FILE is one JSON document:
 

@@ -24,6 +24,8 @@ impl<B: Base> Worker<B> {
         }
         if let Some(greatest) = spent {
             self.quarantine.lost(shard, greatest);
+            // Was somebody to be born in its place, the map no longer says so, or says so again in a moment.
+            self.ending.call_off(shard);
             return;
         }
         if self.ending.give_up(shard) {

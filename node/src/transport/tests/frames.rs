@@ -109,6 +109,32 @@ fn who_has_an_older_map_gets_the_newer_one() {
     assert_eq!(map_of(&one), (NodeId(2), Epoch(4), Bytes::from_static(b"four")));
 }
 
+/// The map of a node that is no member any more: it is told so by whom it still dials.
+#[test]
+fn who_left_the_map_gets_the_one_that_says_so() {
+    let map_of = |side: &Side| {
+        side.await_event("map", |event| match event {
+            PeerEvent::Map { node, epoch, map } => Some((node, epoch, map)),
+            _ => None,
+        })
+    };
+    let (one, two, late) = (Side::start(1), Side::start(2), Side::start(3));
+    for side in [&one, &two, &late] {
+        side.transport.announce_map(Epoch(3), Bytes::from_static(b"three"));
+    }
+    one.knows(&[&two]);
+    two.knows(&[&one]);
+    one.await_connected(&two);
+    two.await_connected(&one);
+    // While it is connected …
+    one.knows(&[]);
+    one.transport.announce_map(Epoch(4), Bytes::from_static(b"four"));
+    assert_eq!(map_of(&two), (NodeId(1), Epoch(4), Bytes::from_static(b"four")));
+    // … and when it comes back later.
+    late.knows(&[&one]);
+    assert_eq!(map_of(&late), (NodeId(1), Epoch(4), Bytes::from_static(b"four")));
+}
+
 /// Opens a stream with these frames; returns the answer's Hello, or how the stream ended.
 fn knock(at: &Side, frames: Vec<v1::PeerFrame>) -> Result<v1::Hello, Status> {
     let address = at.address;
