@@ -12,7 +12,8 @@ use flotilla_proto::v1 as wire;
 use flotilla_tls::{Tls, Whom, connect};
 use flotilla_topology::{NodeId, ShardId};
 use futures_util::future::join_all;
-use tokio::time::timeout_at;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{timeout, timeout_at};
 use tonic::transport::{Channel, Endpoint as TonicEndpoint};
 use tonic::{Code, Response, Status};
 use wire::cluster_client::ClusterClient;
@@ -26,6 +27,12 @@ use crate::view::Fleet;
 
 /// A dead host must not use up the time in which the next endpoint could answer.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(1);
+
+/// How the reason of who did not answer in time begins.
+pub const LATE: &str = "no answer within";
+
+/// Who has not answered for so long may hang: the next is asked as well.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// How many redirects are followed before giving up: a fleet that elects just now may know better each time.
 const REDIRECTS_MAX: usize = 3;
@@ -72,14 +79,11 @@ impl Admin {
     pub async fn living(&self) -> Result<(&Endpoint, wire::ClusterMap), Failure> {
         // Before anybody is asked: a wrong flag is no unreachable fleet.
         self.tls()?;
-        let mut reasons = Vec::new();
-        for endpoint in &self.endpoints {
-            match self.ask(endpoint.as_str(), get_map).await {
-                Ok(map) => return Ok((endpoint, map)),
-                Err(status) => reasons.push((endpoint, status)),
-            }
-        }
-        Err(nobody(&reasons))
+        let asked = self.endpoints.iter().map(|endpoint| async move {
+            let map = self.ask(endpoint.as_str(), get_map).await.map_err(|status| (endpoint, status))?;
+            Ok((endpoint, map))
+        });
+        first_answer(asked).await.map_err(|reasons| nobody(&reasons))
     }
 
     /// The whole fleet: the map, and what each of its nodes says within the timeout.
@@ -252,7 +256,7 @@ impl Admin {
     }
 
     /// A question that any node answers, or has answered where the meta shard is led: those with a replica of it first. The next is asked
-    /// only where the one before surely did nothing because it could not.
+    /// where the one before could not; of what does something, only where that surely did nothing.
     async fn ask_any<T>(
         &self,
         effect: Effect,
@@ -262,20 +266,34 @@ impl Admin {
         let hosts = map.shards.iter().filter(|it| it.shard == ShardId::META.0).flat_map(|it| &it.replicas);
         let hosts: Vec<u64> = hosts.map(|it| it.node).collect();
         let (first, then): (Vec<_>, Vec<_>) = map.nodes.iter().partition(|it| hosts.contains(&it.node));
-        let mut last = Failure::Refused("the cluster map names no node".to_string());
-        for node in first.into_iter().chain(then) {
-            match self.ask(&node.client_addr, |client| ask(client)).await {
-                Ok(answer) => return Ok(answer.into_inner()),
+        let asked = first.into_iter().chain(then).map(|node| async {
+            let answer = self.ask(&node.client_addr, |client| ask(client)).await;
+            match answer {
+                Ok(answer) => Ok(Ok(answer.into_inner())),
                 Err(status) => {
-                    last = Failure::of_status(&node.client_addr, effect, &status);
-                    let elsewhere = status.code() == Code::Unavailable;
-                    if !elsewhere || !flotilla_proto::status::definite(&status) {
-                        return Err(last);
+                    let failure = Failure::of_status(&node.client_addr, effect, &status);
+                    let harmless = effect == Effect::Read || flotilla_proto::status::definite(&status);
+                    if status.code() == Code::Unavailable && harmless {
+                        Err(failure)
+                    } else {
+                        Ok(Err(failure))
                     }
                 }
             }
-        }
-        Err(last)
+        });
+        let answer = match effect {
+            Effect::Read => first_answer(asked).await,
+            Effect::Write => one_by_one(asked).await,
+        };
+        answer.unwrap_or_else(|reasons| {
+            let none = || Failure::Refused("the cluster map names no node".to_string());
+            Err(match reasons.into_iter().last().unwrap_or_else(none) {
+                Failure::Refused(text) if text.contains(LATE) => {
+                    Failure::Refused(format!("{text}; has the meta shard a leader? (kvctl status)"))
+                }
+                other => other,
+            })
+        })
     }
 
     /// One question to one address, within the timeout.
@@ -288,7 +306,7 @@ impl Admin {
         F: Future<Output = Result<T, Status>>,
     {
         let deadline = tokio::time::Instant::now() + self.timeout;
-        let late = || Status::unavailable(format!("no answer within {} ms", self.timeout.as_millis()));
+        let late = || Status::unavailable(format!("{LATE} {} ms", self.timeout.as_millis()));
         let endpoint = TonicEndpoint::from_shared(format!("http://{address}"))
             .map_err(|error| Status::invalid_argument(error.to_string()))?
             .connect_timeout(self.timeout.min(CONNECT_TIMEOUT_MAX));
@@ -307,6 +325,51 @@ impl Admin {
             answer => answer,
         }
     }
+}
+
+/// Asks one after the other, the next also when one takes its time: the first answer counts. The error is all the reasons why there
+/// is none, in the order of the questions.
+async fn first_answer<T, E>(
+    asked: impl Iterator<Item = impl Future<Output = Result<T, E>>>,
+) -> Result<T, Vec<E>> {
+    let mut asked = asked.enumerate();
+    let (mut under_way, mut reasons) = (FuturesUnordered::new(), BTreeMap::new());
+    loop {
+        let is_last = match asked.next() {
+            Some((place, ask)) => {
+                under_way.push(async move { (place, ask.await) });
+                false
+            }
+            None => true,
+        };
+        let answer = if is_last {
+            under_way.next().await
+        } else {
+            match timeout(SLOW, under_way.next()).await {
+                Ok(answer) => answer,
+                Err(_) => continue,
+            }
+        };
+        match answer {
+            Some((_, Ok(answer))) => return Ok(answer),
+            Some((place, Err(reason))) => drop(reasons.insert(place, reason)),
+            None => return Err(reasons.into_values().collect()),
+        }
+    }
+}
+
+/// Asks one after the other, the next when one could not.
+async fn one_by_one<T, E>(
+    asked: impl Iterator<Item = impl Future<Output = Result<T, E>>>,
+) -> Result<T, Vec<E>> {
+    let mut reasons = Vec::new();
+    for ask in asked {
+        match ask.await {
+            Ok(answer) => return Ok(answer),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    Err(reasons)
 }
 
 /// The newest map that a node or router knows, also when the meta shard is down.
@@ -369,6 +432,30 @@ mod tests {
         let refused = io::Error::from_raw_os_error(111);
         assert_eq!(root_cause(&Outer(refused)), "connection refused");
         assert_eq!(root_cause(&Outer(io::Error::other("odd\nthings"))), "odd things");
+    }
+
+    #[tokio::test]
+    async fn who_hangs_does_not_hold_up_the_others() {
+        let ask = |answer: Option<Result<u8, u8>>| async move {
+            match answer {
+                Some(answer) => answer,
+                None => std::future::pending().await,
+            }
+        };
+        let asked = [None, Some(Err(1)), None, Some(Ok(3)), Some(Ok(4))].map(ask);
+        assert_eq!(first_answer(asked.into_iter()).await, Ok(3));
+        let gate = tokio::sync::Notify::new();
+        let (gate, late) = (&gate, [true, false].into_iter());
+        let asked = late.map(|is_late| async move {
+            if is_late {
+                gate.notified().await
+            } else {
+                gate.notify_one()
+            }
+            Err::<u8, bool>(is_late)
+        });
+        assert_eq!(first_answer(asked).await, Err(vec![true, false]), "in the order of the questions");
+        assert_eq!(first_answer(std::iter::empty::<std::future::Ready<Result<u8, u8>>>()).await, Err(vec![]));
     }
 
     #[tokio::test]

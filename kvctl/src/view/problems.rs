@@ -5,6 +5,7 @@ use flotilla_proto::v1 as wire;
 use flotilla_topology::NodeId;
 
 use super::{Fleet, Node, Shard};
+use crate::admin::LATE;
 
 /// A replica may be this far behind before it is worth a word: less is what a busy fleet looks like at any moment.
 const LAG_ENTRIES_MAX: u64 = 10_000;
@@ -75,7 +76,12 @@ fn leaderless(shard: &Shard) -> Option<Problem> {
 fn silent(fleet: &Fleet, node: &Node) -> Option<Problem> {
     let why = node.answer.as_ref().err()?;
     let id = node.id.0;
-    let again = format!("start it again, with its data directory: kvnode --id {id} …");
+    let again = if why.starts_with(LATE) {
+        "it hangs, or its machine does, or the network swallows what is sent: look there, and at its log"
+            .to_string()
+    } else {
+        format!("start it again, with its data directory: kvnode --id {id} …")
+    };
     let fix = match (node.leaving, fleet.replicas_on(node.id)) {
         (wire::Leaving::Removed, _) => "its replicas are being replaced, then it is removed".to_string(),
         (_, 0) => format!("{again}; nobody needs it: kvctl node remove {id}"),

@@ -74,7 +74,9 @@ impl World {
     /// A node says to all others that it knows which map it has.
     pub(super) fn spread_map(&mut self, id: NodeId) {
         let map = Arc::clone(&self.node(id).map);
-        for other in self.peers(id) {
+        // Who is no member any more, and still dials those that it knew, hears it from them.
+        let left: Vec<NodeId> = self.judges.nodes.gone().iter().copied().filter(|gone| *gone != id).collect();
+        for other in self.peers(id).into_iter().chain(left) {
             if self.network.carries(id, other, self.now_us) {
                 let map = Arc::clone(&map);
                 self.carry(other, AtNode::MapArrived(map));
