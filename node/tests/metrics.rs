@@ -41,6 +41,8 @@ const CONTRACT: &[(&str, &[&str])] = &[
     ("kv_wal_batch_shards_count", &[]),
     ("kv_wal_segments", &[]),
     ("kv_wal_bytes", &[]),
+    ("kv_disk_free_bytes", &[]),
+    ("kv_disk_total_bytes", &[]),
     ("kv_peer_bytes_total", &["direction", "peer"]),
     ("kv_peer_frames_total", &["direction", "peer"]),
     ("kv_inbox_bytes", &[]),

@@ -70,7 +70,8 @@ fn show(plan: &wire::PlanEveningResult, dry_run: bool, console: &mut Console) ->
     }
     let lines = lines(plan);
     if lines.is_empty() {
-        return console.line("replicas and leaders are spread evenly enough: nothing to do");
+        return console
+            .line("nothing to do: replicas and leaders are spread evenly enough, as far as disks have room");
     }
     lines.iter().enumerate().try_for_each(|(at, line)| console.line(&format!("{}. {line}", at + 1)))?;
     if dry_run && !plan.moves.is_empty() {
@@ -147,13 +148,19 @@ async fn carry_out(
         let (mut room, mut moving) = (MOVES_AT_ONCE_MAX.saturating_sub(listed.len()), BTreeSet::new());
         moving.extend(listed.iter().map(|it| it.shard));
         // Another move of the same shard waits for the one before, and what comes later for it: in this order each makes sense.
-        while let Some(it) = open.next_if(|it| room > 0 && !moving.contains(&it.shard)) {
+        while let Some(it) = open.peek().filter(|it| room > 0 && !moving.contains(&it.shard)) {
             let (from, to) = (NodeId(it.from_node), NodeId(it.to_node));
-            let started = admin.start_move(ShardId(it.shard), from, to, false).await?;
+            let started = match admin.start_move(ShardId(it.shard), from, to, false).await {
+                Ok(started) => started,
+                // What moves may be what is in its way: a disk has more room when that has come to rest.
+                Err(Failure::Refused(_)) if !moving.is_empty() => break,
+                Err(failure) => return Err(failure),
+            };
             begun.extend(started.r#move);
             console.note(&sentence(it));
             room -= 1;
             moving.insert(it.shard);
+            open.next();
         }
     }
 }

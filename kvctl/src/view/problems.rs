@@ -164,9 +164,12 @@ fn drained(fleet: &Fleet, node: &Node) -> Option<Problem> {
 /// One node has at least three replicas more than another.
 fn crowded(fleet: &Fleet) -> Option<Problem> {
     let homes = fleet.nodes.iter().filter(|it| it.leaving == wire::Leaving::Stays && it.answer.is_ok());
-    let mut counts: Vec<(usize, NodeId)> = homes.map(|it| (fleet.replicas_on(it.id), it.id)).collect();
-    counts.sort_unstable();
-    let (&(least, few), &(most, many)) = (counts.first()?, counts.last()?);
+    let mut counts: Vec<(usize, &Node)> = homes.map(|it| (fleet.replicas_on(it.id), it)).collect();
+    counts.sort_unstable_by_key(|(count, node)| (*count, node.id));
+    // Who has no room gets nothing.
+    let (least, few) =
+        counts.iter().find(|(_, node)| full(node).is_none()).map(|(least, node)| (*least, node.id))?;
+    let (most, many) = counts.last().map(|(most, node)| (*most, node.id))?;
     (most >= least + 3).then(|| Problem {
         is_grave: false,
         what: format!("node {} has {most} replicas, node {} has {least}", many.0, few.0),

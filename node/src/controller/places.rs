@@ -7,8 +7,8 @@ use flotilla_topology::{ClusterMap, Membership, NodeId, ShardId};
 use super::seen::FleetSeen;
 use super::start::Danger;
 
-/// A replica that is written while older tables are merged takes its place twice for a while.
-const BYTES_FACTOR: u64 = 2;
+/// A replica that is written while older tables are merged takes its place twice, until it has come to rest.
+const COMING_FACTOR: u64 = 2;
 
 /// What each node has, and is about to get.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Places<'a> {
     seen: &'a FleetSeen,
     /// How many replicas each will have when the moves that are under way have ended, as they are meant to.
     loads: BTreeMap<NodeId, usize>,
-    /// What the replicas take that it does not have yet, in bytes.
+    /// What the replicas on their way take beside what they have taken, in bytes.
     coming: BTreeMap<NodeId, u64>,
 }
 
@@ -34,7 +34,9 @@ impl<'a> Places<'a> {
                 let is_coming = placement.membership != Membership::Voter
                     && moving.is_some_and(|it| it.arriving == *replica && it.from != it.to);
                 if is_coming {
-                    *coming.entry(placement.node).or_default() += need(seen, *shard);
+                    let shown = seen.shards.get(shard).and_then(|it| it.replicas.get(&placement.node));
+                    let has = shown.filter(|it| it.replica == *replica).map_or(0, |it| it.bytes);
+                    add(&mut coming, placement.node, need(seen, *shard).saturating_sub(has));
                 }
             }
         }
@@ -76,14 +78,20 @@ impl<'a> Places<'a> {
         Err(Danger::Full { node, needed, free: room.free, reserve: room.reserve() })
     }
 
-    /// A replica is meant to go there, although the map does not say so yet.
+    /// A replica is meant to go there, although the map does not say so yet. It has come to rest when the next one comes: of many no
+    /// more go at once than there is room for.
     pub(super) fn take(&mut self, shard: ShardId, node: NodeId) {
         *self.loads.entry(node).or_default() += 1;
-        *self.coming.entry(node).or_default() += need(self.seen, shard);
+        add(&mut self.coming, node, self.seen.bytes(shard));
     }
 }
 
-/// What a replica of a shard takes on a disk that has none of it, in bytes.
+fn add(coming: &mut BTreeMap<NodeId, u64>, node: NodeId, bytes: u64) {
+    let sum = coming.entry(node).or_default();
+    *sum = sum.saturating_add(bytes);
+}
+
+/// What a replica of a shard takes while it comes to a disk that has none of it, in bytes.
 fn need(seen: &FleetSeen, shard: ShardId) -> u64 {
-    seen.bytes(shard).saturating_mul(BYTES_FACTOR)
+    seen.bytes(shard).saturating_mul(COMING_FACTOR)
 }

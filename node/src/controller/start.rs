@@ -20,8 +20,8 @@ pub enum Danger {
     },
     /// The disk of the new node is too full.
     #[error(
-        "the disk of node {} is too full: {} are free, {} of them shall stay so, and what is to come needs {}",
-        node.0, bytes(*free), bytes(*reserve), bytes(*needed)
+        "the disk of node {} is too full: {} are free, what is to come needs {}, and {} shall stay free",
+        node.0, bytes(*free), bytes(*needed), bytes(*reserve)
     )]
     Full {
         /// The node.

@@ -220,7 +220,7 @@ fn a_move_to_a_disk_that_is_too_full_does_not_begin() {
     assert_eq!(full, Err(Danger::Full { node: NodeId(4), needed: 2000, free: 3999, reserve: 2000 }));
     assert_eq!(
         full.expect_err("it is full").to_string(),
-        "the disk of node 4 is too full: 3.9K are free, 1.9K of them shall stay so, and what is to come needs 1.9K"
+        "the disk of node 4 is too full: 3.9K are free, what is to come needs 1.9K, and 1.9K shall stay free"
     );
     let rest = map.apply(MapChange::CancelMove { id: MOVE }).expect("a move that is cancelled");
     let rest = reported(&rest, &leads(2, 3, members(&[1, 2, 3], &[], &[4])));

@@ -68,10 +68,10 @@ impl Ending {
         self.shards.get_mut(&shard).is_some_and(|ended| std::mem::take(&mut ended.is_kept))
     }
 
-    /// Whoever waits to be born is not born any more.
-    pub(super) fn call_off(&mut self, shard: ShardId) {
+    /// Whoever waits to be born under this id, or an older one, is not born any more.
+    pub(super) fn call_off(&mut self, shard: ShardId, replica: ReplicaId) {
         if let Some(ended) = self.shards.get_mut(&shard) {
-            ended.next = None;
+            ended.next.take_if(|birth| birth.replica <= replica);
         }
     }
 

@@ -13,7 +13,7 @@
 //!
 //! What it does not do: it keeps no history and no rates. That is the work of whoever scrapes.
 
-mod base;
+mod last_answer;
 mod ops;
 mod quarantine;
 mod scraper;
@@ -172,7 +172,6 @@ impl Default for NodeMetrics {
 }
 
 impl LoadGauges {
-    /// A disk that does not tell keeps what it told.
     fn show_room(&self, room: Option<Room>) {
         if let Some(room) = room {
             self.disk_free_bytes.set(room.free as f64);

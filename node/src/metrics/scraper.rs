@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use flotilla_daemon::causes::Causes;
+use flotilla_store::disk::Room;
 use flotilla_topology::ShardId;
 use tokio::sync::{Mutex, watch};
-use tracing::debug;
 
-use super::base::{BaseNumbers, BaseSaid};
+use super::last_answer::LastAnswer;
 use super::{NodeMetrics, Stored};
 use crate::host::ReplicaStatus;
 use crate::runtime::{NewestMap, Runtime};
@@ -26,7 +26,8 @@ pub struct Scraper(Arc<Shared>);
 struct Shared {
     metrics: Arc<NodeMetrics>,
     sources: OnceLock<Sources>,
-    base: BaseNumbers,
+    base: LastAnswer<BTreeMap<ShardId, Stored>>,
+    room: LastAnswer<Option<Room>>,
     /// One scrape at a time: a second one waits, and then finds everything fresh.
     turn: Mutex<()>,
 }
@@ -43,8 +44,9 @@ impl Scraper {
     /// A scraper of a node without threads.
     #[must_use]
     pub fn new(metrics: Arc<NodeMetrics>) -> Self {
-        let (sources, base) = (OnceLock::new(), BaseNumbers::default());
-        Self(Arc::new(Shared { metrics, sources, base, turn: Mutex::default() }))
+        let (base, room) = (LastAnswer::of("the base"), LastAnswer::of("the disk"));
+        let (sources, turn) = (OnceLock::new(), Mutex::default());
+        Self(Arc::new(Shared { metrics, sources, base, room, turn }))
     }
 
     /// The node runs. Only the first call counts.
@@ -75,6 +77,9 @@ impl Shared {
         metrics.show_peers(&sources.transport.peers());
         metrics.snapshots.show(sources.transport.snapshot_counts());
         metrics.quarantine.show(&sources.runtime.quarantine().all());
+        let runtime = Arc::clone(&sources.runtime);
+        let room = self.room.read(move || runtime.room().map(Some).map_err(|error| error.to_string()));
+        metrics.load.show_room(room.await);
         // An error says that the node ends; the last numbers stand.
         let asked = tokio::time::timeout(WORKERS_PATIENCE, sources.runtime.replicas()).await;
         let Ok(Ok(replicas)) = asked else { return };
@@ -82,18 +87,17 @@ impl Shared {
         let dirty: usize = replicas.iter().map(|replica| replica.overlay_bytes).sum();
         metrics.load.overlay_bytes.set(dirty as f64);
         metrics.show_sleep(&replicas);
-        metrics.load.show_room(stored.room);
-        metrics.shards.show(&replicas, &stored.shards, &metrics.ops);
+        metrics.shards.show(&replicas, &stored, &metrics.ops);
     }
 
-    async fn stored(&self, sources: &Sources, replicas: &[ReplicaStatus]) -> BaseSaid {
+    async fn stored(&self, sources: &Sources, replicas: &[ReplicaStatus]) -> BTreeMap<ShardId, Stored> {
         let shards: Vec<ShardId> = replicas.iter().map(|replica| replica.shard).collect();
         let runtime = Arc::clone(&sources.runtime);
-        self.base.read(move || read_base(&runtime, shards)).await
+        self.base.read(move || read_shards(&runtime, shards)).await
     }
 }
 
-fn read_base(runtime: &Runtime, shards: Vec<ShardId>) -> Result<BaseSaid, String> {
+fn read_shards(runtime: &Runtime, shards: Vec<ShardId>) -> Result<BTreeMap<ShardId, Stored>, String> {
     let view = runtime.view();
     let mut numbers = BTreeMap::new();
     for shard in shards {
@@ -103,6 +107,5 @@ fn read_base(runtime: &Runtime, shards: Vec<ShardId>) -> Result<BaseSaid, String
         let stored = keys.map_or_else(Stored::default, |keys| Stored { keys: keys.keys, bytes: keys.bytes });
         numbers.insert(shard, stored);
     }
-    let room = runtime.room().inspect_err(|error| debug!(%error, "the disk does not tell its room"));
-    Ok(BaseSaid { shards: numbers, room: room.ok() })
+    Ok(numbers)
 }

@@ -39,7 +39,9 @@ impl Mover {
         if matches!(what, NodeChange::Undrain | NodeChange::Remove) {
             return Ok(Vec::new());
         }
-        let shards: BTreeSet<ShardId> = map.replicas_on(node).map(|(shard, _)| shard).collect();
+        // What is on its way to the same disks needs room too.
+        let moving = map.moves.values().map(|it| it.shard);
+        let shards: BTreeSet<ShardId> = map.replicas_on(node).map(|(shard, _)| shard).chain(moving).collect();
         let seen = self.look_at(map, &shards).await;
         if what == NodeChange::RemoveByForce {
             check_force(map, &seen, node).map_err(in_the_way)?;

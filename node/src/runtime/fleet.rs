@@ -143,7 +143,8 @@ impl FleetKeeper {
         let here = self.runtime.replicas().await.unwrap_or_default();
         let here = here.iter().map(|it| (it.shard, it.replica));
         let out = self.runtime.quarantine().all().into_iter().map(|(shard, out)| (shard, out.replica));
-        for (shard, input) in told_of_map(map, self.node, here, out) {
+        let before = self.newest.borrow().clone();
+        for (shard, input) in told_of_map(map, before.as_deref(), self.node, here, out) {
             if let Input::Retire { shard, replica } = &input {
                 info!(%shard, %replica, "a replica is no member any more: it ends");
             }

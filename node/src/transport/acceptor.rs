@@ -94,7 +94,7 @@ struct Reader {
     answering: Answering,
     /// The epoch of the map that we asked for last.
     asked: Epoch,
-    /// The newest epoch that the node is known to have; 0: it has told of none.
+    /// The newest epoch that the node has told of, or was told of; 0: none.
     theirs: Epoch,
 }
 
@@ -182,8 +182,17 @@ impl Reader {
             return;
         }
         let (epoch, map) = self.shared.shelf.get();
-        if epoch <= self.theirs || map.len() + FRAME_BYTES > self.greeting.frame_bytes_max {
+        if epoch <= self.theirs {
             return;
+        }
+        let frame_bytes_max = self.greeting.frame_bytes_max;
+        if map.len() + FRAME_BYTES > frame_bytes_max {
+            self.theirs = epoch;
+            return tracing::error!(
+                map_bytes = map.len(),
+                frame_bytes_max,
+                "the cluster map does not fit a frame"
+            );
         }
         let newer = v1::PeerFrame { map_epoch: epoch.0, map, ..v1::PeerFrame::default() };
         // No room: its next frame is another chance.

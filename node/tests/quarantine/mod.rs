@@ -116,6 +116,7 @@ fn a_replacement_that_is_called_off_before_its_birth_is_not_born() {
     fleet.place(ReplicaId(4), SICK);
     fleet.run(Duration::from_millis(100));
     assert_eq!(fleet.quarantined(SICK), [SHARD], "what is left in the base is still to be dropped");
+    fleet.tell(SICK, Input::Retire { shard: SHARD, replica: ReplicaId(4) });
     fleet.unplace(ReplicaId(4));
     fleet.run(Duration::from_millis(100));
     fleet.resume(SICK);

@@ -45,7 +45,7 @@ impl World {
                     self.judges.leases.recovered(*shard, state.replica, state.hard_state.term);
                 }
                 self.coverage.count("starts");
-                self.tell_workers(id);
+                self.tell_workers(id, None);
                 let moves = self.scenario.moves;
                 let node = self.node(id);
                 let (boot, clock, shortens) = (node.boot, node.clock, node.up().shortens);

@@ -24,11 +24,11 @@ impl World {
         if node.running.is_none() || node.map.epoch >= map.epoch {
             return;
         }
-        node.map = Arc::clone(&map);
+        let before = std::mem::replace(&mut node.map, Arc::clone(&map));
         // First the disk, then the births (docs/decisions/0013).
         node.cached_map = Arc::clone(&map);
         self.note_map(&map);
-        self.tell_workers(id);
+        self.tell_workers(id, Some(&before));
         self.spread_map(id);
     }
 
@@ -52,15 +52,15 @@ impl World {
         self.note_nodes(&before);
     }
 
-    /// A node knows its map. What it hosts and what the map says are brought together.
-    pub(super) fn tell_workers(&mut self, id: NodeId) {
+    /// A node knows its map, and had one before. What it hosts and what the map says are brought together.
+    pub(super) fn tell_workers(&mut self, id: NodeId, before: Option<&ClusterMap>) {
         let moves = self.scenario.moves;
         let node = self.node(id);
         let map = Arc::clone(&node.map);
         let statuses = node.up().workers().iter().flat_map(|worker| worker.statuses());
         let here: Vec<_> = statuses.map(|status| (status.shard, status.replica)).collect();
         let out = node.up().quarantine.all().into_iter().map(|(shard, out)| (shard, out.replica));
-        for (_, input) in told_of_map(&map, id, here, out.collect::<Vec<_>>()) {
+        for (_, input) in told_of_map(&map, before, id, here, out.collect::<Vec<_>>()) {
             if let Input::Create { shard, birth } = &input {
                 self.judges.members.told(id, *shard, birth.replica);
             }

@@ -49,12 +49,12 @@ impl Default for Options {
     }
 }
 
-/// The room of the file system that holds the base, in bytes.
+/// The room of the file system that holds the base, in bytes, without what is kept for the superuser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// What this process may still fill.
+    /// What may still be filled.
     pub free: u64,
-    /// All of it.
+    /// That, and what is filled.
     pub total: u64,
 }
 
@@ -127,7 +127,11 @@ impl Disk {
     pub fn room(&self) -> io::Result<Room> {
         let found = rustix::fs::statvfs(&self.shared.path)?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Ok(Room { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+        let filled = found.f_blocks.saturating_sub(found.f_bfree);
+        match filled.saturating_add(found.f_bavail) {
+            0 => Err(io::Error::new(io::ErrorKind::Unsupported, "the file system does not know its size")),
+            total => Ok(Room { free: bytes(found.f_bavail), total: bytes(total) }),
+        }
     }
 
     fn write_lock(&self) -> std::sync::RwLockWriteGuard<'_, Option<Handles>> {

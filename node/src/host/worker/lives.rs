@@ -24,8 +24,6 @@ impl<B: Base> Worker<B> {
         }
         if let Some(greatest) = spent {
             self.quarantine.lost(shard, greatest);
-            // Was somebody to be born in its place, the map no longer says so, or says so again in a moment.
-            self.ending.call_off(shard);
             return;
         }
         if self.ending.give_up(shard) {
@@ -53,6 +51,8 @@ impl<B: Base> Worker<B> {
     /// A replica ends: see `members.rs` for what follows.
     pub(super) fn retire(&mut self, now: Now, shard: ShardId, replica: ReplicaId, out: &mut Effects<B>) {
         if !self.replicas.get(&shard).is_some_and(|here| here.is(replica)) {
+            // It may be that it still waits to be born.
+            self.ending.call_off(shard, replica);
             self.retire_quarantined(shard, replica);
             return;
         }
@@ -70,7 +70,7 @@ impl<B: Base> Worker<B> {
         self.memory_total.clean -= freed.clean;
     }
 
-    /// One that is out of service is removed: as any other, but for the replica. Whoever was to be born in its place is not.
+    /// One that is out of service is removed: as any other, but for the replica.
     fn retire_quarantined(&mut self, shard: ShardId, replica: ReplicaId) {
         if self.quarantine.of(shard).is_none_or(|out| out.replica != replica) {
             return;
@@ -79,7 +79,6 @@ impl<B: Base> Worker<B> {
         if self.ending.give_up(shard) {
             self.log.expect(shard, Completion::Tombstone);
         }
-        self.ending.call_off(shard);
         self.quarantine.end(shard);
     }
 }

@@ -128,6 +128,7 @@ fn who_left_the_map_gets_the_one_that_says_so() {
     two.await_connected(&one);
     // While it is connected …
     one.knows(&[]);
+    one.await_lost(NodeId(2));
     one.transport.announce_map(Epoch(4), Bytes::from_static(b"four"));
     assert_eq!(map_of(&two), (NodeId(1), Epoch(4), Bytes::from_static(b"four")));
     // … and when it comes back later.
