@@ -435,6 +435,11 @@ mod tests {
         let hint = found.iter().find(|it| !it.is_grave).unwrap();
         assert_eq!(hint.what, "node 2 has 4 replicas, node 3 has 0");
         assert_eq!(hint.fix, "kvctl shard rebalance");
+        let mut answers = three_nodes();
+        let three = answers.get_mut(&NodeId(3)).unwrap().as_mut().unwrap();
+        three.room = three.room.map(|room| wire::DiskRoom { free_bytes: 0, ..room });
+        let found = problems(&Fleet::of(&map, answers), &wire::ListMovesResult::default());
+        assert!(found.iter().all(|it| it.is_grave), "a full disk gets nothing: {found:?}");
 
         // Whoever followed it now would work against what is under way.
         let hints = |map: &wire::ClusterMap, listed: &wire::ListMovesResult| {
