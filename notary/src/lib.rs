@@ -13,12 +13,16 @@
 //! What it does not do: keep anything. A real fleet has its own authority (`docs/operations/tls.md`).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -124,6 +128,27 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// How somebody connects who trusts this authority and shows this certificate, whoever signed it, or none.
+    ///
+    /// # Panics
+    /// The certificate or its key cannot be read.
+    #[must_use]
+    pub fn stranger(&self, shows: Option<&Issued>) -> ClientConfig {
+        let chain = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).map(|it| vec![it]);
+        let config = || {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(chain(&self.certificate()).map_err(unreadable)?);
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let builder =
+                ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+            let builder = builder.with_root_certificates(roots);
+            let Some(Issued { certificate, key }) = shows else { return Ok(builder.with_no_client_auth()) };
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(unreadable)?;
+            builder.with_client_auth_cert(chain(certificate).map_err(unreadable)?, key)
+        };
+        config().unwrap_or_else(|error: rustls::Error| panic!("{error}"))
+    }
+
     /// Signs a certificate, with a key of its own.
     ///
     /// # Panics
@@ -176,4 +201,8 @@ impl std::fmt::Debug for Authority {
 
 fn new_key() -> KeyPair {
     KeyPair::generate().unwrap_or_else(|error| panic!("no key: {error}"))
+}
+
+fn unreadable(error: rustls::pki_types::pem::Error) -> rustls::Error {
+    rustls::Error::General(error.to_string())
 }

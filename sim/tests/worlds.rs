@@ -1,12 +1,11 @@
 //! A sample of worlds, each run twice; more with `kvsim --seeds N`. And the worlds that once found a bug, by name.
 
-use std::sync::atomic::AtomicBool;
+mod sample;
 
 use flotilla_sim::faults::FaultKind;
 use flotilla_sim::profile::Profile;
-use flotilla_sim::runs::{Outcome, Plan, many, run};
+use flotilla_sim::runs::{Outcome, Plan, run};
 use flotilla_sim::scenario::{DRIFT_PPM_MAX, Scenario, Topology};
-use flotilla_sim::summary;
 
 /// Fewer virtual seconds than `kvsim` draws, so that a sample fits among the other tests.
 fn short() -> Topology {
@@ -29,16 +28,7 @@ fn a_sample_of_worlds_keeps_every_promise_and_is_equal_when_run_again() {
         twice: true,
         stop_at_failure: false,
     };
-    let summary = many(&plan, &AtomicBool::new(false), |_| {});
-    println!("{}", summary::text(&summary));
-    for failure in &summary.failures {
-        eprintln!("{}", failure.last.join("\n"));
-        eprintln!("seed {}: {}: {}", failure.seed, failure.judge, failure.what);
-    }
-    assert!(summary.failures.is_empty(), "{} worlds failed", summary.failures.len());
-    assert_eq!(summary.worlds, plan.seeds);
-    // A sample that saw nothing proves nothing.
-    for what in [
+    let seen = [
         "elections won",
         "snapshots installed",
         "power cuts",
@@ -47,9 +37,8 @@ fn a_sample_of_worlds_keeps_every_promise_and_is_equal_when_run_again() {
         "reads by lease",
         "moves finished",
         "moves rolled back",
-    ] {
-        assert!(summary.coverage.of(what) > 0, "no world has seen this: {what}");
-    }
+    ];
+    sample::keeps_every_promise(&plan, &seen);
 }
 
 /// The power failed after the base had switched to a snapshot and before the log was reset. The next life goes on from the

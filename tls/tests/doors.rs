@@ -6,9 +6,7 @@ use std::sync::Arc;
 use flotilla_notary::{Authority, Issued, Subject};
 use flotilla_tls::{Caller, Door, Files, Owner, Reason, Tls};
 use flotilla_topology::NodeId;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 const HOST: &str = "localhost";
@@ -31,22 +29,9 @@ async fn knock(
     door: Door,
     shows: Option<&Issued>,
 ) -> Result<Caller, Reason> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.unwrap().with_root_certificates(roots);
-    let config = match shows {
-        None => builder.with_no_client_auth(),
-        Some(Issued { certificate, key }) => {
-            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-            builder
-                .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
-                .unwrap()
-        }
-    };
+    let config = Arc::new(authority.stranger(shows));
     let (inside, outside) = tokio::io::duplex(PIPE_BYTES);
-    let knocking = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(HOST).unwrap(), outside);
+    let knocking = TlsConnector::from(config).connect(ServerName::try_from(HOST).unwrap(), outside);
     // Who knocks has done its part before it is judged.
     let (accepted, knocked) = tokio::join!(at.accept(door, inside), knocking);
     knocked.unwrap();

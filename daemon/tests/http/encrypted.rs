@@ -7,9 +7,7 @@ use flotilla_daemon::metrics::Registry;
 use flotilla_daemon::tls::{Gate, HANDSHAKE_PATIENCE};
 use flotilla_notary::{Authority, Issued, Subject};
 use flotilla_tls::{Files, Owner, Tls};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,23 +36,10 @@ impl Encrypted {
     }
 
     async fn connect(&self, shows: Option<Issued>) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        let own = self.authority.certificate();
-        roots.add(CertificateDer::from_pem_slice(own.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.unwrap().with_root_certificates(roots);
-        let config = match shows {
-            None => builder.with_no_client_auth(),
-            Some(Issued { certificate, key }) => {
-                let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
+        let config = Arc::new(self.authority.stranger(shows.as_ref()));
         let socket = TcpStream::connect(&self.stage.address).await?;
         let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, socket).await
+        TlsConnector::from(config).connect(name, socket).await
     }
 
     /// Asks, showing a certificate or none.

@@ -14,9 +14,8 @@ use flotilla_proto::v1::raft_server::Raft;
 use flotilla_tls::{CallInfo, Caller, Files, Look, Owner, Tls, Whom};
 use flotilla_topology::NodeId;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -66,21 +65,8 @@ impl Office {
 
     /// Somebody who trusts our authority and shows a certificate that `signer` made, or none; and who does not look at it first.
     fn stranger(&self, shows: Option<(&Authority, &Subject)>) -> Stranger {
-        let mut roots = RootCertStore::empty();
-        let own = self.authority.certificate();
-        roots.add(CertificateDer::from_pem_slice(own.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.unwrap().with_root_certificates(roots);
-        let mut config = match shows {
-            None => builder.with_no_client_auth(),
-            Some((signer, subject)) => {
-                let issued = signer.issue(subject);
-                let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
-                let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
+        let shows = shows.map(|(signer, subject)| signer.issue(subject));
+        let mut config = self.authority.stranger(shows.as_ref());
         config.alpn_protocols = vec![b"h2".to_vec()];
         Stranger(Arc::new(config))
     }
