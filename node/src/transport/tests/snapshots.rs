@@ -18,8 +18,12 @@ use crate::transport::{Options, PeerEvent, SnapshotError, SnapshotOffer, Stage};
 
 const LAST: LogId = LogId { index: Index(40), term: Term(2) };
 
-/// A base that holds some thousand keys of the shard.
+/// A base that holds two thousand keys of the shard, of 100 bytes each.
 pub(super) fn filled() -> Memory {
+    filled_with(100)
+}
+
+fn filled_with(value_bytes: usize) -> Memory {
     let base = Memory::new();
     let configuration = Configuration::of_voters([ReplicaId(1), ReplicaId(2)]);
     let every_slot = SlotSpan { first: Slot::new(0).unwrap(), last: Slot::new(SLOTS - 1).unwrap() };
@@ -30,7 +34,7 @@ pub(super) fn filled() -> Memory {
             request: None,
             action: Action::Put {
                 key: Bytes::from(format!("key/{index:04}/{at:04}")),
-                value: Bytes::from(vec![at as u8; 100]),
+                value: Bytes::from(vec![at as u8; value_bytes]),
                 ttl_ms: None,
             },
         };
@@ -167,20 +171,31 @@ fn a_receiver_that_is_killed_in_the_middle_is_reported() {
     assert!(matches!(error, SnapshotError::Broken(_)), "{error}");
 }
 
+/// The whole snapshot is under way when it stalls: what is missing is the reply.
 #[test]
 fn a_receiver_that_stalls_is_given_up_and_the_next_snapshot_has_its_place() {
+    stalls_and_is_given_up(&filled());
+}
+
+/// More than what may be under way at once: the rest never leaves.
+#[test]
+fn a_receiver_that_stalls_in_the_middle_is_given_up_too() {
+    stalls_and_is_given_up(&filled_with(10_000));
+}
+
+fn stalls_and_is_given_up(base: &Memory) {
     let idle = Duration::from_secs(2);
     let sender = Options { snapshots_sent_max: 1, snapshot_idle_timeout: idle, ..small_chunks() };
     // It would not give itself up while the story lasts.
     let receiver = Options { snapshot_idle_timeout: 10 * PATIENCE, ..small_chunks() };
     let (one, two) = pair_with(sender, receiver);
-    let stalled = send(&one, &filled());
+    let stalled = send(&one, base);
     let (hold, held) = channel();
     let sink =
         Box::new(move |_, committed: oneshot::Sender<Result<(), String>>| hold.send(committed).unwrap());
     await_offer(&two).answer.send(Ok(Stage { generation: 7, sink })).unwrap();
     let _never_committed = held.recv().unwrap();
-    let next = send(&one, &filled());
+    let next = send(&one, base);
     stalled.recv_timeout(PATIENCE).unwrap().unwrap_err();
     await_offer(&two).answer.send(Err("it was asked".to_string())).unwrap();
     let error = next.recv_timeout(PATIENCE).unwrap().unwrap_err();
