@@ -50,12 +50,16 @@ impl DataDirectory {
     /// Opens the directory of `node`, and makes it if there is none or it is empty. Counts the start.
     ///
     /// # Errors
-    /// Another process has it; it belongs to another node; it is damaged, of another format, or without a stamp though
+    /// Another process has it; it belongs to another node, and a fleet knows it; it is damaged, of another format, or without a stamp though
     /// it holds data; the file system failed.
     pub fn open(path: &Path, node: NodeId, chance: &mut dyn Chance) -> Result<Self, DirectoryError> {
         make_directory(path)?;
         let lock = lock(path)?;
         let stamp = match read_stamp(path)? {
+            // It has promised nothing: a start that failed left it, perhaps with a wrong id.
+            Some(stamp) if stamp.node != node && stamp.membership == Membership::Blank => {
+                stamped(path, node, chance)?
+            }
             Some(stamp) if stamp.node != node => {
                 let path = path.to_owned();
                 return Err(DirectoryError::OtherNode { path, found: stamp.node, wanted: node });
@@ -253,6 +257,10 @@ fn new_stamp(directory: &Path, node: NodeId, chance: &mut dyn Chance) -> Result<
             return Err(DirectoryError::Unstamped { path: directory.to_owned(), what });
         }
     }
+    stamped(directory, node, chance)
+}
+
+fn stamped(directory: &Path, node: NodeId, chance: &mut dyn Chance) -> Result<Stamp, DirectoryError> {
     let id = DirectoryId(chance.draw().map_err(DirectoryError::Chance)?);
     let stamp = Stamp { node, directory: id, membership: Membership::Blank };
     STAMP.write(directory, &stamp.encode())?;

@@ -50,10 +50,24 @@ fn a_second_owner_is_told_who_the_first_is() {
 #[test]
 fn the_directory_of_another_node_is_refused() {
     let parent = tempfile::tempdir().unwrap();
-    drop(open(parent.path(), 1).unwrap());
+    let directory = open(parent.path(), 1).unwrap();
+    let promised = Membership::Promised { cluster: ClusterId(5), founding: founding() };
+    directory.become_member(promised).unwrap();
+    drop(directory);
     let error = open(parent.path(), 2).unwrap_err();
     assert!(error.to_string().ends_with("belongs to node 1, but this node is 2"), "{error}");
     assert_eq!(open(parent.path(), 1).unwrap().boot().number, 2, "it was not counted as a start");
+}
+
+/// A start with a wrong id that failed before a fleet knew of it.
+#[test]
+fn a_directory_that_promised_nothing_may_become_that_of_another_node() {
+    let parent = tempfile::tempdir().unwrap();
+    let first = open(parent.path(), 1).unwrap().stamp();
+    let then = DataDirectory::open(parent.path(), NodeId(2), &mut || 77).unwrap().stamp();
+    assert_eq!(then.directory, DirectoryId(77), "nobody takes it for the other");
+    assert_eq!((first.node, then.node), (NodeId(1), NodeId(2)));
+    assert_eq!(open(parent.path(), 2).unwrap().stamp(), then);
 }
 
 #[test]
