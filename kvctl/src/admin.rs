@@ -18,7 +18,6 @@ use tonic::transport::{Channel, Endpoint as TonicEndpoint};
 use tonic::{Code, Response, Status};
 use wire::cluster_client::ClusterClient;
 
-use crate::cleartext;
 use crate::cli::Common;
 use crate::credentials::Credentials;
 use crate::endpoint::Endpoint;
@@ -320,7 +319,7 @@ impl Admin {
         let answer = timeout_at(deadline, ask(client)).await.unwrap_or_else(|_| Err(late()));
         match answer {
             Err(status) if tls.is_none() && flotilla_proto::status::detail(&status).is_none() => {
-                Err(if cleartext::is_refused(address).await { encrypted() } else { status })
+                Err(if flotilla_tls::wants_tls(address).await { encrypted() } else { status })
             }
             answer => answer,
         }

@@ -26,7 +26,6 @@ use crate::settings::Refusal;
 
 pub mod admin;
 mod argument;
-mod cleartext;
 pub mod cli;
 pub mod console;
 pub mod credentials;

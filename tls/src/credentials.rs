@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -44,7 +44,7 @@ impl Credentials {
     pub(crate) fn new(
         files: &Files,
         material: &Material,
-        owner: Owner,
+        owner: &Owner,
         now: UnixTime,
     ) -> Result<Self, TlsError> {
         let parsed = files.parse(material)?;
@@ -104,7 +104,7 @@ impl Credentials {
 fn judge(
     files: &Files,
     chain: &[CertificateDer<'static>],
-    owner: Owner,
+    owner: &Owner,
     roots: &RootCertStore,
     provider: &CryptoProvider,
     now: UnixTime,
@@ -119,7 +119,7 @@ fn judge(
         verified.map(drop).map_err(|error| useless(what, error))
     };
     judge(KeyUsage::client_auth(), "asking (clientAuth)")?;
-    if owner != Owner::Client {
+    if *owner != Owner::Client {
         judge(KeyUsage::server_auth(), "serving (serverAuth)")?;
     }
     let named = identity::node_of(first);
@@ -128,9 +128,17 @@ fn judge(
         what: "this fleet",
         why: error.to_string(),
     })?;
-    match owner {
-        Owner::Node(node) if named != Some(node) => Err(TlsError::OtherNode { path: path(), named, node }),
-        _ => Ok(()),
+    let Owner::Node { id, hosts } = owner else { return Ok(()) };
+    if named != Some(*id) {
+        return Err(TlsError::OtherNode { path: path(), named, node: *id });
+    }
+    let is_for = |host: &&String| {
+        let name = ServerName::try_from(host.as_str());
+        name.is_ok_and(|name| own.verify_is_valid_for_subject_name(&name).is_ok())
+    };
+    match hosts.iter().find(|host| !is_for(host)) {
+        Some(host) => Err(TlsError::OtherHost { path: path(), host: host.clone() }),
+        None => Ok(()),
     }
 }
 

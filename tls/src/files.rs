@@ -71,6 +71,14 @@ pub enum TlsError {
         /// This node.
         node: NodeId,
     },
+    /// Whoever dials this node at this host would not take it for the one that was meant.
+    #[error("--tls-cert: {}: is not for {host}, where others reach this node: it needs that name, or that IP address", .path.display())]
+    OtherHost {
+        /// The file.
+        path: PathBuf,
+        /// The host.
+        host: String,
+    },
 }
 
 pub(crate) const CERT: &str = "--tls-cert";

@@ -14,11 +14,12 @@
 //! Without certificates nothing here is on the path of a byte but a `match` ([`Stream::Clear`]).
 //!
 //! Reading order: `identity.rs` (who a certificate names), `files.rs` (files become credentials), `credentials.rs` (what each
-//! door demands), this file, `stream.rs`, `connector.rs`, `refusal.rs`, `der.rs`.
+//! door demands), this file, `stream.rs`, `connector.rs`, `cleartext.rs` (who wants TLS), `refusal.rs`, `der.rs`.
 //!
 //! What it does not do: revocation (an authority takes a certificate back by being replaced), session tickets (a second
 //! handshake is judged like the first), TLS 1.2. A connection that stands is not judged again when its certificate expires.
 
+mod cleartext;
 mod connector;
 mod credentials;
 mod der;
@@ -34,6 +35,7 @@ use rustls::pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
+pub use cleartext::wants_tls;
 pub use connector::{DialError, Whom, connect, connect_lazy};
 pub use files::{Files, TlsError};
 pub use refusal::{Reason, Refusal};
@@ -46,10 +48,15 @@ use files::Material;
 const CLIENT_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a certificate must say of the process that has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// It is this node, and serves.
-    Node(flotilla_topology::NodeId),
+    /// It is this node, and serves at these hosts.
+    Node {
+        /// Its id.
+        id: flotilla_topology::NodeId,
+        /// Names or addresses by which others reach it.
+        hosts: Vec<String>,
+    },
     /// It serves.
     Server,
     /// It only asks.
@@ -107,7 +114,7 @@ impl Tls {
     /// They cannot be read, do not fit together, have expired, or name somebody else.
     pub fn load(files: Files, owner: Owner) -> Result<Self, TlsError> {
         let material = files.read()?;
-        let credentials = Credentials::new(&files, &material, owner, UnixTime::now())?;
+        let credentials = Credentials::new(&files, &material, &owner, UnixTime::now())?;
         let looked = Looked { last: Ok(material), at: Instant::now() };
         let (now, looked) = (RwLock::new(Arc::new(credentials)), Mutex::new(looked));
         Ok(Self { inner: Arc::new(Inner { files, owner, now, looked }) })
@@ -128,7 +135,7 @@ impl Tls {
             return Look::Same;
         }
         looked.last = seen;
-        let made = found.and_then(|it| Credentials::new(files, &it, *owner, UnixTime::now()));
+        let made = found.and_then(|it| Credentials::new(files, &it, owner, UnixTime::now()));
         match made {
             Ok(credentials) => {
                 *now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);

@@ -19,7 +19,7 @@ fn node(authority: &Authority) -> Tls {
     let directory = tempfile::tempdir().unwrap();
     let paths = authority.write(directory.path(), "n1", &Subject::node(1, [HOST]));
     let files = Files { certificate: paths.certificate, key: paths.key, authority: paths.authority };
-    Tls::load(files, Owner::Node(NodeId(1))).unwrap()
+    Tls::load(files, Owner::Node { id: NodeId(1), hosts: vec![HOST.to_owned()] }).unwrap()
 }
 
 /// Knocks, and shows this or nothing.
@@ -60,5 +60,26 @@ async fn each_door_lets_in_whom_it_is_for() {
         for (door, expected) in [Door::Peer, Door::Client, Door::Http].into_iter().zip(expected) {
             assert_eq!(knock(&ours, &one, door, shows.as_ref()).await, *expected, "knock {at} at {door:?}");
         }
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_for_the_hosts_of_its_node_is_refused() {
+    let authority = Authority::new("our fleet");
+    let directory = tempfile::tempdir().unwrap();
+    let paths =
+        authority.write(directory.path(), "n1", &Subject::node(1, [HOST, "192.0.2.1", "*.fleet.example"]));
+    let load = |host: &str| {
+        let paths = paths.clone();
+        let files = Files { certificate: paths.certificate, key: paths.key, authority: paths.authority };
+        let owner = Owner::Node { id: NodeId(1), hosts: vec![HOST.to_owned(), host.to_owned()] };
+        Tls::load(files, owner).map(drop).map_err(|error| error.to_string())
+    };
+    for host in [HOST, "192.0.2.1", "n1.fleet.example"] {
+        assert_eq!(load(host), Ok(()), "{host}");
+    }
+    for host in ["192.0.2.2", "example", "n1.example"] {
+        let said = load(host).unwrap_err();
+        assert!(said.contains(&format!("is not for {host}, where others reach this node")), "{said}");
     }
 }

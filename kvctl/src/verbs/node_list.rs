@@ -90,7 +90,7 @@ pub fn condition(fleet: &Fleet, node: &Node) -> String {
 }
 
 /// `drained`: it shall be empty; `removed`: and be no member then.
-fn leaving(node: &Node) -> Option<&'static str> {
+pub fn leaving(node: &Node) -> Option<&'static str> {
     match node.leaving {
         wire::Leaving::Stays => None,
         wire::Leaving::Drained => Some("drained"),

@@ -220,7 +220,13 @@ fn document(fleet: &Fleet) -> Value {
     });
     let nodes = fleet.nodes.iter().map(|node| {
         let (leads, replicas) = spread(fleet, node.id);
-        json!({ "node": node.id.0, "state": node_list::state(node), "leaders": leads, "replicas": replicas })
+        json!({
+            "node": node.id.0,
+            "state": node_list::state(node),
+            "leaving": node_list::leaving(node),
+            "leaders": leads,
+            "replicas": replicas,
+        })
     });
     json!({
         "epoch": fleet.epoch.0,
@@ -312,6 +318,9 @@ NODE  STATE  LEADS  REPLICAS  # LEADS  - FOLLOWS
         let document = document(&fleet());
         assert_eq!(document["shards"][2]["share"], 0.25);
         assert_eq!(document["shards"][2]["ranges"], json!([[12_288, 16_383]]));
-        assert_eq!(document["nodes"][2], json!({ "node": 3, "state": "down", "leaders": 0, "replicas": 2 }));
+        assert_eq!(
+            document["nodes"][2],
+            json!({ "node": 3, "state": "down", "leaving": null, "leaders": 0, "replicas": 2 })
+        );
     }
 }

@@ -19,7 +19,7 @@ async fn nine_listens(authority: &Authority, address: &str) -> Idler {
     let directory = tempfile::tempdir().unwrap();
     let paths = authority.write(directory.path(), "n9", &Subject::node(9, ["127.0.0.1"]));
     let files = Files { certificate: paths.certificate, key: paths.key, authority: paths.authority };
-    let tls = Tls::load(files, Owner::Node(NodeId(9))).unwrap();
+    let tls = Tls::load(files, Owner::Node { id: NodeId(9), hosts: Vec::new() }).unwrap();
     let incoming = stream::unfold(TcpListener::bind(address).await.unwrap(), move |listener| {
         let tls = tls.clone();
         async move {

@@ -20,7 +20,7 @@ use super::driver::{FirstStart, Options};
 use super::error::{BootstrapError, Difference};
 use super::machine::{Decision, Machine};
 use crate::storage::{DataDirectory, DirectoryError, Founding, Membership};
-use crate::transport::{Addresses, connect};
+use crate::transport::{Addresses, connect, explained};
 
 /// Answers for one node. Clones answer for the same.
 #[derive(Clone)]
@@ -229,7 +229,10 @@ impl Inner {
         let work = async {
             let channel = connect(address, Whom::Node(node), patience, self.options.tls.as_ref()).await;
             let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
-            call(RaftClient::new(channel)).await
+            match call(RaftClient::new(channel)).await {
+                Err(status) => Err(explained(address, status, self.options.tls.as_ref()).await),
+                answer => answer,
+            }
         };
         let answered = timeout(self.options.call_timeout, work).await;
         answered.map_err(|_| Status::deadline_exceeded("no answer in time"))?.map(tonic::Response::into_inner)

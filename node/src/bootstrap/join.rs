@@ -27,7 +27,7 @@ use super::answer::Introduction;
 use super::door::Inner;
 use super::error::BootstrapError;
 use crate::storage::{ClusterId, Founding, Membership};
-use crate::transport::{Backoff, connect};
+use crate::transport::{Backoff, connect, explained};
 
 /// How many nodes are asked one after the other in one attempt, each being named by the one before.
 const ASKED_MAX: usize = 8;
@@ -129,10 +129,14 @@ async fn fleet_map(inner: &Inner, address: &str) -> Result<v1::ClusterMap, Faile
         let channel =
             connect(address, Whom::Server, inner.options.patience(), inner.options.tls.as_ref()).await;
         let channel = channel.map_err(|error| error.to_string())?;
-        let answer = ClusterClient::new(channel).get_map(v1::GetMapRequest::default()).await;
-        match answer.map_err(|status| status.message().to_string())?.into_inner().outcome {
-            Some(MapOutcome::Result(map)) => Ok(map),
-            _ => Err("it sent no map".to_string()),
+        match ClusterClient::new(channel).get_map(v1::GetMapRequest::default()).await {
+            Ok(answer) => match answer.into_inner().outcome {
+                Some(MapOutcome::Result(map)) => Ok(map),
+                _ => Err("it sent no map".to_string()),
+            },
+            Err(status) => {
+                Err(explained(address, status, inner.options.tls.as_ref()).await.message().to_string())
+            }
         }
     };
     let answered = timeout(inner.options.call_timeout, work).await;

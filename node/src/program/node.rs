@@ -140,7 +140,7 @@ impl Node {
     /// # Errors
     /// It could not start; the text is one line for the operator.
     pub async fn start(config: Config, fatal: Fatal) -> Result<Self, NodeError> {
-        let tls = config.addresses.tls.load(Owner::Node(config.id))?;
+        let tls = config.addresses.tls.load(owner(&config))?;
         let hosts = resolve(&config).await?;
         let directory = Arc::new(open_directory(&config).await?);
         let bound = bind(hosts).await?;
@@ -363,6 +363,17 @@ struct Hosts {
     client: Resolved,
     peer: Resolved,
     http: Resolved,
+}
+
+/// What others expect of the certificate of this node.
+fn owner(config: &Config) -> Owner {
+    let Addresses { client, peer, .. } = own_addresses(config);
+    // A host that has colons stands in brackets.
+    let host = |address: String| {
+        let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+        host.trim_matches(['[', ']']).to_owned()
+    };
+    Owner::Node { id: config.id, hosts: [client, peer].map(host).into() }
 }
 
 async fn resolve(config: &Config) -> Result<Hosts, ListenError> {

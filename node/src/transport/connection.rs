@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flotilla_tls::{Tls, Whom};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 /// How many bytes may be under way unread on a stream, and on a connection: HTTP/2 begins with 64 KiB, which a single
 /// append of a few writes would have to wait for.
@@ -62,6 +63,19 @@ pub(crate) async fn connect(
         .keep_alive_while_idle(true);
     let connected = flotilla_tls::connect(endpoint, tls, whom).await;
     connected.map_err(|source| ConnectError::Unreachable { address: address.to_string(), source })
+}
+
+/// Says of a failed call what an operator can do with. What a server that wants TLS does to a connection in clear looks different
+/// each time.
+pub(crate) async fn explained(address: &str, status: Status, tls: Option<&Tls>) -> Status {
+    let is_answer = !matches!(status.code(), Code::Unknown | Code::Unavailable | Code::Internal);
+    if !is_answer && tls.is_none() && flotilla_tls::wants_tls(address).await {
+        return Status::unavailable("it wants TLS, and this node has no --tls-cert, --tls-key and --tls-ca");
+    }
+    if status.message().is_empty() {
+        return Status::new(status.code(), status.code().description());
+    }
+    status
 }
 
 /// The last of a chain of causes: the layers above only say that something failed.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::backoff::Backoff;
-use super::connection::{ConnectError, connect};
+use super::connection::{ConnectError, connect, explained};
 use super::counters::Counters;
 use super::event::PeerEvent;
 use super::hello::Mismatch;
@@ -97,8 +97,8 @@ enum Broken {
     Mismatch(#[from] Mismatch),
     #[error("it refuses us: {0}")]
     Refused(String),
-    #[error("the stream broke: {0}")]
-    Stream(String),
+    #[error("the stream broke: {}", .0.message())]
+    Stream(Status),
     #[error("the peer closed the stream")]
     Closed,
 }
@@ -107,7 +107,7 @@ impl From<Status> for Broken {
     fn from(status: Status) -> Self {
         match status.code() {
             Code::FailedPrecondition | Code::Unauthenticated => Self::Refused(status.message().to_string()),
-            _ => Self::Stream(status.message().to_string()),
+            _ => Self::Stream(status),
         }
     }
 }
@@ -156,6 +156,9 @@ async fn stand(
 ) -> Broken {
     match attempt(shared, peer, address, backoff, said).await {
         Ok(()) => Broken::Closed,
+        Err(Broken::Stream(status)) => {
+            Broken::Stream(explained(address, status, shared.options.tls.as_ref()).await)
+        }
         Err(broken) => broken,
     }
 }

@@ -54,4 +54,4 @@ pub use snapshot::{SnapshotCounts, SnapshotError};
 pub use switchboard::{PeerStatus, Transport};
 
 pub(crate) use backoff::Backoff;
-pub(crate) use connection::{Patience, connect};
+pub(crate) use connection::{Patience, connect, explained};

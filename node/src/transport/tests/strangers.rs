@@ -28,10 +28,15 @@ use tonic::{Code, Request, Status};
 
 use super::side::{PATIENCE, SHARD, Side, beat, door, identity, options};
 use super::snapshots::{filled, send};
+use crate::transport::connection::explained;
 use crate::transport::hello::Doorman;
 use crate::transport::{Options, PeerEvent, PeerService, codec};
 
 const HERE: [&str; 1] = ["127.0.0.1"];
+
+fn owner(id: u64) -> Owner {
+    Owner::Node { id: NodeId(id), hosts: HERE.map(str::to_owned).into() }
+}
 
 /// One authority, and where its certificates lie.
 struct Office {
@@ -51,7 +56,7 @@ impl Office {
     /// What node `id` has, as the product reads it.
     fn tls(&self, id: u64) -> Tls {
         let Paths { certificate, key, authority } = self.paths(&format!("n{id}"), &Subject::node(id, HERE));
-        Tls::load(Files { certificate, key, authority }, Owner::Node(NodeId(id))).unwrap()
+        Tls::load(Files { certificate, key, authority }, owner(id)).unwrap()
     }
 
     /// Node `id`, with a certificate that says so.
@@ -294,7 +299,7 @@ fn a_renewed_certificate_is_shown_to_the_next_connection_while_the_old_ones_stan
         key: paths.key.clone(),
         authority: paths.authority.clone(),
     };
-    let tls = Tls::load(files, Owner::Node(NodeId(1))).unwrap();
+    let tls = Tls::load(files, owner(1)).unwrap();
     let (one, two) = (office.node_with(1, tls.clone()), office.node(2));
     two.knows(&[&one]);
     two.await_connected(&one);
@@ -336,4 +341,20 @@ fn a_renewed_certificate_is_shown_to_the_next_connection_while_the_old_ones_stan
             side.unawaited().into_iter().filter(|event| matches!(event, PeerEvent::Lost { .. })).count();
         assert_eq!(lost, 0, "{}: its connection broke", side.node);
     }
+}
+
+#[test]
+fn who_dials_a_fleet_with_certificates_without_one_is_told_so() {
+    let office = Office::open();
+    let (encrypted, clear) = (office.node(1), Side::start(2));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let said = |at: &Side, code, message| {
+        let address = at.address.to_string();
+        let explained = runtime.block_on(explained(&address, Status::new(code, message), None));
+        explained.message().to_owned()
+    };
+    assert!(said(&encrypted, Code::Unknown, "transport error").starts_with("it wants TLS"));
+    assert_eq!(said(&encrypted, Code::FailedPrecondition, "not yours"), "not yours", "it has answered");
+    assert_eq!(said(&clear, Code::Unknown, "transport error"), "transport error");
+    assert_ne!(said(&clear, Code::Unavailable, ""), "");
 }

@@ -19,8 +19,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// more than a mebibyte, which nobody begins with.
 const ALERT: u8 = 21;
 
-/// Whether whoever listens there answers HTTP/2 in clear as TLS does.
-pub async fn is_refused(address: &str) -> bool {
+/// Whether whoever listens at `host:port` answers HTTP/2 in clear as TLS does. Takes a second at most.
+pub async fn wants_tls(address: &str) -> bool {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(PREFACE).await?;
@@ -46,7 +46,7 @@ mod tests {
             assert_eq!(heard, PREFACE);
             stream.write_all(answer).await.unwrap();
         };
-        tokio::join!(is_refused(&address), server).0
+        tokio::join!(wants_tls(&address), server).0
     }
 
     #[tokio::test]
