@@ -367,13 +367,10 @@ struct Hosts {
 
 /// What others expect of the certificate of this node.
 fn owner(config: &Config) -> Owner {
-    let Addresses { client, peer, .. } = own_addresses(config);
+    let dialled = [config.addresses.advertised_client(), config.addresses.advertised_peer()];
     // A host that has colons stands in brackets.
-    let host = |address: String| {
-        let host = address.rsplit_once(':').map_or("", |(host, _)| host);
-        host.trim_matches(['[', ']']).to_owned()
-    };
-    Owner::Node { id: config.id, hosts: [client, peer].map(host).into() }
+    let hosts = dialled.map(|address| address.host().trim_matches(['[', ']']).to_owned());
+    Owner::Node { id: config.id, hosts: hosts.into() }
 }
 
 async fn resolve(config: &Config) -> Result<Hosts, ListenError> {
