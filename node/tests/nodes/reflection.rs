@@ -1,11 +1,7 @@
 //! Server reflection: what `grpcurl` sees of a node without our files.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod nodes;
 
 use std::collections::BTreeSet;
 
-use nodes::Fleet;
 use prost::Message;
 use prost_types::FileDescriptorProto;
 use tonic::transport::Channel;
@@ -13,6 +9,8 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+
+use crate::fleet::Fleet;
 
 async fn ask(node: &mut ServerReflectionClient<Channel>, question: MessageRequest) -> MessageResponse {
     let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };

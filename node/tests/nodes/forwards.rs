@@ -2,24 +2,20 @@
 //! dies, falls silent, or never answers.
 //!
 //! One node is real. The others founded the fleet with it and have ended; in their places stand nodes that do as they are told.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "forwards/fake.rs"]
-mod fake;
-mod nodes;
 
 use std::collections::BTreeSet;
 
-use fake::{Does, Fake};
 use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_proto::v1::pipeline_operation::Operation;
 use flotilla_proto::v1::pipeline_result::Outcome;
 use flotilla_proto::v1::{self, PipelineOperation, PipelineRequest, RouteMode};
 use flotilla_proto::{status, v1::PutRequest};
-use nodes::{Fleet, PATIENCE};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+
+use crate::fake::{Does, Fake};
+use crate::fleet::{Fleet, PATIENCE};
 
 /// So many keys that each shard has some.
 const KEYS: usize = 600;

@@ -1,7 +1,4 @@
 //! Three whole nodes in one process, over loopback, for the stories of more than one file.
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
-mod ports;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -60,7 +57,7 @@ impl Fleet {
     /// A fleet in which every shard has so many replicas.
     pub async fn with_replicas(replicas: u32) -> Self {
         let (directory, ports) =
-            (tempfile::tempdir().unwrap(), (0..3).map(|_| [(); 3].map(|()| ports::free())).collect());
+            (tempfile::tempdir().unwrap(), (0..3).map(|_| [(); 3].map(|()| crate::ports::free())).collect());
         Self { directory, replicas, ports, nodes: Vec::new() }.start().await
     }
 
@@ -104,7 +101,7 @@ impl Fleet {
 
     /// Another client port for a node that does not run.
     pub fn move_client_address(&mut self, number: usize) {
-        self.ports[number][0] = ports::free();
+        self.ports[number][0] = crate::ports::free();
     }
 
     /// Stops all nodes that run.

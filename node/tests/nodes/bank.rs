@@ -1,8 +1,5 @@
 //! A bank over real gRPC: two accounts with one hash tag, and transfers by transactions that compare what they read. However
 //! many tellers work at once, through whichever node, no coin is lost and none is made.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod nodes;
 
 use bytes::Bytes;
 use flotilla_proto::limits::TXN_OPERATIONS_MAX;
@@ -11,9 +8,10 @@ use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_proto::v1::txn_operation::Operation;
 use flotilla_proto::v1::txn_operation_result::Result as Kind;
 use flotilla_proto::{status, v1};
-use nodes::Fleet;
 use tonic::Code;
 use tonic::transport::Channel;
+
+use crate::fleet::Fleet;
 
 const ACCOUNTS: [&str; 2] = ["{bank}ann", "{bank}bob"];
 const COINS: u64 = 100;

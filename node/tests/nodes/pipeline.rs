@@ -1,8 +1,5 @@
 //! Pipelines over real gRPC: thousands of operations under way on one stream, each with exactly one result; streams that
 //! break, that nobody reads, and that meet a shutdown.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,11 +13,12 @@ use flotilla_proto::v1::pipeline_result::Outcome;
 use flotilla_proto::v1::{
     self, PipelineOperation, PipelineRequest, PipelineResponse, PipelineResult, RouteMode,
 };
-use nodes::{Fleet, PATIENCE};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
+
+use crate::fleet::{Fleet, PATIENCE};
 
 /// One stream: what goes out and what comes back.
 struct Pipe {

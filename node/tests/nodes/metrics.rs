@@ -1,8 +1,5 @@
 //! What three whole nodes show under `/metrics` after clients wrote and read: every name of the contract, and numbers that
 //! agree with what was done.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod nodes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +9,7 @@ use flotilla_proto::v1::cluster_client::ClusterClient;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use nodes::{Fleet, PATIENCE, SHARDS};
+use crate::fleet::{Fleet, PATIENCE, SHARDS};
 
 const SLOTS: f64 = 16_384.0;
 

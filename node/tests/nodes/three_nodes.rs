@@ -1,16 +1,14 @@
 //! Three whole nodes in one process, over loopback: founded, written, read, led by others, stopped and started again.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod nodes;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flotilla_proto::v1::kv_client::KvClient;
 use flotilla_proto::{status, v1};
-use nodes::{Fleet, PATIENCE, SHARDS};
 use tonic::Code;
 use tonic::transport::Channel;
+
+use crate::fleet::{Fleet, PATIENCE, SHARDS};
 
 fn put(key: &str, value: &str) -> v1::PutRequest {
     v1::PutRequest {
