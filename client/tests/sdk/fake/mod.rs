@@ -1,7 +1,5 @@
 //! A fleet of fake nodes: real gRPC servers on loopback that answer as a script says, over one shared map of keys.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::pin::Pin;

@@ -1,17 +1,14 @@
 //! Request ids: what is acknowledged when, and the shard time of deadlines.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod fake;
-
 use std::time::{Duration, SystemTime};
 
-use fake::{Does, Fleet, Seen};
 use flotilla_client::{Client, Error};
 use flotilla_proto::status;
 use flotilla_proto::v1::{ErrorDetail, RequestId};
 use tokio::sync::watch;
 use tonic::Code;
+
+use crate::fake::{Does, Fleet, Seen};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -108,7 +105,7 @@ async fn deadlines_are_in_the_time_of_the_shard() {
     assert!(GOOD_FOR_MS.contains(&unknown), "a shard never heard of is taken to have our time: {unknown}");
 
     // Its first answer said that it is still the first second of the epoch there.
-    let early = good_for_ms(&client, &fleet, "{x}2", fake::SHARD_TIME_MS).await;
+    let early = good_for_ms(&client, &fleet, "{x}2", crate::fake::SHARD_TIME_MS).await;
     assert!(GOOD_FOR_MS.contains(&early), "{early}");
 
     let ahead = wall_ms() + 3_600_000;

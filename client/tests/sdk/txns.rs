@@ -1,14 +1,11 @@
 //! Transactions: what is asked arrives as it was meant, and all attempts are one write.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod fake;
-
 use std::time::Duration;
 
-use fake::{Does, Fleet, Seen};
 use flotilla_client::{Error, Txn, TxnAnswer};
 use flotilla_proto::v1;
+
+use crate::fake::{Does, Fleet, Seen};
 
 #[tokio::test]
 async fn one_of_two_lists_is_executed() {

@@ -1,21 +1,19 @@
 //! The examples do what they say, against a fake fleet.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, dead_code)]
+#![allow(dead_code, reason = "an example has a main function of its own")]
 
-mod fake;
-
-#[path = "../examples/cas_counter.rs"]
+#[path = "../../examples/cas_counter.rs"]
 mod cas_counter;
-#[path = "../examples/many.rs"]
+#[path = "../../examples/many.rs"]
 mod many;
-#[path = "../examples/put_get.rs"]
+#[path = "../../examples/put_get.rs"]
 mod put_get;
-#[path = "../examples/scan.rs"]
+#[path = "../../examples/scan.rs"]
 mod scan;
-#[path = "../examples/txn_transfer.rs"]
+#[path = "../../examples/txn_transfer.rs"]
 mod txn_transfer;
 
-use fake::{Does, Fleet};
+use crate::fake::{Does, Fleet};
 
 /// A fleet, and where it is.
 async fn fleet() -> (Fleet, String) {

@@ -1,18 +1,15 @@
 //! Requests of others, passed on.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod fake;
-
 use std::time::Duration;
 
-use fake::{Does, Fleet, Seen};
 use flotilla_client::Error;
 use flotilla_client::dispatch::Target;
 use flotilla_proto::{status, v1};
 use flotilla_topology::{ShardId, Slot};
 use tokio_stream::StreamExt;
 use tonic::Code;
+
+use crate::fake::{Does, Fleet, Seen};
 
 const WITHIN: Duration = Duration::from_secs(2);
 

@@ -1,20 +1,17 @@
 //! Many streams share one connection, and HTTP/2 bounds what of all of them together was sent and not yet read. Streams that
 //! stand still must not use that up: the others would stand still too, and perhaps for ever.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod fake;
-
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fake::{Does, Fleet, Seen};
 use flotilla_client::ScanRange;
 use flotilla_proto::v1::Record;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
+
+use crate::fake::{Does, Fleet, Seen};
 
 /// All led by one node, so that all are read over one connection.
 const SHARDS: u64 = 8;

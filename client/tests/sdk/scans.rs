@@ -1,19 +1,16 @@
 //! Scans over all shards, and what an operator asks.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod fake;
-
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fake::{Does, Fleet, Seen, shard_of};
 use flotilla_client::{Client, Error, ScanRange};
 use flotilla_proto::status;
 use flotilla_topology::{Epoch, NodeId, ShardId};
 use tokio_stream::StreamExt;
+
+use crate::fake::{Does, Fleet, Seen, shard_of};
 
 fn key(number: usize) -> String {
     format!("key{number:03}")

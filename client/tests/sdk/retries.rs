@@ -1,22 +1,19 @@
 //! What the client does when nodes redirect, refuse, break off or stay silent; and what it then says of the write.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod fake;
-
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use fake::{Does, Fleet};
 use flotilla_client::{Client, Error, Swap};
 use flotilla_proto::status;
 use tokio::net::TcpListener;
+
+use crate::fake::{Does, Fleet};
 
 const SHORT: Duration = Duration::from_millis(400);
 
 /// A fleet whose leader of everything is this node.
 async fn led_by(leader: u64) -> Fleet {
-    let script = move |seen: &fake::Seen| match seen.node == leader {
+    let script = move |seen: &crate::fake::Seen| match seen.node == leader {
         true => Does::Answer,
         false => Does::Redirect { leader, term: 1 },
     };
@@ -78,7 +75,7 @@ async fn a_connection_that_breaks_leaves_a_write_unknown_and_a_read_not() {
 #[tokio::test]
 async fn after_one_lost_attempt_refusals_do_not_make_it_surely_not_executed() {
     let mut first = true;
-    let script = move |_: &fake::Seen| match std::mem::take(&mut first) {
+    let script = move |_: &crate::fake::Seen| match std::mem::take(&mut first) {
         true => Does::ExecuteThenBreak,
         false => Does::Refuse(status::unavailable(Some(1), 0, "no leader")),
     };
@@ -92,7 +89,7 @@ async fn after_one_lost_attempt_refusals_do_not_make_it_surely_not_executed() {
 #[tokio::test]
 async fn all_attempts_of_a_write_carry_one_id() {
     let mut attempts = 0;
-    let script = move |_: &fake::Seen| {
+    let script = move |_: &crate::fake::Seen| {
         attempts += 1;
         if attempts < 4 { Does::Break } else { Does::Answer }
     };

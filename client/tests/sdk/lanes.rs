@@ -1,19 +1,16 @@
 //! Operations on shared lanes: batches that form by themselves, and the truth about each operation when a lane breaks.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
-
-mod fake;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use fake::{Does, Fleet, Manners, Seen};
 use flotilla_client::dispatch::Failure;
 use flotilla_client::{Client, Courier, CourierOptions, Error, Undelivered};
 use flotilla_proto::v1::pipeline_operation::Operation;
 use flotilla_proto::v1::{PutRequest, RequestId};
 use futures_util::future::join_all;
 use tonic::Status;
+
+use crate::fake::{Does, Fleet, Manners, Seen};
 
 const SHORT: Duration = Duration::from_millis(400);
 
