@@ -107,9 +107,13 @@ pub(crate) async fn run(plan: Plan) -> Result<(), String> {
     course.close("after")?;
     let Course { load, stages, moves, .. } = course;
     load.end().await;
-    match &plan.out {
-        Some(out) => page::write(out, &plan, &stages, &moves, &machine),
-        None => Ok(()),
+    if let Some(out) = &plan.out {
+        page::write(out, &plan, &stages, &moves, &machine)?;
+    }
+    // Moving costs time, never an operation.
+    match stages.iter().map(|stage| stage.refused + stage.unknown).sum() {
+        0_u64 => Ok(()),
+        failed => Err(format!("{failed} operations failed")),
     }
 }
 

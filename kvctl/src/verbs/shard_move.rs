@@ -16,7 +16,7 @@ use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::local::interrupt::Interrupts;
-use crate::progress::{clock, size};
+use crate::progress::{bar, clock, size};
 use crate::verbs::move_list;
 
 /// How often it is asked how far the move is.
@@ -220,6 +220,9 @@ fn picture(args: &ShardMoveArgs, it: &wire::Move, rate: Option<f64>) -> String {
         move_list::phase(it).to_string(),
     ];
     if it.bytes_sent > 0 {
+        // Keys and values were counted, and a snapshot has somewhat more; and the leader's own count may be a flush behind.
+        let part = (it.bytes_sent as f64 / it.bytes_total.max(1) as f64).min(1.0);
+        parts.push(format!("{}  {:3.0}%", bar(part), (part * 100.0).floor()));
         parts.push(format!("{} of about {}", size(it.bytes_sent), size(it.bytes_total)));
         if let Some(rate) = rate {
             parts.push(format!("{}/s", size(rate as u64)));
@@ -248,9 +251,13 @@ mod tests {
         let mut it =
             wire::Move { r#move: 7, bytes_sent: 22 << 20, bytes_total: 50 << 20, ..wire::Move::default() };
         it.set_phase(wire::MovePhase::Copying);
-        let expected = "shard 3: node 1 to 4  copying  22.0 MiB of about 50.0 MiB  2.0 MiB/s  ETA 0:14";
+        let expected = "shard 3: node 1 to 4  copying  [==========>             ]   44%  22.0 MiB of about 50.0 MiB  2.0 MiB/s  ETA 0:14";
         assert_eq!(picture(&args(), &it, Some(f64::from(2 << 20))), expected);
-        assert_eq!(picture(&args(), &it, None), "shard 3: node 1 to 4  copying  22.0 MiB of about 50.0 MiB");
+        let unknown =
+            "shard 3: node 1 to 4  copying  [==========>             ]   44%  22.0 MiB of about 50.0 MiB";
+        assert_eq!(picture(&args(), &it, None), unknown);
+        let more = picture(&args(), &wire::Move { bytes_sent: 51 << 20, ..it.clone() }, None);
+        assert!(more.contains("[========================]  100%  51.0 MiB of about 50.0 MiB"), "{more}");
         let waiting = wire::Move { bytes_sent: 0, lag: 12, waiting: "it is not heard".into(), ..it };
         assert_eq!(
             picture(&args(), &waiting, None),

@@ -30,12 +30,11 @@ pub async fn run(_: &StatusArgs, admin: &Admin, console: &mut Console) -> Result
     if console.json_wanted() {
         return console.json(&document(&fleet, moves, &problems));
     }
-    console.text(&page(&fleet, &problems))?;
-    if moves.is_empty() { Ok(()) } else { console.text(&format!("\n{}", move_list::table(moves))) }
+    console.text(&page(&fleet, moves, &problems))
 }
 
-/// Head, nodes, shards, problems.
-fn page(fleet: &Fleet, problems: &[Problem]) -> String {
+/// Head, nodes, shards, problems, moves.
+fn page(fleet: &Fleet, moves: &[wire::Move], problems: &[Problem]) -> String {
     let mut page = format!("cluster {:032x}, epoch {}\n\n{}\n", fleet.cluster, fleet.epoch, nodes(fleet));
     let notable: Vec<&Shard> = fleet.shards.iter().filter(|shard| is_notable(shard)).collect();
     if fleet.shards.len() <= SHARDS_LISTED_MAX {
@@ -54,6 +53,9 @@ fn page(fleet: &Fleet, problems: &[Problem]) -> String {
     for problem in problems {
         let mark = if problem.is_grave { "! " } else { "hint: " };
         page.push_str(&format!("{mark}{}\n{:width$}{}\n", problem.what, "", problem.fix, width = mark.len()));
+    }
+    if !moves.is_empty() {
+        page.push_str(&format!("\n{}", move_list::table(moves)));
     }
     page
 }
@@ -151,7 +153,7 @@ SHARD  LEADER  TERM  SLOTS  KEYS  BYTES  LAG  NODES
 
 all is well
 ";
-        assert_eq!(page(&fleet, &problems(&fleet, &wire::ListMovesResult::default())), expected);
+        assert_eq!(page(&fleet, &[], &problems(&fleet, &wire::ListMovesResult::default())), expected);
     }
 
     #[test]
@@ -159,7 +161,7 @@ all is well
         let mut answers = three_nodes();
         answers.insert(NodeId(3), Err("connection refused".to_string()));
         let fleet = Fleet::of(&map(), answers);
-        let page = page(&fleet, &problems(&fleet, &wire::ListMovesResult::default()));
+        let page = page(&fleet, &[], &problems(&fleet, &wire::ListMovesResult::default()));
         let expected = "\n! node 3 does not answer at 127.0.0.1:7503: connection refused\n  \
                         start it again, with its data directory: kvnode --id 3 …; if it is lost for good: kvctl node remove 3 --force\n";
         assert!(page.ends_with(expected), "{page}");
@@ -174,9 +176,25 @@ all is well
     }
 
     #[test]
+    fn what_moves_stands_at_the_end_with_how_far_it_is() {
+        let fleet = Fleet::of(&map(), three_nodes());
+        let mut it = wire::Move { r#move: 7, shard: 1, from_node: 1, to_node: 3, ..wire::Move::default() };
+        it.set_phase(wire::MovePhase::Copying);
+        (it.bytes_sent, it.bytes_total) = (22 << 20, 50 << 20);
+        let page = page(&fleet, std::slice::from_ref(&it), &[]);
+        let last = page.lines().last().unwrap();
+        for what in ["7", "1", "3", "copying", "22.0 MiB of 50.0 MiB"] {
+            assert!(last.contains(what), "{page}");
+        }
+        let document = document(&fleet, &[it], &[]);
+        assert_eq!(document["moves"][0]["phase"], "copying");
+        assert_eq!(document["moves"][0]["bytes_sent"], 22 << 20);
+    }
+
+    #[test]
     fn what_could_be_better_is_a_hint_and_all_is_well() {
         let hint = Problem { is_grave: false, what: "a is uneven".to_string(), fix: "even it".to_string() };
-        let page = page(&Fleet::of(&map(), three_nodes()), &[hint]);
+        let page = page(&Fleet::of(&map(), three_nodes()), &[], &[hint]);
         assert!(page.ends_with("\nall is well\nhint: a is uneven\n      even it\n"), "{page}");
     }
 
@@ -187,7 +205,7 @@ all is well
             map.shards.push(flotilla_proto::v1::Shard { shard, ..map.shards[0].clone() });
         }
         let fleet = Fleet::of(&map, three_nodes());
-        let page = page(&fleet, &[]);
+        let page = page(&fleet, &[], &[]);
         // Shard 1 lags; shards 2 to 40 were heard of by nobody.
         assert!(page.contains("\n41 shards, 40 of them worth a look\nSHARD"), "{page}");
         assert_eq!(page.lines().filter(|line| line.ends_with(")")).count(), SHARDS_LISTED_MAX - 1);

@@ -9,6 +9,7 @@ use crate::ledger::Writers;
 use crate::moves::{is_empty, listed, nodes, values};
 use crate::patience::until;
 use crate::questions::unready;
+use crate::sailors::Voyage;
 use crate::stage::{Fleet, Plan};
 use crate::tool::{Running, ended};
 
@@ -17,6 +18,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Shards beside the meta shard.
 const SHARDS: u64 = 4;
+
+/// Of what the sailors do.
+const SEED: u64 = 8;
 
 /// A fleet whose logs are soon shorter than its history, so that who comes late needs a snapshot.
 fn plan() -> Plan {
@@ -55,6 +59,7 @@ async fn a_node_is_drained_and_removed_while_the_controller_is_killed() {
     fleet.join(4).await;
     fleet.join(5).await;
     let writers = Writers::start(&client, "drain", 8);
+    let voyage = Voyage::begin(&fleet, DEADLINE, SEED).await;
     writers.progress(200).await;
     let planned = said(&fleet, 0, &["node", "drain", "1", "--dry-run"]).await.0;
     assert_eq!(planned.lines().count() as u64, SHARDS + 1, "{planned}");
@@ -92,6 +97,7 @@ async fn a_node_is_drained_and_removed_while_the_controller_is_killed() {
     writers.progress(200).await;
     let promises = writers.stop().await;
     assert_eq!(promises.failed, 0, "operations failed while a node was drained");
+    voyage.end(&client).await;
     promises.check(&client).await;
     fleet.converged().await;
     let again = said(&fleet, 2, &["node", "drain", "1"]).await.1;
@@ -133,6 +139,7 @@ async fn a_dead_node_is_removed_by_force_and_replaced() {
     let client = fleet.client(DEADLINE).await;
     values(&client, 300).await;
     let writers = Writers::start(&client, "dead", 8);
+    let voyage = Voyage::begin(&fleet, DEADLINE, SEED).await;
     writers.progress(100).await;
     let alive = said(&fleet, 3, &["node", "remove", "3", "--force"]).await.1;
     assert!(alive.contains("node 3 answers: drain it instead"), "{alive}");
@@ -152,6 +159,7 @@ async fn a_dead_node_is_removed_by_force_and_replaced() {
     let promises = writers.stop().await;
     assert_eq!(promises.failed, 0, "operations failed while a dead node was replaced");
     promises.check(&client).await;
+    voyage.end(&client).await;
     fleet.converged().await;
     let status = said(&fleet, 0, &["status"]).await.0;
     assert!(status.contains("\nall is well\n"), "{status}");

@@ -26,6 +26,7 @@ mod linearizable;
 mod loads;
 mod logbook;
 mod manners;
+mod meta;
 mod moves;
 mod network;
 mod overload;

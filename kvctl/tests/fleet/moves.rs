@@ -12,6 +12,7 @@ use tonic::Status;
 use crate::idler::Idler;
 use crate::ledger::Writers;
 use crate::patience::until;
+use crate::sailors::Voyage;
 use crate::stage::{Fleet, Plan};
 
 /// What a client of this fleet waits at most. Nothing may take so long.
@@ -19,6 +20,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Shards beside the meta shard.
 const SHARDS: u64 = 4;
+
+/// Of what the sailors do.
+const SEED: u64 = 7;
 
 /// A fleet whose logs are soon shorter than its history, so that who comes late needs a snapshot.
 fn plan() -> Plan {
@@ -105,7 +109,8 @@ async fn every_shard_moves_off_a_node_and_no_client_notices() {
     promises.check(&client).await;
 }
 
-/// Kills whoever has to do with a move, once it has begun; another round of writes decides how far it is by then.
+/// Kills whoever has to do with a move, once it has begun; another round of writes decides how far it is by then. What sailors saw
+/// meanwhile is judged.
 #[tokio::test(flavor = "multi_thread")]
 async fn moves_go_on_when_source_destination_or_controller_are_killed() {
     let mut fleet = plan().start().await;
@@ -113,6 +118,7 @@ async fn moves_go_on_when_source_destination_or_controller_are_killed() {
     values(&client, 300).await;
     fleet.join(4).await;
     let writers = Writers::start(&client, "kills", 8);
+    let voyage = Voyage::begin(&fleet, DEADLINE, SEED).await;
     for round in 0..6 {
         let shard = 1 + round % SHARDS;
         let here = nodes(&fleet, shard).await;
@@ -151,6 +157,7 @@ async fn moves_go_on_when_source_destination_or_controller_are_killed() {
     let promises = writers.stop().await;
     promises.check(&client).await;
     assert_eq!(promises.failed, 0, "operations failed while nodes were killed");
+    voyage.end(&client).await;
     fleet.converged().await;
     for id in fleet.ids() {
         let hosted = async || {

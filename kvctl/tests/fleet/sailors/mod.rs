@@ -10,6 +10,7 @@ mod sdk;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flotilla_client::Client;
@@ -19,6 +20,7 @@ use rand_pcg::Pcg64;
 use tokio::task::JoinHandle;
 
 use crate::logbook::{Logbook, Place};
+use crate::stage::Fleet;
 use bare::Bare;
 
 /// Places with one key each, and after them places whose keys are written together.
@@ -34,6 +36,35 @@ pub enum Way {
     Sdk(Client),
     /// By gRPC, to any of these addresses.
     Bare(Vec<String>),
+}
+
+/// Two sailors of each kind, for a story that is about something else.
+pub struct Voyage {
+    logbook: Arc<Logbook>,
+    crew: Crew,
+    seed: u64,
+}
+
+impl Voyage {
+    /// They set out, to the nodes that are there now.
+    pub async fn begin(fleet: &Fleet, deadline: Duration, seed: u64) -> Self {
+        let logbook = Arc::new(Logbook::new(&fleet.client(deadline).await));
+        let addresses: Vec<String> = fleet.ids().into_iter().map(|id| fleet.address(id)).collect();
+        let mut ways = vec![Way::Bare(addresses.clone()), Way::Bare(addresses)];
+        for _ in 0..2 {
+            ways.push(Way::Sdk(fleet.client(deadline).await));
+        }
+        let crew = Crew::set_out(&logbook, ways, seed);
+        Self { logbook, crew, seed }
+    }
+
+    /// They come home. What they saw must be linearizable.
+    pub async fn end(self, client: &Client) {
+        let Self { logbook, crew, seed } = self;
+        crew.come_home().await;
+        logbook.read_all(client).await;
+        tokio::task::spawn_blocking(move || logbook.judge(seed)).await.unwrap();
+    }
 }
 
 enum Voice {

@@ -1,7 +1,7 @@
 //! Snapshots from one base to another.
 
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flotilla_raft::{Configuration, Index, LogId, Message, ReplicaId, Rpc, Term};
@@ -190,11 +190,7 @@ fn stalls_and_is_given_up(base: &Memory) {
     let receiver = Options { snapshot_idle_timeout: 10 * PATIENCE, ..small_chunks() };
     let (one, two) = pair_with(sender, receiver);
     let stalled = send(&one, base);
-    let (hold, held) = channel();
-    let sink =
-        Box::new(move |_, committed: oneshot::Sender<Result<(), String>>| hold.send(committed).unwrap());
-    await_offer(&two).answer.send(Ok(Stage { generation: 7, sink })).unwrap();
-    let _never_committed = held.recv().unwrap();
+    let _never_committed = hold(await_offer(&two));
     let next = send(&one, base);
     stalled.recv_timeout(PATIENCE).unwrap().unwrap_err();
     await_offer(&two).answer.send(Err("it was asked".to_string())).unwrap();
@@ -209,4 +205,63 @@ fn a_shard_without_a_base_and_a_node_that_is_no_peer_are_reported() {
     assert!(matches!(error, SnapshotError::Empty), "{error}");
     let error = send(&two, &filled()).recv().unwrap().unwrap_err();
     assert!(matches!(error, SnapshotError::Unknown(NodeId(2))), "{error}");
+}
+
+#[test]
+fn snapshots_leave_no_faster_than_the_budget_of_the_node() {
+    let slow = Options { snapshot_bytes_per_second: 1 << 20, ..small_chunks() };
+    let (one, two) = pair_with(slow, small_chunks());
+    let begun = Instant::now();
+    let outcome = send(&one, &filled_with(1_000));
+    let target = Memory::new();
+    let sink = Box::new(move |batch: WriteBatch, committed: oneshot::Sender<Result<(), String>>| {
+        committed.send(target.commit(batch).map_err(|error| error.to_string())).unwrap();
+    });
+    await_offer(&two).answer.send(Ok(Stage { generation: 3, sink })).unwrap();
+    outcome.recv().unwrap().unwrap();
+    // Two million bytes at a mebibyte each second, but for the credit of whoever was kept waiting.
+    assert!(begun.elapsed() > Duration::from_millis(1_500), "it took {:?}", begun.elapsed());
+    let (sent, received) = (one.transport.snapshot_counts(), two.transport.snapshot_counts());
+    assert!(
+        sent.sent_bytes > 2_000_000 && sent.sent_bytes == received.received_bytes,
+        "{sent:?} {received:?}"
+    );
+}
+
+/// Takes the first batch of a snapshot, and keeps it waiting for as long as what comes through the channel lives.
+fn hold(offer: SnapshotOffer) -> oneshot::Sender<Result<(), String>> {
+    let (hold, held) = channel();
+    let sink =
+        Box::new(move |_, committed: oneshot::Sender<Result<(), String>>| hold.send(committed).unwrap());
+    offer.answer.send(Ok(Stage { generation: 7, sink })).unwrap();
+    held.recv().unwrap()
+}
+
+#[test]
+fn a_node_sends_no_more_snapshots_at_once_than_it_may() {
+    let (one, two) = pair_with(Options { snapshots_sent_max: 1, ..small_chunks() }, small_chunks());
+    let first = send(&one, &filled());
+    let held = hold(await_offer(&two));
+    let second = send(&one, &filled());
+    while one.transport.snapshot_counts().waiting == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(one.transport.snapshot_counts().sending, 1);
+    let offered = |event: &PeerEvent| matches!(event, PeerEvent::SnapshotOffered(_));
+    assert!(!two.unawaited().iter().any(offered), "two are under way");
+    drop(held);
+    first.recv().unwrap().unwrap_err();
+    await_offer(&two).answer.send(Err("it was asked".to_string())).unwrap();
+    second.recv().unwrap().unwrap_err();
+}
+
+#[test]
+fn a_node_takes_in_no_more_snapshots_at_once_than_it_may() {
+    let (one, two) = pair_with(small_chunks(), Options { snapshots_received_max: 1, ..small_chunks() });
+    let first = send(&one, &filled());
+    let held = hold(await_offer(&two));
+    let error = send(&one, &filled()).recv().unwrap().unwrap_err();
+    assert!(error.to_string().contains("as many snapshots as it may"), "{error}");
+    drop(held);
+    first.recv().unwrap().unwrap_err();
 }
