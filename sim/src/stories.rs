@@ -58,9 +58,23 @@ pub enum Cause {
     RotInPlace,
 }
 
+/// What moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum What {
+    /// A replica of a shard, off a node that does not lead the meta shard.
+    #[default]
+    Shard,
+    /// The same, off the node that leads the meta shard: its controller.
+    OfTheController,
+    /// The replica of the meta shard that leads it: the controller is another one in the end.
+    Meta,
+}
+
 /// How a move is told.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plot {
+    /// What moves.
+    pub what: What,
     /// Why it is begun.
     pub cause: Cause,
     /// Somebody ends at a step.
@@ -99,6 +113,16 @@ pub struct Told {
     pub again: (usize, usize),
 }
 
+impl Plot {
+    /// The shard that moves.
+    const fn shard(&self) -> ShardId {
+        match self.what {
+            What::Shard | What::OfTheController => SHARD,
+            What::Meta => ShardId::META,
+        }
+    }
+}
+
 /// Tells a move.
 #[must_use]
 pub fn tell(plot: Plot) -> Told {
@@ -111,7 +135,7 @@ pub fn tell(plot: Plot) -> Told {
     Told {
         cast: story.cast,
         failure,
-        members: world.judges.members.changes(SHARD),
+        members: world.judges.members.changes(plot.shard()),
         coverage: world.coverage.clone(),
         again: story.again,
         script: world.script.map(|script| *script).unwrap_or_default(),
@@ -157,7 +181,7 @@ impl Story {
         if self.plot.cause != Cause::Wish {
             world.rot_frame(cast.source, Hit::Records, |shards| shards == [SHARD]);
         }
-        let start = Change::StartMove { shard: SHARD, from: cast.source, to: cast.destination };
+        let start = Change::StartMove { shard: self.plot.shard(), from: cast.source, to: cast.destination };
         let mut is_begun = false;
         while world.now_us < ENDS_US {
             if world.map.greatest_move == MoveId(0) && self.plot.cause != Cause::Wish {
@@ -185,19 +209,25 @@ impl Story {
         world.settle();
     }
 
-    /// The source leads its shard, and another node the meta shard.
+    /// The source leads its shard; the meta shard is led by whom the plot wants.
     fn cast(&self, world: &mut World) -> Cast {
-        let leader =
-            |world: &mut World, shard| world.leader(shard).unwrap_or_else(|| panic!("{shard} has no leader"));
-        let source = leader(world, SHARD);
+        let shard = self.plot.shard();
+        let source = match self.plot.what {
+            What::Shard | What::OfTheController => leader(world, shard),
+            // As in the other stories, r1 is the one that leaves.
+            What::Meta => {
+                world.map.node_of(shard, ReplicaId(1)).unwrap_or_else(|| panic!("{shard} has no r1"))
+            }
+        };
         let nodes = world.node_ids();
-        let free = nodes.iter().copied().find(|node| world.map.replica_on(SHARD, *node).is_none());
+        let free = nodes.iter().copied().find(|node| world.map.replica_on(shard, *node).is_none());
         let destination = free.unwrap_or(source);
-        if leader(world, ShardId::META) == source {
-            let able =
-                |node: &NodeId| *node != source && world.map.replica_on(ShardId::META, *node).is_some();
-            let to = nodes.iter().copied().find(able);
-            world.ask(source, Waiter::Nobody, |token| Input::Transfer { shard: ShardId::META, token, to });
+        let controls = |node: &NodeId| (*node == source) == (self.plot.what != What::Shard);
+        let able = |node: &NodeId| controls(node) && world.map.replica_on(ShardId::META, *node).is_some();
+        let to = nodes.iter().copied().find(able);
+        let now = leader(world, ShardId::META);
+        if !controls(&now) {
+            world.ask(now, Waiter::Nobody, |token| Input::Transfer { shard: ShardId::META, token, to });
             world.run_until(world.now_us + 500_000);
         }
         Cast { source, destination, controller: leader(world, ShardId::META) }
@@ -217,7 +247,7 @@ impl Story {
 
     /// At each new state, what was decided at earlier ones is ordered again.
     fn look(&mut self, world: &mut World) {
-        let state = (world.map.epoch, world.judges.members.newest(SHARD).0);
+        let state = (world.map.epoch, world.judges.members.newest(self.plot.shard()).0);
         if self.plot.again && !self.states.contains(&state) {
             self.states.push(state);
             self.repeat(world);
@@ -242,7 +272,7 @@ impl Story {
             (script.orders.clone(), script.swaps.clone(), script.accepted.len());
         orders.extend(self.orders.iter().cloned());
         orders.retain(|order| matches!(order, Order::Change { .. }));
-        if let Some(leader) = world.leader(SHARD) {
+        if let Some(leader) = world.leader(self.plot.shard()) {
             self.again.0 += orders.len();
             orders.into_iter().for_each(|order| world.ordered(leader, order));
         }
@@ -256,6 +286,10 @@ impl Story {
         world.run_until(world.now_us + LOOK_US);
         self.again.1 += world.script.as_ref().map_or(0, |script| script.accepted.len()) - accepted;
     }
+}
+
+fn leader(world: &mut World, shard: ShardId) -> NodeId {
+    world.leader(shard).unwrap_or_else(|| panic!("{shard} has no leader"))
 }
 
 /// Nothing is left at the source but the tombstone of r1: rot takes that, and the node starts again, twice. Each time somebody who was

@@ -6,7 +6,8 @@ use std::io::Write;
 use flotilla_sim::faults::Hit;
 use flotilla_sim::leaving::leave_unsettled;
 use flotilla_sim::script::Crash;
-use flotilla_sim::stories::{Cancel, Cause, Plot, Told, tell};
+use flotilla_sim::stories::{Cancel, Cause, Plot, Told, What, tell};
+use flotilla_topology::NodeId;
 
 /// What a move makes of the members, and one that is undone.
 const DONE: [&str; 3] = ["voters(1 2 3) learners(4)", "voters(2 3 4) outgoing(1 2 3)", "voters(2 3 4)"];
@@ -51,16 +52,48 @@ fn a_move_is_carried_out_and_nothing_of_the_old_replica_is_left() {
 fn a_move_survives_the_end_of_anybody_at_any_durable_step() {
     let calm = tell(Plot::default());
     let cast = calm.cast.expect("somebody takes part");
+    let nodes = [cast.source, cast.destination, cast.controller];
+    let told = whoever_ends(Plot::default(), &calm, nodes, &[None, Some(Cancel::AtTheCrash)]);
+    println!("{told} stories");
+}
+
+/// The same of a move off the node that carries it out.
+#[test]
+fn a_move_off_its_controller_survives_the_end_of_anybody_at_any_durable_step() {
+    let plot = Plot { what: What::OfTheController, ..Plot::default() };
+    let calm = tell(plot);
+    let cast = calm.cast.expect("somebody takes part");
+    expect(&calm, "a calm move", &[&DONE]);
+    demand(cast.source == cast.controller, || format!("{cast:?}"));
+    println!("{} stories", whoever_ends(plot, &calm, [cast.source, cast.destination], &[None]));
+}
+
+/// The same of the meta shard itself, whose leader leaves: another node carries the move to its end.
+#[test]
+fn a_move_of_the_meta_shard_survives_the_end_of_anybody_at_any_durable_step() {
+    let plot = Plot { what: What::Meta, ..Plot::default() };
+    let calm = tell(plot);
+    let cast = calm.cast.expect("somebody takes part");
+    expect(&calm, "a calm move", &[&DONE]);
+    demand(cast.source == cast.controller, || format!("{cast:?}"));
+    println!("{} stories", whoever_ends(plot, &calm, (1..=4).map(NodeId), &[None]));
+}
+
+/// How many stories were told: one for each end of one of these nodes, and for each of these cancellations.
+fn whoever_ends(
+    plot: Plot,
+    calm: &Told,
+    nodes: impl IntoIterator<Item = NodeId>,
+    cancels: &[Option<Cancel>],
+) -> usize {
     let mut told_in_all = 0;
-    for node in BTreeSet::from([cast.source, cast.destination, cast.controller]) {
-        let steps = &calm.script.steps[&node];
-        println!("{node}: {} durable steps", steps.len());
-        for (step, what) in steps.iter().enumerate() {
+    for node in nodes.into_iter().collect::<BTreeSet<_>>() {
+        for (step, what) in calm.script.steps[&node].iter().enumerate() {
             for (after, power) in [(false, true), (true, false), (true, true)] {
-                for cancel in [None, Some(Cancel::AtTheCrash)] {
+                for cancel in cancels.iter().copied() {
                     let crash = Crash { node, step, after, power, down_us: 400_000 };
-                    let told = tell(Plot { crash: Some(crash), cancel, ..Plot::default() });
-                    let name = format!("{cast:?}, {crash:?}, {cancel:?}, {what}");
+                    let told = tell(Plot { crash: Some(crash), cancel, ..plot });
+                    let name = format!("{:?}, {crash:?}, {cancel:?}, {what}", calm.cast);
                     demand(told.script.crashed, || format!("{name}: the step never came"));
                     let ends: &[&[&str]] = if cancel.is_some() { &[&DONE, &UNDONE] } else { &[&DONE] };
                     expect(&told, &name, ends);
@@ -69,7 +102,7 @@ fn a_move_survives_the_end_of_anybody_at_any_durable_step() {
             }
         }
     }
-    println!("{told_in_all} stories");
+    told_in_all
 }
 
 /// Rot in the log of whoever leads: it is replaced by itself, elsewhere or in its place.
@@ -89,24 +122,13 @@ fn what_rot_took_is_replaced_by_itself() {
 /// The same, with the end of anybody who takes part, before and after each durable step.
 #[test]
 fn what_rot_took_is_replaced_whoever_ends_at_whatever_step() {
-    let mut told_in_all = 0;
     for cause in [Cause::Rot, Cause::RotInPlace] {
-        let calm = tell(Plot { cause, ..Plot::default() });
+        let plot = Plot { cause, ..Plot::default() };
+        let calm = tell(plot);
         let cast = calm.cast.expect("somebody takes part");
-        for node in BTreeSet::from([cast.source, cast.destination, cast.controller]) {
-            for (step, what) in calm.script.steps[&node].iter().enumerate() {
-                for (after, power) in [(false, true), (true, false), (true, true)] {
-                    let crash = Crash { node, step, after, power, down_us: 400_000 };
-                    let told = tell(Plot { cause, crash: Some(crash), ..Plot::default() });
-                    let name = format!("{cause:?}, {cast:?}, {crash:?}, {what}");
-                    demand(told.script.crashed, || format!("{name}: the step never came"));
-                    expect(&told, &name, &[&DONE]);
-                    told_in_all += 1;
-                }
-            }
-        }
+        let nodes = [cast.source, cast.destination, cast.controller];
+        println!("{cause:?}: {} stories", whoever_ends(plot, &calm, nodes, &[None]));
     }
-    println!("{told_in_all} stories");
 }
 
 /// An operator calls off what the controller began: who is out of service stays it, and is replaced by the next move.
