@@ -176,6 +176,9 @@ impl Plan {
     }
 }
 
+/// Of each shard.
+const REPLICAS: u64 = 3;
+
 impl Fleet {
     /// All nodes, running or not.
     pub fn ids(&self) -> Vec<u64> {
@@ -334,9 +337,14 @@ impl Fleet {
             }
         }
         let statuses = self.statuses().await;
+        // As long as there are no more nodes than replicas, each has one of every shard.
+        let has_all = self.plan.nodes <= REPLICAS && self.joined.is_empty();
+        let hosts = |status: &v1::StatusResponse| match has_all {
+            true => status.replicas.len() as u64 > self.plan.shards,
+            false => !status.replicas.is_empty() || !self.joined.is_empty(),
+        };
         let knows = |status: &v1::StatusResponse| {
-            (status.replicas.len() as u64 > self.plan.shards || !self.joined.is_empty())
-                && status.replicas.iter().all(|replica| replica.leader_node != 0)
+            hosts(status) && status.replicas.iter().all(|replica| replica.leader_node != 0)
         };
         statuses.len() == self.running.len() && statuses.iter().all(knows)
     }
