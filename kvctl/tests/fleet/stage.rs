@@ -34,6 +34,9 @@ use crate::{ports, questions};
 /// How often a fleet is started on other ports when somebody took one of them.
 const STARTS_MAX: usize = 5;
 
+/// Of each shard.
+const REPLICAS: u64 = 3;
+
 /// How many lines of each node a failed story prints.
 const LAST_WORDS: usize = 40;
 
@@ -175,9 +178,6 @@ impl Plan {
         fleet
     }
 }
-
-/// Of each shard.
-const REPLICAS: u64 = 3;
 
 impl Fleet {
     /// All nodes, running or not.
