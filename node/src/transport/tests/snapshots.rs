@@ -243,7 +243,9 @@ fn a_node_sends_no_more_snapshots_at_once_than_it_may() {
     let first = send(&one, &filled());
     let held = hold(await_offer(&two));
     let second = send(&one, &filled());
+    let begun = Instant::now();
     while one.transport.snapshot_counts().waiting == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the second does not wait");
         std::thread::yield_now();
     }
     assert_eq!(one.transport.snapshot_counts().sending, 1);
