@@ -16,7 +16,7 @@ use crate::admin::Admin;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::local::interrupt::Interrupts;
-use crate::progress::{bar, clock, size};
+use crate::progress::{CUT, ERASE, WRAP, bar, clock, size};
 use crate::verbs::move_list;
 
 /// How often it is asked how far the move is.
@@ -191,7 +191,7 @@ impl Line {
         }
         if self.terminal {
             // A terminal that cannot be written to is no reason to stop.
-            let _ = write!(io::stderr(), "\r\x1b[2K{}", picture(args, it, rate(&self.sent)));
+            let _ = write!(io::stderr(), "{ERASE}{CUT}{}{WRAP}", picture(args, it, rate(&self.sent)));
         } else if self.said != Some(it.phase()) {
             self.said = Some(it.phase());
             console.note(&format!("move {}: {}", it.r#move, move_list::phase(it)));
@@ -200,7 +200,7 @@ impl Line {
 
     fn clear(&mut self) {
         if self.terminal {
-            let _ = write!(io::stderr(), "\r\x1b[2K");
+            let _ = write!(io::stderr(), "{ERASE}");
         }
     }
 }
